@@ -1,0 +1,46 @@
+# Everything sets itself up: a virtual environment in .venv, and for the tests real servers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ipam-data
+
+.PHONY: help run test check format test-servers clean
+.DEFAULT_GOAL := help
+
+help:  ## Say what can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed-run  ## Install, then run everything embedded; Ctrl-C stops it.
+	@exec $(BIN)/ipam up --data $(DATA)
+
+test: $(VENV)/.installed-dev test-servers  ## Install, then run all tests against real servers.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## Lint, types, import layers, deployment files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev  ## Format the code and fix what can be fixed.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-servers:  ## Install the servers that the tests need and this machine lacks.
+	@sh scripts/install-test-servers
+
+clean:  ## Remove the virtual environment and caches; the data stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+
+$(BIN)/pip:
+	@PYTHON=$(PYTHON) sh scripts/create-venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml | $(BIN)/pip
+	@echo "installing ipam into $(VENV) (about a minute the first time) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
+	@echo "installing ipam and its tools into $(VENV) (about a minute the first time) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@touch $@ $(VENV)/.installed-run

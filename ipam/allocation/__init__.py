@@ -1,0 +1,1 @@
+"""What ipam exists for: address arithmetic, the ledger, the carrying out of requests."""

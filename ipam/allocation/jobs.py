@@ -1,0 +1,196 @@
+"""Reservation requests as jobs: accepted by the API, carried out by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from bson import ObjectId
+
+from ipam.allocation.leasing import Leasing, space_of
+from ipam.allocation.planning import Plan
+from ipam.allocation.requests import ReservationRequest
+from ipam.allocation.settling import Settling
+from ipam.errors import Exhausted, NotFound, Rejected, Stale, Transient
+from ipam.models.documents import Job, Subnet, utc_now
+from ipam.models.stores import Stores
+from ipam.retrying import retry_stale
+
+# Jobs claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
+# small enough that a batch is over long before its claim runs out.
+BATCH_JOBS = 200
+BATCH_ADDRESSES = 4096
+
+
+class Dispatcher(Protocol):
+    """Wakes a worker; a lost message only costs time, for beat looks for what was forgotten."""
+
+    def dispatch(self, target: ObjectId) -> None:
+        """Ask for the jobs of *target* to be carried out. Raises nothing."""
+
+
+class Jobs:
+    """Accepts reservation requests and carries them out."""
+
+    def __init__(
+        self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher, claim_timeout_s: float
+    ) -> None:
+        self._stores = stores
+        self._leasing = leasing
+        self._settling = settling
+        self._dispatcher = dispatcher
+        self._claim_timeout_s = claim_timeout_s
+
+    def request_from_subnet(self, id_: ObjectId, subnet: ObjectId, request: ReservationRequest) -> Job:
+        """Accept *request* for addresses of *subnet* as the job *id_*; to do so twice changes nothing.
+
+        Raises:
+            NotFound: If there is no such subnet.
+        """
+        pool = self._stores.subnets.get(subnet).pool
+        return self._accept(id_, subnet, pool, subnet, request)
+
+    def request_from_pool(self, id_: ObjectId, pool: ObjectId, request: ReservationRequest) -> Job:
+        """Accept *request* for addresses of any subnet of *pool* as the job *id_*; twice changes nothing.
+
+        Raises:
+            NotFound: If there is no such pool.
+        """
+        self._stores.pools.get(pool)
+        return self._accept(id_, pool, pool, None, request)
+
+    def _accept(
+        self, id_: ObjectId, target: ObjectId, pool: ObjectId, subnet: ObjectId | None, request: ReservationRequest
+    ) -> Job:
+        job = Job(
+            id=id_,
+            kind="reservation",
+            target=target,
+            pool=pool,
+            subnet=subnet,
+            request=request.to_json(),
+            reservation=ObjectId(),
+        )
+        self._stores.jobs.insert(job)
+        self._dispatcher.dispatch(target)
+        return job
+
+    def carry_out(self, target: ObjectId) -> None:
+        """Carry out the waiting jobs of a subnet or pool until nobody's are left.
+
+        Raises:
+            Transient: If the database went away; what was begun will be finished by the next call.
+        """
+        while True:
+            token, jobs = self._stores.jobs.claim(target, BATCH_JOBS, self._claim_timeout_s)
+            if not jobs:
+                return
+            try:
+                self._resume([job for job in jobs if job.decision is not None])
+                for batch in _batches([job for job in jobs if job.decision is None]):
+                    self._carry_out_batch(token, batch)
+            except (Transient, Stale) as error:
+                self._stores.jobs.disown([job.id for job in jobs], token)
+                raise Transient("The batch could not be carried out now.") from error
+
+    def _resume(self, decided: Sequence[Job]) -> None:
+        for job in decided:
+            self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+
+    def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
+        granted, refused = retry_stale(lambda: self._grant(token, jobs))
+        for id_, error in refused.items():
+            self._stores.jobs.fail(id_, error.to_record(), token)
+        wanted = {job.id: job for job in jobs if job.id not in refused}
+        decided = self._stores.jobs.decide(wanted, token)
+        self._settling.finish({id_: replace(wanted[id_], decision=token) for id_ in decided}, granted)
+        if len(decided) < len(wanted):
+            # The claim ran out and the jobs are someone else's now: so are not the addresses.
+            self._withdraw(token, granted, spare=decided)
+
+    def _grant(self, token: ObjectId, jobs: Sequence[Job]) -> tuple[list[Subnet], dict[ObjectId, Rejected]]:
+        """Take addresses for *jobs*; returns the subnets with the grants in them, and why jobs get none.
+
+        Raises:
+            Stale: If a ledger was changed by someone else meanwhile; then nothing is held.
+        """
+        try:
+            subnets = self._candidates(jobs[0])
+        except NotFound as missing:
+            return [], {job.id: missing for job in jobs}
+        plans, refused = self._plan(token, jobs, subnets)
+        if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
+            raise Stale("Addresses came back that were on their way.")
+        return self._commit(token, plans), refused
+
+    def _candidates(self, job: Job) -> list[Subnet]:
+        """The subnets that the target of *job* offers. Raises NotFound when the target is gone."""
+        if job.subnet is not None:
+            return [self._stores.subnets.get(job.subnet)]
+        self._stores.pools.get(job.pool)
+        return self._stores.subnets.of_pool(job.pool)
+
+    def _plan(
+        self, token: ObjectId, jobs: Sequence[Job], subnets: Sequence[Subnet]
+    ) -> tuple[list[tuple[Subnet, Plan]], dict[ObjectId, Rejected]]:
+        counts = {job.id: ReservationRequest.from_json(job.request).count for job in jobs}
+        plans = list(self._plans(token, sum(counts.values()), subnets))
+        refused: dict[ObjectId, Rejected] = {}
+        for job in jobs:
+            wanted = counts[job.id]
+            free = sum(plan.available for _, plan in plans)
+            if wanted > free:
+                message = f"{wanted} addresses were asked for and {free} are free; ask for fewer or elsewhere."
+                refused[job.id] = Exhausted(message, asked=wanted, free=free)
+                continue
+            for _, plan in plans:
+                share = min(wanted, plan.available)
+                if share:
+                    plan.take(job.id, job.reservation, share)
+                    wanted -= share
+        return [(subnet, plan) for subnet, plan in plans if plan.grants], refused
+
+    def _plans(self, token: ObjectId, needed: int, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Plan]]:
+        """Plans for as many of *subnets*, in order, as it takes for *needed* addresses."""
+        now = utc_now()
+        for subnet in subnets:
+            if needed <= 0:
+                return
+            space = space_of(subnet)
+            lacking = needed - space.left(subnet.ledger.cursor)
+            queued = self._leasing.queued(subnet, lacking) if lacking > 0 else []
+            plan = Plan(subnet.ledger, space, queued, token, now)
+            needed -= plan.available
+            yield subnet, plan
+
+    def _commit(self, token: ObjectId, plans: Sequence[tuple[Subnet, Plan]]) -> list[Subnet]:
+        granted: list[Subnet] = []
+        try:
+            for subnet, plan in plans:
+                granted.append(self._stores.subnets.change_ledger(subnet, plan.ledger))
+        except Stale:
+            self._withdraw(token, granted)
+            raise
+        return granted
+
+    def _withdraw(self, token: ObjectId, subnets: Sequence[Subnet], spare: Collection[ObjectId] = ()) -> None:
+        for subnet in subnets:
+            for grant in subnet.ledger.grants:
+                if grant.batch == token and grant.job not in spare:
+                    self._settling.withdraw(subnet.id, grant)
+
+
+def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """*jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`."""
+    batch: list[Job] = []
+    addresses = 0
+    for job in jobs:
+        count = ReservationRequest.from_json(job.request).count
+        if batch and addresses + count > BATCH_ADDRESSES:
+            yield batch
+            batch, addresses = [], 0
+        batch.append(job)
+        addresses += count
+    if batch:
+        yield batch

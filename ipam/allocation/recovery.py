@@ -1,0 +1,81 @@
+"""Finding and finishing what a killed process or a lost message left behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from ipam.allocation.inventory import Inventory
+from ipam.allocation.jobs import Dispatcher
+from ipam.allocation.releasing import Releasing
+from ipam.allocation.settling import Settling
+from ipam.errors import Stale
+from ipam.models.documents import Subnet, SubnetState, utc_now
+from ipam.models.stores import Stores
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Run every few seconds, by any number of processes at once: each step may be done twice.
+
+    Args:
+        queued_grace_s: A job that has been queued for this long may have lost its message.
+        claim_timeout_s: What was begun this long ago has lost the process that began it.
+    """
+
+    def __init__(  # noqa: PLR0913 (wiring)
+        self,
+        stores: Stores,
+        settling: Settling,
+        releasing: Releasing,
+        inventory: Inventory,
+        dispatcher: Dispatcher,
+        *,
+        queued_grace_s: float,
+        claim_timeout_s: float,
+    ) -> None:
+        self._stores = stores
+        self._settling = settling
+        self._releasing = releasing
+        self._inventory = inventory
+        self._dispatcher = dispatcher
+        self._queued_grace_s = queued_grace_s
+        self._claim_timeout_s = claim_timeout_s
+
+    def run(self) -> None:
+        """Look once for everything that was left behind, and finish it.
+
+        Raises:
+            Transient: If the database is out of reach.
+        """
+        for target in self._stores.jobs.stranded(self._queued_grace_s):
+            self._dispatcher.dispatch(target)
+        before = utc_now() - timedelta(seconds=self._claim_timeout_s)
+        for reservation in self._stores.reservations.unfinished(before):
+            _try(lambda reservation=reservation: self._releasing.finish(reservation))  # type: ignore[misc]
+        for subnet in self._stores.subnets.unfinished(before):
+            _try(lambda subnet=subnet: self._finish_subnet(subnet))  # type: ignore[misc]
+        for pool in self._stores.pools.half_deleted():
+            _try(lambda pool=pool: self._inventory.sweep_pool(pool))  # type: ignore[misc]
+
+    def _finish_subnet(self, subnet: Subnet) -> None:
+        match subnet.state:
+            case SubnetState.CREATING:
+                if self._stores.subnets.give_up(subnet.id):
+                    self._inventory.sweep_subnet(subnet.id)
+            case SubnetState.DELETING:
+                self._inventory.sweep_subnet(subnet.id)
+                if subnet.updated_at < utc_now() - timedelta(seconds=self._claim_timeout_s):
+                    self._stores.subnets.forget(subnet.id)
+            case SubnetState.ACTIVE:
+                self._settling.settle(subnet)
+
+
+def _try(finish: Callable[[], None]) -> None:
+    """Leave what is contended for the next run, and go on with the rest."""
+    try:
+        finish()
+    except Stale:
+        log.info("recovery: something is being worked on; left for the next run")

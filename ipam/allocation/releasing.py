@@ -1,0 +1,96 @@
+"""Giving addresses back: a whole reservation, or one lease of it."""
+
+from __future__ import annotations
+
+from bson import ObjectId
+
+from ipam.allocation.leasing import Leasing
+from ipam.allocation.planning import queue_release
+from ipam.errors import NotFound, Stale
+from ipam.models.documents import Lease, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.ledgers import Release
+from ipam.models.store import check_revision
+from ipam.models.stores import Stores
+from ipam.retrying import retry_stale
+
+
+class Releasing:
+    """Releases reservations and leases."""
+
+    def __init__(self, stores: Stores, leasing: Leasing) -> None:
+        self._stores = stores
+        self._leasing = leasing
+
+    def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
+        """Release a reservation with all its leases.
+
+        Raises:
+            NotFound: If there is no such reservation.
+            Stale: If its revision is not among *revisions*, None accepting any.
+        """
+        self.finish(self._stores.reservations.begin_release(id_, revisions))
+
+    def finish(self, reservation: Reservation) -> None:
+        """Carry the release of a hidden reservation to its end."""
+        for subnet in reservation.subnets:
+            retry_stale(lambda subnet=subnet: self._give_back_all(subnet, reservation.id))  # type: ignore[misc]
+        self._stores.reservations.finish_release([reservation.id])
+
+    def release_lease(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
+        """Give one address back; its reservation keeps the others.
+
+        Raises:
+            NotFound: If there is no such lease.
+            Stale: If its revision is not among *revisions*, None accepting any.
+        """
+        retry_stale(lambda: self._give_back_one(id_, revisions))
+
+    def _give_back_all(self, subnet_id: ObjectId, reservation: ObjectId) -> None:
+        subnet = self._active(subnet_id)
+        if subnet is None:
+            return
+        self._finish_pending(subnet, reservation)
+        held = self._stores.leases.of_reservation(reservation, subnet.id)
+        if held:
+            self._begin(subnet, held, reservation, None)
+
+    def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
+        # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
+        # have changed the version that the write below depends on.
+        subnet = self._active(self._stores.leases.get(id_).subnet)
+        lease = self._stores.leases.get(id_)
+        if subnet is None or subnet.id != lease.subnet:
+            raise NotFound(f"There is no lease {id_}.")
+        check_revision("lease", lease.revision, revisions)
+        self._finish_pending(subnet, lease.reservation)
+        self._begin(subnet, [lease], lease.reservation, lease.id)
+
+    def _active(self, subnet_id: ObjectId) -> Subnet | None:
+        """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
+        subnet = self._stores.subnets.find(subnet_id)
+        return subnet if subnet and subnet.state is SubnetState.ACTIVE else None
+
+    def _finish_pending(self, subnet: Subnet, reservation: ObjectId) -> None:
+        """End releases of the same reservation that were begun before, so that no lease is counted twice.
+
+        Raises:
+            Stale: If there were any: what was read is not true any more.
+        """
+        pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
+        for release in pending:
+            self._leasing.put_back(subnet, release)
+        if pending:
+            raise Stale(f"Releases of reservation {reservation} were under way.")
+
+    def _begin(self, subnet: Subnet, held: list[Lease], reservation: ObjectId, lease: ObjectId | None) -> None:
+        release = Release(
+            id=ObjectId(),
+            first=subnet.ledger.tail,
+            count=len(held),
+            span=1 if lease else max(one.ordinal for one in held) + 1,
+            at=utc_now(),
+            reservation=reservation,
+            lease=lease,
+        )
+        changed = self._stores.subnets.change_ledger(subnet, queue_release(subnet.ledger, release))
+        self._leasing.put_back(changed, release)

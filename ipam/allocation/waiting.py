@@ -1,0 +1,71 @@
+"""Waiting for jobs to end: one thread a process asks for all of them in one query."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from bson import ObjectId
+
+from ipam.errors import Transient
+from ipam.models.jobs import JobStore
+
+# The pause after a query that found nothing: short enough not to be felt, and at least three times what the
+# query took, so that watching never costs the database more than a quarter of one connection's time.
+_PAUSE_S = 0.004
+_PAUSE_FACTOR = 3.0
+
+
+class Waiting:
+    """Lets request threads wait for the end of jobs.
+
+    Args:
+        places: How many may wait at once; beyond that nobody waits, so that threads are left for other requests.
+    """
+
+    def __init__(self, jobs: JobStore, places: int) -> None:
+        self._jobs = jobs
+        self._places = threading.BoundedSemaphore(places)
+        self._changed = threading.Condition()
+        self._waited: dict[ObjectId, list[threading.Event]] = {}
+        self._thread: threading.Thread | None = None
+
+    def wait(self, job: ObjectId, timeout_s: float) -> None:
+        """Return when *job* has ended, when *timeout_s* seconds are over, or at once when all places are taken."""
+        if timeout_s <= 0 or not self._places.acquire(blocking=False):
+            return
+        ended = threading.Event()
+        try:
+            with self._changed:
+                self._waited.setdefault(job, []).append(ended)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
+                    self._thread.start()
+                self._changed.notify()
+            ended.wait(timeout_s)
+        finally:
+            with self._changed:
+                waiters = self._waited.get(job, [])
+                if ended in waiters:
+                    waiters.remove(ended)
+                if not waiters:
+                    self._waited.pop(job, None)
+            self._places.release()
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waited:
+                    self._changed.wait()
+                wanted = list(self._waited)
+            began = time.monotonic()
+            try:
+                closed = self._jobs.closed(wanted)
+            except Transient:
+                closed = []  # Those who wait have their own time limit.
+            with self._changed:
+                for job in closed:
+                    for ended in self._waited.pop(job, ()):
+                        ended.set()
+            if not closed:
+                time.sleep(max(_PAUSE_S, _PAUSE_FACTOR * (time.monotonic() - began)))

@@ -1,0 +1,53 @@
+"""The Falcon application: all routes on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import falcon
+
+from ipam.api.health import Live, Ready
+from ipam.api.idempotency import Idempotency
+from ipam.api.jobs import JobCollection, JobItem
+from ipam.api.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
+from ipam.api.pools import PoolCollection, pool_item
+from ipam.api.problems import on_crash, on_http_error, on_ipam_error
+from ipam.api.reservations import ReservationCollection, ReservationItem, ReservationsOf
+from ipam.api.subnets import SubnetCollection, SubnetsOfPool, subnet_item
+from ipam.errors import IpamError
+from ipam.wiring import Services
+
+
+def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.App[falcon.Request, falcon.Response]:
+    """The WSGI application on *services*; *check_broker* raises `Transient` when the broker is out of reach."""
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
+    app.req_options.keep_blank_qs_values = True
+    app.add_error_handler(Exception, on_crash)
+    app.add_error_handler(falcon.HTTPError, on_http_error)
+    app.add_error_handler(IpamError, on_ipam_error)
+
+    once = Idempotency(services.stores.idempotency)
+    from_subnet = ReservationsOf(
+        services, once, kind="subnet", field="subnets", accept=services.jobs.request_from_subnet
+    )
+    from_pool = ReservationsOf(services, once, kind="pool", field="pool", accept=services.jobs.request_from_pool)
+
+    app.add_route("/pools", PoolCollection(services, once))
+    app.add_route("/pools/{id_}", pool_item(services))
+    app.add_route("/pools/{id_}/subnets", SubnetsOfPool(services, once))
+    app.add_route("/pools/{id_}/reservations", from_pool)
+    app.add_route("/subnets", SubnetCollection(services))
+    app.add_route("/subnets/{id_}", subnet_item(services))
+    app.add_route("/subnets/{id_}/reservations", from_subnet)
+    app.add_route("/subnets/{id_}/leases", LeasesOfSubnet(services))
+    app.add_route("/reservations", ReservationCollection(services))
+    app.add_route("/reservations/{id_}", ReservationItem(services))
+    app.add_route("/reservations/{id_}/leases", LeasesOfReservation(services))
+    app.add_route("/leases", LeaseCollection(services))
+    app.add_route("/leases/{id_}", lease_item(services))
+    app.add_route("/jobs", JobCollection(services))
+    app.add_route("/jobs/{id_}", JobItem(services))
+    app.add_route("/livez", Live())
+    app.add_route("/readyz", Ready({"database": services.stores.whole.ping, "broker": check_broker}))
+    return app

@@ -1,0 +1,214 @@
+"""Request bodies: what may be written, and every fault with its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.ranges import bounds, parse_address, parse_exclusion, parse_network
+from ipam.allocation.requests import COUNT_MAX, ReservationRequest
+from ipam.errors import Invalid
+from ipam.models import metadata as meta
+from ipam.models.addresses import Address
+from ipam.models.documents import Document
+
+Json = dict[str, Any]
+B = TypeVar("B", bound=BaseModel)
+D = TypeVar("D", bound=Document)
+
+NAME_MAX = 255
+TAGS_MAX = 100
+EXCLUSIONS_MAX = 1000
+Text = Annotated[str, StringConstraints(max_length=NAME_MAX)]
+# Empty as Go and JavaScript clients send what they do not mean to set.
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Description(_Strict):
+    """What users write on every resource; null means none."""
+
+    name: Text | None = None
+    tags: Annotated[list[Text], Field(max_length=TAGS_MAX)] | None = None
+    metadata: Any = None
+
+
+class SubnetBody(Description):
+    """A subnet: `cidr`, or `start` and `end`."""
+
+    start: Text | None = None
+    end: Text | None = None
+    cidr: Text | None = None
+    gateway: Text | None = None
+    exclusions: Annotated[list[Text], Field(max_length=EXCLUSIONS_MAX)] | None = None
+    strategy: Text | None = None
+    cooldown: Annotated[int, Field(ge=0)] | None = None
+
+
+class ReservationBody(Description):
+    """A request for addresses."""
+
+    count: Annotated[int, Field(ge=1, le=COUNT_MAX)] | None = None
+    strategy: Text | None = None
+
+
+# Promised by the contract, not there yet: refused by name, so that nobody believes to have got them.
+_LATER = ("addresses", "contiguous", "spread", "ttl", "reservations")
+
+
+def described(body: Json, read_only: Json) -> Json:
+    """Name, tags and metadata in a body that creates a resource; see `without_read_only`.
+
+    Raises:
+        Invalid: If it breaks a rule.
+    """
+    return written(_parse(Description, without_read_only(body, read_only)))
+
+
+def replaced(document: D, body: Json, read_only: Json) -> D:
+    """*document* with name, tags and metadata of *body*; what it does not name becomes empty.
+
+    Raises:
+        Invalid: If it breaks a rule.
+    """
+    return replace(document, **described(body, read_only))
+
+
+def patched(document: D, body: Json, read_only: Json) -> D:
+    """*document* changed by the merge patch *body* (RFC 7396).
+
+    Raises:
+        Invalid: If it breaks a rule.
+    """
+    patch = without_read_only(body, read_only)
+    _parse(Description, patch)
+    value: Json = {"name": document.name, "tags": list(document.tags), "metadata": document.metadata}
+    both_objects = isinstance(value["metadata"], dict) and isinstance(patch.get("metadata"), dict)
+    merged = {**value, **patch}
+    if both_objects:
+        merged["metadata"] = merge_patch(value["metadata"], patch["metadata"])
+    return replace(document, **written(_parse(Description, merged)))
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """*target* changed by *patch* as RFC 7396 says."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patch(result.get(key), value)
+    return result
+
+
+def without_read_only(body: Json, stored: Json) -> Json:
+    """*body* without the fields that cannot be written; *stored* says what they are now.
+
+    Raises:
+        Invalid: If it would change one of them: each may be empty or equal to what is stored.
+    """
+    wrong = [
+        name for name, value in body.items() if name in stored and value not in EMPTY and value != stored[name]
+    ]
+    if wrong:
+        raise _invalid([(f"/{name}", f"cannot be changed; it is {stored[name]!r}") for name in wrong])
+    return {name: value for name, value in body.items() if name not in stored}
+
+
+def subnet_draft(body: Json, read_only: Json) -> SubnetDraft:
+    """The subnet that *body* asks for.
+
+    Raises:
+        Invalid: If it breaks a rule.
+    """
+    parsed = _parse(SubnetBody, without_read_only(body, read_only))
+    start, end = _range(parsed)
+    if parsed.strategy not in (None, "", "next"):
+        raise Invalid.at("/strategy", 'only "next" is supported in this version')
+    if parsed.cooldown:
+        raise Invalid.at("/cooldown", "is not supported in this version; leave it out or send 0")
+    gateway = parse_address(parsed.gateway, "/gateway") if parsed.gateway else None
+    if gateway is not None and gateway.version != start.version:
+        raise Invalid.at("/gateway", f"is IPv{gateway.version}, the subnet is IPv{start.version}")
+    for index, text in enumerate(parsed.exclusions or ()):
+        low, _ = parse_exclusion(text, f"/exclusions/{index}")
+        if low.version != start.version:
+            raise Invalid.at(f"/exclusions/{index}", f"is IPv{low.version}, the subnet is IPv{start.version}")
+    return SubnetDraft(
+        **written(parsed),
+        start=start,
+        end=end,
+        cidr=parsed.cidr or None,
+        gateway=gateway,
+        exclusions=tuple(parsed.exclusions or ()),
+    )
+
+
+def _range(parsed: SubnetBody) -> tuple[Address, Address]:
+    if parsed.cidr:
+        if parsed.start or parsed.end:
+            raise Invalid.at("/cidr", "give either cidr, or start and end")
+        return bounds(parse_network(parsed.cidr, "/cidr"))
+    if not (parsed.start and parsed.end):
+        missing = "/end" if parsed.start else "/start"
+        raise Invalid.at(missing, "is missing: a subnet needs start and end, or cidr")
+    start, end = parse_address(parsed.start, "/start"), parse_address(parsed.end, "/end")
+    if start.version != end.version:
+        raise Invalid.at("/end", f"is IPv{end.version}, start is IPv{start.version}")
+    if int(start) > int(end):
+        raise Invalid.at("/end", f"is below start: {end} < {start}")
+    return start, end
+
+
+def reservation_request(body: Json, read_only: Json) -> ReservationRequest:
+    """The addresses that *body* asks for.
+
+    Raises:
+        Invalid: If it breaks a rule, or asks for what this version cannot do.
+    """
+    later = [name for name in _LATER if body.get(name) not in (*EMPTY, False)]
+    if later:
+        raise _invalid([(f"/{name}", "is not supported in this version; leave it out") for name in later])
+    known = {name: value for name, value in body.items() if name not in _LATER}
+    parsed = _parse(ReservationBody, without_read_only(known, read_only))
+    if parsed.strategy not in (None, "", "next"):
+        raise Invalid.at("/strategy", 'only "next" is supported in this version')
+    return ReservationRequest(**written(parsed), count=parsed.count or 1)
+
+
+def written(parsed: Description) -> Json:
+    """Name, tags and metadata as documents keep them."""
+    return {"name": parsed.name or "", "tags": tuple(parsed.tags or ()), "metadata": parsed.metadata}
+
+
+def _parse(model: type[B], body: Json) -> B:
+    try:
+        parsed = model.model_validate(body)
+    except ValidationError as error:
+        raise _invalid([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
+    meta.encode(body.get("metadata"))
+    return parsed
+
+
+def _detail(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "is not a field of this resource"
+    message: str = fault["msg"]
+    return message[:1].lower() + message[1:]
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _invalid(faults: list[tuple[str, str]]) -> Invalid:
+    detail = "; ".join(f"{pointer}: {text}" for pointer, text in faults)
+    return Invalid(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in faults])

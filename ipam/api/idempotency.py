@@ -1,0 +1,75 @@
+"""Idempotency-Key: the same request, sent again, has no second effect and gets the first answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import falcon
+from bson import ObjectId
+
+from ipam.api.problems import render_error
+from ipam.errors import Invalid, InvalidParameter, Rejected
+from ipam.models.idempotency import Answer, IdempotencyStore
+
+_KEY_MAX = 255
+# A larger answer is made anew from what is stored, rather than kept a second time.
+_KEEP_BODY_BYTES = 1024 * 1024
+_KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied", "vary")
+_ACCEPTED = 202
+
+
+class Idempotency:
+    """Remembers the final answers of keyed requests.
+
+    A request has its effect under an id that is chosen, and kept with the key, before anything else is
+    written; so when its first process died, or is still at it, the same request joins what was begun.
+    """
+
+    def __init__(self, store: IdempotencyStore) -> None:
+        self._store = store
+
+    def once(
+        self, req: falcon.Request, resp: falcon.Response, body: object, create: Callable[[ObjectId], None]
+    ) -> None:
+        """Call *create* with the id of what it is to create and let it answer; or give its former answer.
+
+        Raises:
+            Invalid: If the key was used with another request.
+            InvalidParameter: If the key is not 1 to 255 printable characters.
+        """
+        key = req.get_header("Idempotency-Key")
+        if key is None:
+            create(ObjectId())
+            return
+        if not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
+            raise InvalidParameter(f"Idempotency-Key: must be 1 to {_KEY_MAX} printable ASCII characters.")
+        record = self._store.begin(key, _fingerprint(req, body), ObjectId())
+        if record.fingerprint != _fingerprint(req, body):
+            message = "This Idempotency-Key was used with another request; use a new key for a new request."
+            raise Invalid(message, errors=[{"header": "Idempotency-Key", "detail": message}])
+        if record.answer is not None:
+            _replay(resp, record.answer)
+            return
+        try:
+            create(record.resource)
+        except Rejected as error:
+            render_error(resp, error)
+        self._keep(key, resp)
+
+    def _keep(self, key: str, resp: falcon.Response) -> None:
+        body = resp.data or (resp.text or "").encode()
+        if resp.status_code == _ACCEPTED or len(body) > _KEEP_BODY_BYTES:
+            return
+        headers = {name: value for name, value in resp.headers.items() if name.lower() in _KEPT_HEADERS}
+        self._store.finish(key, Answer(resp.status_code, headers, body))
+
+
+def _fingerprint(req: falcon.Request, body: object) -> str:
+    return hashlib.sha256(f"{req.method} {req.path} {body!r}".encode()).hexdigest()
+
+
+def _replay(resp: falcon.Response, answer: Answer) -> None:
+    resp.status = answer.status
+    resp.set_headers(answer.headers)
+    resp.data = answer.body

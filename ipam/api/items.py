@@ -1,0 +1,80 @@
+"""What GET, PATCH, PUT and DELETE of one resource have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import falcon
+from bson import ObjectId
+
+from ipam.api import bodies
+from ipam.api.conditions import accepted_revisions
+from ipam.api.media import negotiate, read_object
+from ipam.api.queries import refuse_unknown
+from ipam.api.rendering import Json, render
+from ipam.models.documents import Document
+from ipam.models.store import DocumentStore, object_id
+
+D = TypeVar("D", bound=Document)
+WRITABLE = ("name", "tags", "metadata")
+
+
+class Item(Generic[D]):
+    """One resource whose name, tags and metadata can be written.
+
+    Args:
+        store: Where it is kept.
+        show: Its JSON.
+        delete: Removes it, given its id, the revisions that may be removed and the query parameters.
+        parameters: Those that DELETE knows.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore[D],
+        show: Callable[[D], Json],
+        delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], None],
+        *,
+        parameters: tuple[str, ...] = (),
+    ) -> None:
+        self._store = store
+        self._kind = store.kind
+        self._show = show
+        self._delete = delete
+        self._parameters = parameters
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Show it."""
+        negotiate(req, self._kind)
+        refuse_unknown(req)
+        render(req, resp, self._kind, self._show(self._store.get(object_id(id_, self._kind))))
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Change what the body names."""
+        self._write(req, resp, id_, bodies.patched)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Replace what can be written."""
+        self._write(req, resp, id_, bodies.replaced)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Remove it; a body, as the old client sends one, is ignored."""
+        refuse_unknown(req, *self._parameters)
+        self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
+        resp.status = 204
+        resp.set_header("Location", f"/{self._kind}s")
+
+    def _write(
+        self, req: falcon.Request, resp: falcon.Response, id_: str, change: Callable[[D, Json, Json], D]
+    ) -> None:
+        negotiate(req, self._kind)
+        refuse_unknown(req)
+        body = read_object(req, self._kind)
+
+        def changed(document: D) -> D:
+            stored = {name: value for name, value in self._show(document).items() if name not in WRITABLE}
+            return change(document, body, stored)
+
+        written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
+        render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

@@ -1,0 +1,65 @@
+"""/jobs"""
+
+from __future__ import annotations
+
+import falcon
+
+from ipam.api.media import negotiate
+from ipam.api.queries import (
+    WAIT_MAX_S,
+    Filters,
+    id_filter,
+    list_query,
+    one_of,
+    parameter,
+    refuse_unknown,
+    whole_number,
+)
+from ipam.api.rendering import job_json, render, render_list
+from ipam.models.documents import JobState
+from ipam.models.store import object_id
+from ipam.wiring import Services
+
+FILTERS: Filters = {
+    "state": one_of("state", tuple(state.value for state in JobState)),
+    "pool": id_filter("pool"),
+    "subnet": id_filter("subnet"),
+}
+
+
+class JobCollection:
+    """All jobs of the last seven days."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List jobs."""
+        negotiate(req, "jobs")
+        page = self._services.stores.jobs.page(list_query(req, FILTERS, described=False))
+        render_list(req, resp, "jobs", [job_json(job) for job in page.items], page.cursor)
+
+
+class JobItem:
+    """One job."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Show it; `?wait=N` waits up to N seconds for its end."""
+        negotiate(req, "job")
+        refuse_unknown(req, "wait")
+        seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
+        job = self._services.stores.jobs.get(object_id(id_, "job"))
+        if seconds and not job.state.terminal:
+            self._services.waiting.wait(job.id, seconds)
+            job = self._services.stores.jobs.get(job.id)
+        render(req, resp, "job", job_json(job))
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Cancel it, while no worker has begun it."""
+        refuse_unknown(req)
+        self._services.stores.jobs.cancel(object_id(id_, "job"))
+        resp.status = 204
+        resp.set_header("Location", "/jobs")

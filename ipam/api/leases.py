@@ -1,0 +1,85 @@
+"""/leases, /subnets/{id}/leases and /reservations/{id}/leases"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from ipam.api.items import Item
+from ipam.api.media import negotiate
+from ipam.api.queries import address_parameter, id_filter, list_query
+from ipam.api.rendering import lease_json, render_list
+from ipam.models.documents import Lease, lease_key
+from ipam.models.leases import keys_of_subnet
+from ipam.models.store import Query, object_id
+from ipam.wiring import Services
+
+
+class LeaseCollection:
+    """All leases."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List leases; `?address=` finds who holds an address."""
+        negotiate(req, "leases")
+        filters = {
+            "address": self._at_address,
+            "subnet": _in_subnet,
+            "reservation": id_filter("reservation"),
+            "pool": id_filter("pool"),
+        }
+        _list(self._services, req, resp, list_query(req, filters))
+
+    def _at_address(self, text: str) -> dict[str, Any]:
+        """The condition for leases of an address: the keys that it can have, one for each subnet around it."""
+        address = address_parameter(text)
+        around = self._services.stores.subnets.containing(address)
+        return {"_id": {"$in": [lease_key(subnet.id, address) for subnet in around]}}
+
+
+class LeasesOfSubnet:
+    """The leases held of one subnet."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """List them, lowest address first."""
+        negotiate(req, "leases")
+        subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
+        query = list_query(req, {"reservation": id_filter("reservation")})
+        _list(self._services, req, resp, query.where(_id=keys_of_subnet(subnet.id)))
+
+
+class LeasesOfReservation:
+    """The leases of one reservation."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """List them, lowest address first."""
+        negotiate(req, "leases")
+        reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
+        _list(self._services, req, resp, list_query(req, {}).where(reservation=reservation.id))
+
+
+def lease_item(services: Services) -> Item[Lease]:
+    """One lease; to delete it gives its address back."""
+    return Item(
+        services.stores.leases,
+        lease_json,
+        lambda id_, revisions, _: services.releasing.release_lease(id_, revisions),
+    )
+
+
+def _in_subnet(text: str) -> dict[str, Any]:
+    return {"_id": keys_of_subnet(id_filter("subnet")(text)["subnet"])}
+
+
+def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
+    page = services.stores.leases.page(query)
+    render_list(req, resp, "leases", [lease_json(lease) for lease in page.items], page.cursor)

@@ -1,0 +1,90 @@
+"""Media types: what is read, what is sent, and in which version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import falcon
+from falcon import mediatypes
+
+from ipam.errors import MalformedJson, NotAcceptable, TooLarge, UnsupportedMediaType
+
+VERSION = "1.0.0"
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def vendor_type(kind: str) -> str:
+    """The media type of *kind*, a resource or a list, with its version."""
+    return f"application/vnd.ipam.{kind}+json; version={VERSION}"
+
+
+def negotiate(req: falcon.Request, *kinds: str) -> None:
+    """Settle how to answer with one of *kinds*: in the plain type if that is preferred, else in the vendor type.
+
+    Raises:
+        NotAcceptable: If `Accept` allows neither.
+    """
+    offered = [*map(vendor_type, kinds), JSON]
+    try:
+        best = mediatypes.best_match(offered, req.accept)
+    except (falcon.errors.InvalidMediaType, falcon.errors.InvalidMediaRange):
+        best = ""
+    if not best:
+        message = f"Accept: {req.accept} allows none of: {', '.join(offered)}."
+        raise NotAcceptable(message)
+    req.context.plain = best == JSON
+
+
+def answer_type(req: falcon.Request, kind: str) -> str:
+    """The media type to answer with, as `negotiate` settled it."""
+    return JSON if req.context.plain else vendor_type(kind)
+
+
+def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
+    """The JSON object in the body of a request that writes a *kind*.
+
+    Raises:
+        UnsupportedMediaType: If the body is of another type or version.
+        TooLarge: If it is over 1 MiB.
+        MalformedJson: If it is no JSON object.
+    """
+    _check_type(req, kind)
+    raw = req.bounded_stream.read(MAX_BODY_BYTES + 1)
+    if len(raw) > MAX_BODY_BYTES or (req.content_length or 0) > MAX_BODY_BYTES:
+        raise TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
+    if not raw.strip():
+        raise MalformedJson("The body is empty; send a JSON object, {} at least.")
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # A lone surrogate can be written in JSON, but not in UTF-8.
+    except RecursionError:
+        raise MalformedJson("The body is nested too deep.") from None
+    except UnicodeError:
+        raise MalformedJson("The body is not valid Unicode in UTF-8.") from None
+    except ValueError as error:
+        raise MalformedJson(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise MalformedJson("The body must be a JSON object.")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    message = f"{name} is not a JSON number"
+    raise ValueError(message)
+
+
+def _check_type(req: falcon.Request, kind: str) -> None:
+    accepted = [f"application/vnd.ipam.{kind}+json", JSON, *([MERGE_PATCH] if req.method == "PATCH" else [])]
+    media_type, parameters = mediatypes.parse_header(req.content_type or "")
+    if media_type.lower() not in accepted:
+        sent = req.content_type or "none"
+        message = f"Content-Type is {sent}; send one of: {', '.join(accepted)}."
+        raise UnsupportedMediaType(message)
+    version = parameters.get("version") or VERSION
+    charset = parameters.get("charset", "utf-8")
+    if version != VERSION or charset.lower() not in ("utf-8", "utf8"):
+        message = f"Content-Type is {req.content_type}; the version is {VERSION} and the charset UTF-8."
+        raise UnsupportedMediaType(message)

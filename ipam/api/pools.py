@@ -1,0 +1,61 @@
+"""/pools"""
+
+from __future__ import annotations
+
+import falcon
+from bson import ObjectId
+
+from ipam.api import bodies
+from ipam.api.idempotency import Idempotency
+from ipam.api.items import Item
+from ipam.api.media import negotiate, read_object
+from ipam.api.queries import flag, list_query, refuse_unknown
+from ipam.api.rendering import Json, pool_json, render, render_list
+from ipam.models.documents import Pool
+from ipam.wiring import Services
+
+READ_ONLY = dict.fromkeys(("id", "subnets", "size", "used", "free", "created_at", "updated_at", "revision"))
+
+
+class PoolCollection:
+    """All pools."""
+
+    def __init__(self, services: Services, idempotency: Idempotency) -> None:
+        self._services = services
+        self._idempotency = idempotency
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List pools."""
+        negotiate(req, "pools")
+        page = self._services.stores.pools.page(list_query(req))
+        usage = self._services.stores.subnets.usage([pool.id for pool in page.items])
+        render_list(req, resp, "pools", [pool_json(pool, usage[pool.id]) for pool in page.items], page.cursor)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Create a pool."""
+        negotiate(req, "pool")
+        refuse_unknown(req)
+        body = read_object(req, "pool")
+        described = bodies.described(body, READ_ONLY)
+
+        def create(id_: ObjectId) -> None:
+            pool = self._services.inventory.create_pool(Pool(id=id_, **described))
+            render(req, resp, "pool", _show(self._services, pool), status=201, location=f"/pools/{pool.id}")
+
+        self._idempotency.once(req, resp, body, create)
+
+
+def pool_item(services: Services) -> Item[Pool]:
+    """One pool."""
+    return Item(
+        services.stores.pools,
+        lambda pool: _show(services, pool),
+        lambda id_, revisions, params: services.inventory.delete_pool(
+            id_, revisions, cascade=flag(params, "cascade", default=True)
+        ),
+        parameters=("cascade",),
+    )
+
+
+def _show(services: Services, pool: Pool) -> Json:
+    return pool_json(pool, services.stores.subnets.usage([pool.id])[pool.id])

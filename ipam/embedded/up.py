@@ -1,0 +1,109 @@
+"""Starting everything in order, saying when it is ready, stopping all of it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ipam.embedded.parts import Part, ipam_parts, server_parts
+from ipam.embedded.supervisor import Supervisor
+from ipam.errors import InvalidSettings
+from ipam.settings import Settings
+
+log = logging.getLogger(__name__)
+_READY_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+_LOG_NAME = "ipam.log"
+
+
+def run(settings: Settings, folder: str) -> None:
+    """Run all processes with their data in *folder*, until Ctrl-C or SIGTERM.
+
+    Raises:
+        InvalidSettings: If the folder or a port is taken, or a needed package is missing.
+    """
+    data = Path(folder).absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    for host, port, flag in (
+        (settings.host, settings.port, "--port"),
+        (settings.flower_address, settings.flower_port, "--flower-port"),
+    ):
+        _refuse_taken(host, port, flag)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with _locked(data), (data / _LOG_NAME).open("a", buffering=1, encoding="utf-8") as logfile:
+        supervisor = Supervisor(lambda name, line: print(f"{name:8} | {line}", file=logfile))
+        try:
+            _start_all(supervisor, settings, data, stopped)
+            supervisor.watch(stopped)
+        finally:
+            click.echo("ipam: stopping ...")
+            supervisor.stop()
+    click.echo(f"ipam: stopped; the data is in {folder}")
+
+
+def _start_all(supervisor: Supervisor, settings: Settings, data: Path, stopped: threading.Event) -> None:
+    servers = server_parts(data)
+    database, redis = (part.port or 0 for part in servers)
+    _start(supervisor, servers, stopped)
+    _start(supervisor, ipam_parts(settings, database, redis), stopped)
+    if stopped.is_set():
+        return
+    click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
+    click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
+    click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+
+
+def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) -> None:
+    """Start *parts* side by side, wait until those with a port listen, and say so, a line each."""
+    for part in parts:
+        supervisor.start(part)
+    for part in parts:
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while part.port and not _listens(part) and not stopped.is_set():
+            if not supervisor.running(part.name):
+                raise InvalidSettings(f"{part.name} ended at once; {_LOG_NAME} in the data folder says why")
+            if time.monotonic() > deadline:
+                raise InvalidSettings(f"{part.name} was not ready in {_READY_TIMEOUT_S:.0f} s; see {_LOG_NAME}")
+            time.sleep(_POLL_S)
+        if not stopped.is_set():
+            click.echo(f"ipam: {part.name} started" + (f" on port {part.port}" if part.port else ""))
+
+
+def _listens(part: Part) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", part.port or 0), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_taken(host: str, port: int, flag: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = f"{flag}: {host}:{port} cannot be listened on ({error.strerror}); choose another"
+            raise InvalidSettings(message) from None
+
+
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone."""
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InvalidSettings(f"--data: {data} is in use by another `ipam up`") from None
+        yield

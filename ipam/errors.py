@@ -1,0 +1,140 @@
+"""The one tree of errors; each branch says what the caller may do about it.
+
+`Rejected`: change the request. `Stale`: read again, then decide. `Transient`: try again.
+How they look over HTTP is decided in one place, `ipam.api.problems`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+
+class IpamError(Exception):
+    """An error with a stable *slug*, a sentence for people and facts for programs.
+
+    Attributes:
+        slug: The last part of the problem's type, explained in docs/errors.md.
+        detail: One or two sentences that say what is wrong and what to change.
+        facts: Extra members of the problem, JSON only.
+    """
+
+    slug: ClassVar[str]
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class Rejected(IpamError):
+    """The request cannot be carried out as it is; sending it again will not help."""
+
+    _by_slug: ClassVar[dict[str, type[Rejected]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Make the class findable by its slug, to rebuild it from a job's record."""
+        Rejected._by_slug[cls.slug] = cls
+
+    def to_record(self) -> dict[str, Any]:
+        """The error as plain JSON, as a job keeps it."""
+        return {"slug": self.slug, "detail": self.detail, "facts": self.facts}
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> Rejected:
+        """The error that `to_record` described."""
+        return Rejected._by_slug[record["slug"]](record["detail"], **record["facts"])
+
+
+class MalformedJson(Rejected):
+    """The body is not JSON."""
+
+    slug = "malformed-json"
+
+
+class InvalidParameter(Rejected):
+    """A query parameter or a header has a value that it cannot have."""
+
+    slug = "invalid-parameter"
+
+
+class UnknownParameter(Rejected):
+    """A query parameter that this route does not know."""
+
+    slug = "unknown-parameter"
+
+
+class Invalid(Rejected):
+    """The body is JSON but breaks a rule; `errors` points at each place."""
+
+    slug = "invalid"
+
+    @classmethod
+    def at(cls, pointer: str, detail: str) -> Self:
+        """One fault at one place, *pointer* being a JSON pointer (RFC 6901)."""
+        return cls(f"{pointer or 'body'}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
+
+
+class NotFound(Rejected):
+    """There is no such thing, or not any more."""
+
+    slug = "not-found"
+
+
+class NotAcceptable(Rejected):
+    """None of the media types of `Accept` can be sent."""
+
+    slug = "not-acceptable"
+
+
+class UnsupportedMediaType(Rejected):
+    """The body's media type or version is not one that this route reads."""
+
+    slug = "unsupported-media-type"
+
+
+class TooLarge(Rejected):
+    """The body is over the limit."""
+
+    slug = "too-large"
+
+
+class SubnetOverlap(Rejected):
+    """The range shares addresses with another subnet of its pool."""
+
+    slug = "subnet-overlap"
+
+
+class Exhausted(Rejected):
+    """Fewer addresses are free than were asked for."""
+
+    slug = "exhausted"
+
+
+class NotEmpty(Rejected):
+    """A deletion that was not to cascade met something inside."""
+
+    slug = "not-empty"
+
+
+class NotQueued(Rejected):
+    """Only a job that no worker has begun can be cancelled."""
+
+    slug = "not-queued"
+
+
+class Stale(IpamError):
+    """The document has changed since it was read."""
+
+    slug = "stale"
+
+
+class Transient(IpamError):
+    """A part that is needed did not answer; the same request may succeed later."""
+
+    slug = "unavailable"
+
+
+class InvalidSettings(IpamError):
+    """The command cannot start as it was called; the text lists every fault."""
+
+    slug = "invalid-settings"

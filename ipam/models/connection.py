@@ -1,0 +1,119 @@
+"""The way to MongoDB, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConfigurationError,
+    ExecutionTimeout,
+    InvalidURI,
+    PyMongoError,
+)
+
+from ipam.errors import InvalidSettings, Transient
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+_DUPLICATE_KEY = 11000
+
+# What MongoDB answers while it shuts down, elects a primary or was asked for too long: trying again is right.
+_PASSING_CODES = {50, 89, 91, 189, 262, 10107, 11600, 11602, 13435, 13436}
+
+
+def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
+    """A lazily connecting client's database; *servers* is a URI or a comma-separated list of host[:port].
+
+    Writes are acknowledged only when they are in the journal (of a majority, for a replica set), because an
+    answer must not outlive its reservation. *timeout_s* bounds every call as a whole.
+
+    Raises:
+        InvalidSettings: If *servers* is not of that form.
+    """
+    uri = servers if "://" in servers else f"mongodb://{servers}"
+    concern: dict[str, Any] = {} if "w=" in uri else {"w": "majority"}
+    try:
+        client: MongoClient[Any] = MongoClient(
+            uri,
+            tz_aware=True,
+            appname="ipam",
+            timeoutMS=int(timeout_s * 1000),
+            serverSelectionTimeoutMS=int(timeout_s * 1000),
+            connectTimeoutMS=2000,
+            journal=True,
+            **concern,
+        )
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        message = (
+            f"--mongo={servers!r}: {error}; give host[:port], several separated by commas, or a mongodb:// URI"
+        )
+        raise InvalidSettings(message) from None
+    return client[database]
+
+
+def _translated(method: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except (AutoReconnect, ExecutionTimeout) as error:
+            raise Transient("The database did not answer.") from error
+        except PyMongoError as error:
+            if error.timeout or getattr(error, "code", None) in _PASSING_CODES:
+                raise Transient("The database did not answer.") from error
+            raise
+
+    return call
+
+
+def speaks_mongo(store: C) -> C:
+    """Class decorator: the public methods of *store* raise `Transient` when the database is out of reach."""
+    for name, member in vars(store).items():
+        if callable(member) and not name.startswith("_"):
+            setattr(store, name, _translated(member))
+    return store
+
+
+def insert_missing(collection: Collection[Any], documents: Sequence[dict[str, Any]]) -> None:
+    """Insert those of *documents* whose `_id` is not there yet; so doing it again changes nothing."""
+    if not documents:
+        return
+    try:
+        collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        faults = error.details["writeErrors"]
+        if any(fault["code"] != _DUPLICATE_KEY for fault in faults):
+            raise
+
+
+@speaks_mongo
+class Store:
+    """The database as a whole.
+
+    Attributes:
+        servers: The servers that are tried, as host:port,host:port.
+    """
+
+    def __init__(self, database: Database[Any], servers: str) -> None:
+        self._database = database
+        self.servers = servers
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            Transient: If it gives none.
+        """
+        self._database.client.admin.command("ping")
+
+    def close(self) -> None:
+        """End all connections; a process that forks must not hand them on."""
+        self._database.client.close()

@@ -1,0 +1,333 @@
+"""What is stored: one frozen dataclass a collection, with an explicit way to and from BSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from bson import ObjectId
+
+from ipam.models import metadata as meta
+from ipam.models.addresses import Address, from_bytes, to_bytes
+from ipam.models.ledgers import Ledger
+
+Bson = dict[str, Any]
+
+
+def utc_now() -> datetime:
+    """The present in UTC, cut to milliseconds because BSON dates hold no more."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What every resource has."""
+
+    id: ObjectId
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: meta.Json = None
+    created_at: datetime = field(default_factory=utc_now)
+    updated_at: datetime = field(default_factory=utc_now)
+    revision: int = 1
+
+
+def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
+    """The stored form of what users write on a resource, with the facets that lists filter by."""
+    return {
+        "name": name,
+        "tags": list(tags),
+        "metadata": meta.encode(metadata),
+        "facets": meta.facets(name, tags, metadata),
+    }
+
+
+def common_to_bson(document: Document) -> Bson:
+    """The stored form of the fields of `Document`, but for the id, whose key differs."""
+    return {
+        **described(document.name, document.tags, document.metadata),
+        "created_at": document.created_at,
+        "updated_at": document.updated_at,
+        "revision": document.revision,
+    }
+
+
+def _common(bson: Bson) -> dict[str, Any]:
+    return {
+        "name": bson["name"],
+        "tags": tuple(bson["tags"]),
+        "metadata": meta.decode(bson["metadata"]),
+        "created_at": bson["created_at"],
+        "updated_at": bson["updated_at"],
+        "revision": bson["revision"],
+    }
+
+
+class PoolState(StrEnum):
+    """A pool is shown and used only while it is active."""
+
+    ACTIVE = "active"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool(Document):
+    """A set of subnets that do not overlap; the stored `ranges` hold them apart."""
+
+    def to_bson(self) -> Bson:
+        """The stored form of a new pool."""
+        return {"_id": self.id, **common_to_bson(self), "state": PoolState.ACTIVE.value, "ranges": []}
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Pool:
+        """The pool that was stored."""
+        return cls(id=bson["_id"], **_common(bson))
+
+
+class SubnetState(StrEnum):
+    """A subnet is shown and used only while it is active."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet(Document):
+    """A range of addresses, both ends included, and the ledger of what is taken from it.
+
+    `size` is how many addresses it can give out; it may exceed 64 bits and is stored as text.
+    """
+
+    pool: ObjectId
+    start: Address
+    end: Address
+    size: int
+    cidr: str | None = None
+    gateway: Address | None = None
+    exclusions: tuple[str, ...] = ()
+    strategy: str = "next"
+    cooldown: int = 0
+    state: SubnetState = SubnetState.CREATING
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def to_bson(self) -> Bson:
+        """The stored form."""
+        return {
+            "_id": self.id,
+            **common_to_bson(self),
+            "pool": self.pool,
+            "start": to_bytes(self.start),
+            "end": to_bytes(self.end),
+            "size": str(self.size),
+            "cidr": self.cidr,
+            "gateway": to_bytes(self.gateway) if self.gateway else None,
+            "exclusions": list(self.exclusions),
+            "strategy": self.strategy,
+            "cooldown": self.cooldown,
+            "state": self.state.value,
+            "ledger": self.ledger.to_bson(),
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Subnet:
+        """The subnet that was stored."""
+        return cls(
+            id=bson["_id"],
+            **_common(bson),
+            pool=bson["pool"],
+            start=from_bytes(bson["start"]),
+            end=from_bytes(bson["end"]),
+            size=int(bson["size"]),
+            cidr=bson["cidr"],
+            gateway=from_bytes(bson["gateway"]) if bson["gateway"] else None,
+            exclusions=tuple(bson["exclusions"]),
+            strategy=bson["strategy"],
+            cooldown=bson["cooldown"],
+            state=SubnetState(bson["state"]),
+            ledger=Ledger.from_bson(bson["ledger"]),
+        )
+
+
+class ReservationState(StrEnum):
+    """A reservation is shown only while it is active; a released one stays for a while as a tombstone.
+
+    The tombstone keeps a worker that was asleep for long from bringing the reservation back.
+    """
+
+    ACTIVE = "active"
+    RELEASING = "releasing"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation(Document):
+    """Addresses that belong together; `count` is how many it holds now."""
+
+    pool: ObjectId
+    subnets: tuple[ObjectId, ...]
+    count: int
+    state: ReservationState = ReservationState.ACTIVE
+
+    def to_bson(self) -> Bson:
+        """The stored form."""
+        return {
+            "_id": self.id,
+            **common_to_bson(self),
+            "pool": self.pool,
+            "subnets": list(self.subnets),
+            "count": self.count,
+            "state": self.state.value,
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Reservation:
+        """The reservation that was stored."""
+        return cls(
+            id=bson["_id"],
+            **_common(bson),
+            pool=bson["pool"],
+            subnets=tuple(bson["subnets"]),
+            count=bson["count"],
+            state=ReservationState(bson["state"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease(Document):
+    """One address, held by one reservation.
+
+    The stored document stays when the address is given back, as a place in the subnet's queue; its `id` does
+    not, so that a client with an old id cannot touch the address's next holder.
+    """
+
+    subnet: ObjectId
+    pool: ObjectId
+    reservation: ObjectId
+    address: Address
+    ordinal: int
+
+    def to_bson(self) -> Bson:
+        """The stored form of a lease that is held."""
+        return {
+            "_id": lease_key(self.subnet, self.address),
+            "lease": self.id,
+            **common_to_bson(self),
+            "subnet": self.subnet,
+            "pool": self.pool,
+            "reservation": self.reservation,
+            "ordinal": self.ordinal,
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Lease:
+        """The held lease that was stored."""
+        return cls(
+            id=bson["lease"],
+            **_common(bson),
+            subnet=bson["subnet"],
+            pool=bson["pool"],
+            reservation=bson["reservation"],
+            address=from_bytes(bson["_id"][12:]),
+            ordinal=bson["ordinal"],
+        )
+
+
+def lease_key(subnet: ObjectId, address: Address) -> bytes:
+    """The `_id` of a lease, 12 bytes of subnet and 16 of address: the database itself keeps an address single."""
+    return subnet.binary + to_bytes(address)
+
+
+def slot_key(subnet: ObjectId, position: int) -> bytes:
+    """The place *position* in the queue of released leases of *subnet*, 12 and 8 bytes."""
+    return subnet.binary + position.to_bytes(8, "big")
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it will stay so."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A reservation request that was accepted and will reach a terminal state.
+
+    Attributes:
+        target: The subnet or pool that the addresses come from.
+        request: The request as JSON; see `ipam.allocation.requests`.
+        reservation: Id that the reservation will have, chosen before the first write.
+        claim: Token of the worker that has it in hand.
+        decision: Token of the claim whose grants count; once set, the job can only succeed.
+    """
+
+    id: ObjectId
+    kind: str
+    target: ObjectId
+    pool: ObjectId
+    subnet: ObjectId | None
+    request: Bson
+    reservation: ObjectId
+    state: JobState = JobState.QUEUED
+    claim: ObjectId | None = None
+    claimed_until: datetime | None = None
+    decision: ObjectId | None = None
+    attempts: int = 0
+    error: Bson | None = None
+    created_at: datetime = field(default_factory=utc_now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    revision: int = 1
+
+    def to_bson(self) -> Bson:
+        """The stored form of a new job; `waiting` marks it as not yet terminal."""
+        return {
+            "_id": self.id,
+            "kind": self.kind,
+            "target": self.target,
+            "waiting": self.target,
+            "pool": self.pool,
+            "subnet": self.subnet,
+            "request": json.dumps(self.request, ensure_ascii=False),
+            "reservation": self.reservation,
+            "state": self.state.value,
+            "claim": self.claim,
+            "claimed_until": self.claimed_until,
+            "decision": self.decision,
+            "attempts": self.attempts,
+            "error": None,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "revision": self.revision,
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Job:
+        """The job that was stored."""
+        return cls(
+            id=bson["_id"],
+            **{
+                key: bson[key]
+                for key in (
+                    "kind", "target", "pool", "subnet", "reservation", "claim", "claimed_until", "decision",
+                    "attempts", "created_at", "started_at", "finished_at", "revision",
+                )
+            },
+            request=json.loads(bson["request"]),
+            state=JobState(bson["state"]),
+            error=json.loads(bson["error"]) if bson["error"] else None,
+        )  # fmt: skip

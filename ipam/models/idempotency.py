@@ -1,0 +1,63 @@
+"""What was answered under an Idempotency-Key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from pymongo.database import Database
+
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final answer: HTTP status, headers and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known under a key.
+
+    Attributes:
+        fingerprint: Digest of the request that came first.
+        resource: The id that whatever it creates has, so that doing it again creates nothing more.
+        answer: The final answer, None while there is none.
+    """
+
+    fingerprint: str
+    resource: ObjectId
+    answer: Answer | None
+
+
+@speaks_mongo
+class IdempotencyStore:
+    """The collection `idempotency`; a record is forgotten after 24 hours."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._collection = database["idempotency"]
+
+    def begin(self, key: str, fingerprint: str, resource: ObjectId) -> Record:
+        """The record under *key*: what the first caller wrote, who may be this one."""
+        new: dict[str, Any] = {
+            "_id": key,
+            "fingerprint": fingerprint,
+            "resource": resource,
+            "answer": None,
+            "created_at": utc_now(),
+        }
+        insert_missing(self._collection, [new])
+        found = self._collection.find_one({"_id": key}) or new
+        answer = found["answer"]
+        return Record(found["fingerprint"], found["resource"], Answer(**answer) if answer else None)
+
+    def finish(self, key: str, answer: Answer) -> None:
+        """Keep the final answer, unless there is one already."""
+        kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}
+        self._collection.update_one({"_id": key, "answer": None}, {"$set": {"answer": kept}})

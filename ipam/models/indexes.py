@@ -1,0 +1,69 @@
+"""Every index, each with the question that it answers.
+
+Sparse and not partial ones throughout: both keep documents without the field out, and sparse ones also serve
+servers that cannot plan a query by a partial index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import ASCENDING, IndexModel
+from pymongo.database import Database
+
+from ipam.models.connection import speaks_mongo
+
+_FACETS = IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)  # lists filtered by what users wrote
+KEEP_JOBS_S = 7 * 24 * 3600
+KEEP_TOMBSTONES_S = KEEP_JOBS_S
+KEEP_IDEMPOTENCY_S = 24 * 3600
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "pools": [_FACETS],
+    "subnets": [
+        _FACETS,
+        # The subnets of a pool in the order in which a pool's request fills them.
+        IndexModel([("pool", ASCENDING), ("start", ASCENDING)], name="of_pool"),
+        # Which subnets could hold an address (search by address).
+        IndexModel([("start", ASCENDING)], name="by_start"),
+    ],
+    "reservations": [
+        _FACETS,
+        IndexModel("pool", name="of_pool"),
+        IndexModel("subnets", name="of_subnet"),
+        # Releases that a dead process left half done.
+        IndexModel("unfinished", name="unfinished", sparse=True),
+        # A tombstone outlives every worker that could still try to create its reservation, then goes.
+        IndexModel("released_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
+    ],
+    # The key of a lease is its subnet and address: the index that makes an address single is `_id` itself.
+    "leases": [
+        _FACETS,
+        IndexModel("lease", name="by_id", sparse=True),
+        IndexModel("reservation", name="of_reservation", sparse=True),
+        # The queue of released leases; unique, so that no place is given to two.
+        IndexModel("slot", name="queue", unique=True, sparse=True),
+    ],
+    "jobs": [
+        # What a worker may claim for a target, and which targets have anything waiting.
+        IndexModel("waiting", name="waiting", sparse=True),
+        IndexModel("finished_at", name="forget", expireAfterSeconds=KEEP_JOBS_S),
+    ],
+    "idempotency": [IndexModel("created_at", name="forget", expireAfterSeconds=KEEP_IDEMPOTENCY_S)],
+}
+
+
+@speaks_mongo
+class Indexes:
+    """Creates what is missing; to do so again changes nothing."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+
+    def create(self) -> list[str]:
+        """Create all indexes and return their names as `collection.index`."""
+        return [
+            f"{collection}.{name}"
+            for collection, indexes in INDEXES.items()
+            for name in self._database[collection].create_indexes(indexes)
+        ]

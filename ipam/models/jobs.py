@@ -1,0 +1,139 @@
+"""Jobs: what was asked for, who has it in hand, how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo.database import Database
+
+from ipam.errors import NotQueued
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import Bson, Job, JobState, utc_now
+from ipam.models.store import DocumentStore
+
+_OPEN = {"$in": [JobState.QUEUED.value, JobState.RUNNING.value]}
+
+
+@speaks_mongo
+class JobStore(DocumentStore[Job]):
+    """The collection `jobs`."""
+
+    kind = "job"
+
+    def __init__(self, database: Database[Any]) -> None:
+        super().__init__(database, Job.from_bson)
+
+    def insert(self, job: Job) -> None:
+        """Store a new job; to store it twice changes nothing."""
+        insert_missing(self._collection, [job.to_bson()])
+
+    def claim(self, target: ObjectId, limit: int, hold_s: float) -> tuple[ObjectId, list[Job]]:
+        """Take in hand up to *limit* jobs of *target* that nobody has, oldest first.
+
+        Returns a new token, and the jobs that carry it. They are free for others again after *hold_s* seconds.
+        """
+        token, now = ObjectId(), utc_now()
+        free = {
+            "$or": [
+                {"state": JobState.QUEUED.value},
+                {"state": JobState.RUNNING.value, "claimed_until": {"$lt": now}},
+            ]
+        }
+        found = self._collection.find({"waiting": target, **free}, {"_id": 1}).sort("_id", 1).limit(limit)
+        ids = [bson["_id"] for bson in found]
+        if not ids:
+            return token, []
+        # The condition is checked again for each document: of two workers, each gets what it was first at.
+        self._collection.update_many(
+            {"_id": {"$in": ids}, **free},
+            {
+                "$set": {
+                    "state": JobState.RUNNING.value,
+                    "claim": token,
+                    "claimed_until": now + timedelta(seconds=hold_s),
+                    "started_at": now,
+                },
+                "$inc": {"attempts": 1, "revision": 1},
+            },
+        )
+        won = [Job.from_bson(bson) for bson in self._collection.find({"_id": {"$in": ids}, "claim": token})]
+        return token, sorted(won, key=lambda job: job.id)
+
+    def decide(self, ids: Iterable[ObjectId], token: ObjectId) -> set[ObjectId]:
+        """Make the grants of claim *token* count, for those of *ids* that still carry it; returns these."""
+        wanted = list(ids)
+        if not wanted:
+            return set()
+        self._collection.update_many(
+            {"_id": {"$in": wanted}, "claim": token, "state": JobState.RUNNING.value, "decision": None},
+            {"$set": {"decision": token}},
+        )
+        decided = self._collection.find({"_id": {"$in": wanted}, "decision": token}, {"_id": 1})
+        return {bson["_id"] for bson in decided}
+
+    def disown(self, ids: Iterable[ObjectId], token: ObjectId | None = None) -> None:
+        """Take undecided jobs from the worker that has them (claim *token*, None: any), free for the next."""
+        wanted: Bson = {"_id": {"$in": list(ids)}, "state": JobState.RUNNING.value, "decision": None}
+        if token is not None:
+            wanted["claim"] = token
+        freed = {"claim": None, "claimed_until": utc_now() - timedelta(seconds=1)}
+        self._collection.update_many(wanted, {"$set": freed})
+
+    def succeed(self, ids: Iterable[ObjectId]) -> None:
+        """Close jobs that were decided and whose reservation is complete."""
+        self._collection.update_many(
+            {"_id": {"$in": list(ids)}, "state": _OPEN, "decision": {"$ne": None}},
+            _close({"state": JobState.SUCCEEDED.value}),
+        )
+
+    def fail(self, id_: ObjectId, error: Bson, token: ObjectId | None = None) -> bool:
+        """Close a job that was not decided, if it still carries the claim *token* (None: whatever it carries)."""
+        wanted: Bson = {"_id": id_, "state": _OPEN, "decision": None}
+        if token is not None:
+            wanted["claim"] = token
+        failed = _close({"state": JobState.FAILED.value, "error": json.dumps(error)})
+        return self._collection.update_one(wanted, failed).modified_count > 0
+
+    def cancel(self, id_: ObjectId) -> Job:
+        """Close a job that no worker has begun.
+
+        Raises:
+            NotFound: If there is no such job.
+            NotQueued: If a worker has begun it, or it is closed already.
+        """
+        cancelled = self._collection.update_one(
+            {"_id": id_, "state": JobState.QUEUED.value}, _close({"state": JobState.CANCELLED.value})
+        )
+        job = self.get(id_)
+        if not cancelled.modified_count:
+            raise NotQueued(f"The job {id_} is {job.state} already; only a queued one can be cancelled.")
+        return job
+
+    def closed(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
+        """Those of *ids* that have reached a terminal state, or do not exist any more."""
+        wanted = set(ids)
+        still_open = self._collection.find({"_id": {"$in": list(wanted)}, "state": _OPEN}, {"_id": 1})
+        return list(wanted - {bson["_id"] for bson in still_open})
+
+    def stranded(self, grace_s: float) -> list[ObjectId]:
+        """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""
+        now = utc_now()
+        lost = [
+            {"state": JobState.QUEUED.value, "created_at": {"$lt": now - timedelta(seconds=grace_s)}},
+            {"state": JobState.RUNNING.value, "claimed_until": {"$lt": now}},
+        ]
+        found = self._collection.find({"waiting": {"$exists": True}, "$or": lost}, {"waiting": 1})
+        return list({bson["waiting"] for bson in found})
+
+
+def _close(fields: Bson) -> Bson:
+    finished: datetime = utc_now()
+    return {
+        "$set": {**fields, "finished_at": finished},
+        "$unset": {"waiting": 1},
+        "$inc": {"revision": 1},
+    }

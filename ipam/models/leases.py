@@ -1,0 +1,117 @@
+"""Leases that are held, and the queue of those that were given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from ipam.models.addresses import Address, from_bytes
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import Bson, Lease, lease_key, slot_key, utc_now
+from ipam.models.store import DocumentStore
+
+_CHUNK = 1000  # Documents a write: well under MongoDB's 48 MB message with metadata at its largest.
+
+
+def keys_of_subnet(subnet: ObjectId) -> Bson:
+    """Condition on `_id` that holds for the leases of *subnet*, for their keys begin with it."""
+    return {"$gte": subnet.binary + bytes(16), "$lte": subnet.binary + b"\xff" * 16}
+
+
+@speaks_mongo
+class LeaseStore(DocumentStore[Lease]):
+    """The collection `leases`; a document without `reservation` is a place in its subnet's queue."""
+
+    kind = "lease"
+    key = "lease"
+    visible = {"reservation": {"$exists": True}}
+
+    def __init__(self, database: Database[Any]) -> None:
+        super().__init__(database, Lease.from_bson)
+
+    def insert(self, leases: Sequence[Lease]) -> None:
+        """Store leases of addresses that were never used; what is there already is left alone."""
+        for first in range(0, len(leases), _CHUNK):
+            insert_missing(self._collection, [lease.to_bson() for lease in leases[first : first + _CHUNK]])
+
+    def insert_queued(self, subnet: ObjectId, slots: Mapping[Address, int]) -> None:
+        """Put addresses that were never held into the queue, each at its position."""
+        insert_missing(
+            self._collection,
+            [
+                {
+                    "_id": lease_key(subnet, address),
+                    "subnet": subnet,
+                    "slot": slot_key(subnet, position),
+                    "released_at": utc_now(),
+                }
+                for address, position in slots.items()
+            ],
+        )
+
+    def queued(self, subnet: ObjectId, positions: Iterable[int]) -> dict[int, Address]:
+        """Which of *positions* in the queue hold an address, and which one."""
+        wanted = [slot_key(subnet, position) for position in positions]
+        found = self._collection.find({"slot": {"$in": wanted}}, {"slot": 1})
+        return {int.from_bytes(bson["slot"][12:], "big"): from_bytes(bson["_id"][12:]) for bson in found}
+
+    def take_queued(self, leases: Mapping[int, Lease]) -> None:
+        """Turn places in the queue, by position, into held leases; those taken before are left alone."""
+        self._write(
+            UpdateOne(
+                {"_id": lease_key(lease.subnet, lease.address), "slot": slot_key(lease.subnet, position)},
+                {"$set": _without_id(lease.to_bson()), "$unset": {"slot": 1, "released_at": 1}},
+            )
+            for position, lease in leases.items()
+        )
+
+    def move_queued(self, subnet: ObjectId, moves: Mapping[int, int]) -> None:
+        """Move places in the queue from position to position."""
+        self._write(
+            UpdateOne({"slot": slot_key(subnet, old)}, {"$set": {"slot": slot_key(subnet, new)}})
+            for old, new in moves.items()
+        )
+
+    def put_back(self, leases: Mapping[int, Lease]) -> None:
+        """Turn held leases into places in the queue, by position; those no longer held are left alone."""
+        now = utc_now()
+        gone = ("lease", "reservation", "name", "tags", "metadata", "facets", "pool", "ordinal", "created_at")
+        self._write(
+            UpdateOne(
+                {"_id": lease_key(lease.subnet, lease.address), "reservation": lease.reservation},
+                {
+                    "$set": {"slot": slot_key(lease.subnet, position), "released_at": now},
+                    "$unset": dict.fromkeys((*gone, "updated_at", "revision"), 1),
+                },
+            )
+            for position, lease in leases.items()
+        )
+
+    def of_reservation(self, reservation: ObjectId, subnet: ObjectId | None = None) -> list[Lease]:
+        """The leases that *reservation* holds, of one subnet or all, lowest address first."""
+        wanted: Bson = {"reservation": reservation}
+        if subnet is not None:
+            wanted["subnet"] = subnet
+        found = [Lease.from_bson(bson) for bson in self._collection.find(wanted)]
+        return sorted(found, key=lambda lease: lease_key(lease.subnet, lease.address))
+
+    def count_of_reservation(self, reservation: ObjectId) -> int:
+        """How many leases *reservation* holds."""
+        return self._collection.count_documents({"reservation": reservation})
+
+    def delete_subnet(self, subnet: ObjectId) -> None:
+        """Remove all leases and the queue of a deleted subnet."""
+        self._collection.delete_many({"_id": keys_of_subnet(subnet)})
+
+    def _write(self, updates: Iterable[UpdateOne]) -> None:
+        operations = list(updates)
+        for first in range(0, len(operations), _CHUNK):
+            self._collection.bulk_write(operations[first : first + _CHUNK], ordered=False)
+
+
+def _without_id(bson: Bson) -> Bson:
+    return {name: value for name, value in bson.items() if name != "_id"}

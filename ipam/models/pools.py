@@ -1,0 +1,92 @@
+"""Pools, and the ranges that keep their subnets apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import ObjectId
+from pymongo.database import Database
+
+from ipam.errors import NotEmpty, SubnetOverlap
+from ipam.models.addresses import to_bytes
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import Pool, PoolState, Subnet
+from ipam.models.store import DocumentStore, check_revision
+
+
+@speaks_mongo
+class PoolStore(DocumentStore[Pool]):
+    """The collection `pools`."""
+
+    kind = "pool"
+    visible = {"state": PoolState.ACTIVE.value}
+
+    def __init__(self, database: Database[Any]) -> None:
+        super().__init__(database, Pool.from_bson)
+
+    def insert(self, pool: Pool) -> None:
+        """Store a new pool; to store it twice changes nothing."""
+        insert_missing(self._collection, [pool.to_bson()])
+
+    def hold_range(self, subnet: Subnet) -> None:
+        """Give the range of *subnet* to it, if no other subnet of the pool has any of it.
+
+        One conditional write, so that of two overlapping subnets created at once only one gets through.
+
+        Raises:
+            NotFound: If there is no such pool.
+            SubnetOverlap: If another subnet is in the way; its id is the fact `subnet`.
+            Stale: If the range was in the way and no longer is; try again.
+        """
+        start, end = to_bytes(subnet.start), to_bytes(subnet.end)
+        entry = {"subnet": subnet.id, "start": start, "end": end}
+        crossing = {"$elemMatch": {"start": {"$lte": end}, "end": {"$gte": start}}}
+        held = self._collection.update_one(
+            {"_id": subnet.pool, **self.visible, "ranges": {"$not": crossing}}, {"$push": {"ranges": entry}}
+        )
+        if held.modified_count:
+            return
+        pool = self._collection.find_one({"_id": subnet.pool, **self.visible}, {"ranges": 1})
+        if pool is None:
+            raise self._missing(subnet.pool)
+        others = [held for held in pool["ranges"] if held["start"] <= end and held["end"] >= start]
+        if any(other["subnet"] == subnet.id for other in others):
+            return
+        if not others:
+            raise self._changed(subnet.pool)
+        other = others[0]["subnet"]
+        message = f"{subnet.start} to {subnet.end} overlaps subnet {other} of the same pool; choose another range."
+        raise SubnetOverlap(message, subnet=str(other))
+
+    def drop_range(self, pool: ObjectId, subnet: ObjectId) -> None:
+        """Take the range of *subnet* back; nothing happens when it has none."""
+        self._collection.update_one({"_id": pool}, {"$pull": {"ranges": {"subnet": subnet}}})
+
+    def begin_delete(self, id_: ObjectId, revisions: frozenset[int] | None, *, only_empty: bool) -> None:
+        """Hide the pool, so that nothing more is put into it.
+
+        Raises:
+            NotFound: If there is no such pool.
+            Stale: If it has another revision than the caller accepts.
+            NotEmpty: If *only_empty* and it has subnets.
+        """
+        wanted: dict[str, Any] = {"_id": id_, **self.visible}
+        if revisions is not None:
+            wanted["revision"] = {"$in": sorted(revisions)}
+        if only_empty:
+            wanted["ranges"] = []
+        if self._collection.update_one(wanted, {"$set": {"state": PoolState.DELETING.value}}).modified_count:
+            return
+        check_revision(self.kind, self.get(id_).revision, revisions)
+        if only_empty and self._collection.count_documents({"_id": id_, "ranges": {"$ne": []}}):
+            message = f"The pool {id_} has subnets; delete them first, or leave ?cascade=false away."
+            raise NotEmpty(message)
+        raise self._changed(id_)
+
+    def finish_delete(self, id_: ObjectId) -> None:
+        """Remove a pool that was hidden and whose subnets are gone."""
+        self._collection.delete_one({"_id": id_, "state": PoolState.DELETING.value})
+
+    def half_deleted(self) -> list[ObjectId]:
+        """Pools whose deletion was begun."""
+        return [bson["_id"] for bson in self._collection.find({"state": PoolState.DELETING.value}, {"_id": 1})]

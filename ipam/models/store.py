@@ -1,0 +1,194 @@
+"""What the stores of all resources share: get, page through, change conditionally."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, TypeVar
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from pymongo import ASCENDING
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from ipam.errors import InvalidParameter, NotFound, Stale
+from ipam.models.connection import speaks_mongo
+from ipam.models.documents import Bson, Document, Job, described, utc_now
+from ipam.retrying import retry_stale
+
+D = TypeVar("D", bound=Document | Job)
+
+LIMIT_DEFAULT = 1000
+LIMIT_MAX = 10_000
+
+
+def object_id(text: str, kind: str) -> ObjectId:
+    """The id that *text* spells.
+
+    Raises:
+        NotFound: If it spells none: then there is nothing that has it.
+    """
+    try:
+        return ObjectId(text)
+    except InvalidId:
+        message = f"There is no {kind} {text!r}: an id is 24 hexadecimal digits."
+        raise NotFound(message) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which documents of a list are wanted.
+
+    Attributes:
+        facets: All of them must be on the document; see `ipam.models.metadata`.
+        conditions: MongoDB filters that must all hold.
+        cursor: Where the page before ended, as `Page.cursor` gave it.
+    """
+
+    facets: tuple[str, ...] = ()
+    conditions: tuple[Mapping[str, Any], ...] = ()
+    limit: int = LIMIT_DEFAULT
+    cursor: str | None = None
+
+    def where(self, **equals: Any) -> Query:
+        """The same query with more conditions."""
+        return replace(self, conditions=(*self.conditions, equals))
+
+    def to_filter(self) -> Bson:
+        """As a MongoDB filter."""
+        facets = ({"facets": {"$all": list(self.facets)}},) if self.facets else ()
+        after = ({"_id": {"$gt": decode_cursor(self.cursor)}},) if self.cursor is not None else ()
+        wanted: Bson = {}
+        for condition in (*self.conditions, *facets, *after):
+            for name, value in condition.items():
+                if name in wanted:  # Only then: not every server looks for an index inside of $and.
+                    wanted.setdefault("$and", []).append({name: value})
+                else:
+                    wanted[name] = value
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[D]):
+    """A part of a list; `cursor` leads to the next part and is None on the last."""
+
+    items: Sequence[D]
+    cursor: str | None
+
+
+def encode_cursor(key: ObjectId | bytes) -> str:
+    """The opaque form of the `_id` that a page ended with."""
+    raw = key.binary if isinstance(key, ObjectId) else key
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> ObjectId | bytes:
+    """The `_id` in *cursor*.
+
+    Raises:
+        InvalidParameter: If it is not one that a page carried.
+    """
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) == 12:  # noqa: PLR2004 (an ObjectId)
+        return ObjectId(raw)
+    if len(raw) == 28:  # noqa: PLR2004 (a lease's key)
+        return raw
+    raise InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.")
+
+
+@speaks_mongo
+class DocumentStore(Generic[D]):
+    """One collection of resources.
+
+    Attributes:
+        kind: The resource's name in messages.
+        key: The field that holds the public id.
+        visible: Filter of the documents that users see.
+    """
+
+    kind: ClassVar[str]
+    key: ClassVar[str] = "_id"
+    visible: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, database: Database[Any], decode: Callable[[Bson], D]) -> None:
+        self._collection: Collection[Any] = database[f"{self.kind}s"]
+        self._decode = decode
+
+    def get(self, id_: ObjectId) -> D:
+        """The document called *id_*.
+
+        Raises:
+            NotFound: If there is none that users see.
+        """
+        found = self._collection.find_one({self.key: id_, **self.visible})
+        if found is None:
+            raise self._missing(id_)
+        return self._decode(found)
+
+    def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, D]:
+        """Those of *ids* that users see, by id."""
+        wanted = list(set(ids))
+        if not wanted:
+            return {}
+        found = self._collection.find({self.key: {"$in": wanted}, **self.visible})
+        return {bson[self.key]: self._decode(bson) for bson in found}
+
+    def page(self, query: Query) -> Page[D]:
+        """A page of documents in the order of their keys: by age, leases by subnet and address."""
+        wanted = replace(query, conditions=(*query.conditions, self.visible)).to_filter()
+        found = list(self._collection.find(wanted).sort("_id", ASCENDING).limit(query.limit + 1))
+        more = len(found) > query.limit
+        found = found[: query.limit]
+        return Page([self._decode(bson) for bson in found], encode_cursor(found[-1]["_id"]) if more else None)
+
+    def describe(self, id_: ObjectId, change: Callable[[D], D], revisions: frozenset[int] | None = None) -> D:
+        """Replace name, tags and metadata by those of *change*(document); the rest is left alone.
+
+        *revisions* are those that the caller will accept to overwrite, None meaning any.
+
+        Raises:
+            NotFound: If there is no such document.
+            Stale: If it has another revision than the caller accepts.
+        """
+
+        def attempt() -> D:
+            old = self.get(id_)
+            check_revision(self.kind, old.revision, revisions)
+            new: Any = change(old)
+            if (new.name, new.tags, new.metadata) == (old.name, old.tags, old.metadata):  # type: ignore[union-attr]
+                return old
+            written = self._collection.update_one(
+                {self.key: id_, **self.visible, "revision": old.revision},
+                {
+                    "$set": {**described(new.name, new.tags, new.metadata), "updated_at": utc_now()},
+                    "$inc": {"revision": 1},
+                },
+            )
+            if not written.modified_count:
+                raise self._changed(id_)
+            return self.get(id_)
+
+        return attempt() if revisions is not None else retry_stale(attempt)
+
+    def _missing(self, id_: ObjectId) -> NotFound:
+        return NotFound(f"There is no {self.kind} {id_}.")
+
+    def _changed(self, id_: ObjectId) -> Stale:
+        return Stale(f"The {self.kind} {id_} was changed by someone else; read it again.")
+
+
+def check_revision(kind: str, revision: int, accepted: frozenset[int] | None) -> None:
+    """Refuse to go on with a document of another revision.
+
+    Raises:
+        Stale: If *revision* is not among *accepted*, None accepting any.
+    """
+    if accepted is not None and revision not in accepted:
+        message = f"The {kind} is at revision {revision} now; read it again, then send If-Match with its ETag."
+        raise Stale(message, revision=revision)

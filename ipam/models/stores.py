@@ -1,0 +1,30 @@
+"""All stores of one database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo.database import Database
+
+from ipam.models.connection import Store
+from ipam.models.idempotency import IdempotencyStore
+from ipam.models.indexes import Indexes
+from ipam.models.jobs import JobStore
+from ipam.models.leases import LeaseStore
+from ipam.models.pools import PoolStore
+from ipam.models.reservations import ReservationStore
+from ipam.models.subnets import SubnetStore
+
+
+class Stores:
+    """One store a collection, on one database; *servers* is where it is, for messages to people."""
+
+    def __init__(self, database: Database[Any], servers: str = "") -> None:
+        self.whole = Store(database, servers)
+        self.indexes = Indexes(database)
+        self.pools = PoolStore(database)
+        self.subnets = SubnetStore(database)
+        self.reservations = ReservationStore(database)
+        self.leases = LeaseStore(database)
+        self.jobs = JobStore(database)
+        self.idempotency = IdempotencyStore(database)

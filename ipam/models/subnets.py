@@ -1,0 +1,170 @@
+"""Subnets and their ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING
+from pymongo.database import Database
+
+from ipam.errors import NotEmpty, Stale
+from ipam.models.addresses import Address, to_bytes
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import Subnet, SubnetState, utc_now
+from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.store import DocumentStore, check_revision
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many subnets a pool has, how many addresses they can give out, how many of these are taken."""
+
+    subnets: int = 0
+    size: int = 0
+    used: int = 0
+
+
+@speaks_mongo
+class SubnetStore(DocumentStore[Subnet]):
+    """The collection `subnets`."""
+
+    kind = "subnet"
+    visible = {"state": SubnetState.ACTIVE.value}
+
+    def __init__(self, database: Database[Any]) -> None:
+        super().__init__(database, Subnet.from_bson)
+
+    def insert(self, subnet: Subnet) -> None:
+        """Store a new subnet, hidden until it is activated; to store it twice changes nothing."""
+        insert_missing(self._collection, [subnet.to_bson()])
+
+    def activate(self, id_: ObjectId) -> bool:
+        """Show a subnet that was being created; False when it was given up meanwhile."""
+        self._collection.update_one(
+            {"_id": id_, "state": SubnetState.CREATING.value}, {"$set": {"state": SubnetState.ACTIVE.value}}
+        )
+        return self._collection.count_documents({"_id": id_, **self.visible}) > 0
+
+    def find(self, id_: ObjectId) -> Subnet | None:
+        """The subnet in whatever state, None when it is gone."""
+        found = self._collection.find_one({"_id": id_})
+        return Subnet.from_bson(found) if found else None
+
+    def of_pool(self, pool: ObjectId, states: Sequence[SubnetState] = (SubnetState.ACTIVE,)) -> list[Subnet]:
+        """The subnets of a pool, lowest address first."""
+        wanted = {"pool": pool, "state": {"$in": [state.value for state in states]}}
+        return [Subnet.from_bson(bson) for bson in self._collection.find(wanted).sort("start", ASCENDING)]
+
+    def containing(self, address: Address) -> list[Subnet]:
+        """The subnets, one a pool at most, whose range *address* is in."""
+        packed = to_bytes(address)
+        wanted = {**self.visible, "start": {"$lte": packed}, "end": {"$gte": packed}}
+        return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
+
+    def usage(self, pools: Iterable[ObjectId]) -> dict[ObjectId, Usage]:
+        """What the subnets of each pool come to."""
+        totals = {pool: Usage() for pool in pools}
+        wanted = {**self.visible, "pool": {"$in": list(totals)}}
+        for bson in self._collection.find(wanted, {"pool": 1, "size": 1, "ledger.used": 1}):
+            sum_ = totals[bson["pool"]]
+            totals[bson["pool"]] = Usage(
+                sum_.subnets + 1, sum_.size + int(bson["size"]), sum_.used + bson["ledger"]["used"]
+            )
+        return totals
+
+    def change_ledger(self, subnet: Subnet, ledger: Ledger) -> Subnet:
+        """Replace the ledger that was read with *subnet*, and return the subnet as it is then.
+
+        Raises:
+            Stale: If it has changed, or the subnet is not active any more.
+        """
+        new = replace(ledger, version=subnet.ledger.version + 1)
+        written = self._collection.update_one(
+            {"_id": subnet.id, "state": subnet.state.value, "ledger.version": subnet.ledger.version},
+            {"$set": {"ledger": new.to_bson()}},
+        )
+        if not written.modified_count:
+            raise Stale(f"The ledger of subnet {subnet.id} was changed by someone else.")
+        return replace(subnet, ledger=new)
+
+    def finish_grants(self, id_: ObjectId, grants: Iterable[Grant]) -> None:
+        """Strike out grants whose leases are all written; nothing happens to those struck out before."""
+        by_batch: dict[ObjectId, list[ObjectId]] = {}
+        for grant in grants:
+            by_batch.setdefault(grant.batch, []).append(grant.job)
+        for batch, jobs in by_batch.items():
+            self._collection.update_one(
+                {"_id": id_, "ledger.grants.batch": batch},
+                {
+                    "$pull": {"ledger.grants": {"batch": batch, "job": {"$in": jobs}}},
+                    "$inc": {"ledger.version": 1},
+                },
+            )
+
+    def finish_release(self, id_: ObjectId, release: Release) -> None:
+        """Strike out a release whose leases are all back, and count them as free, once."""
+        self._collection.update_one(
+            {"_id": id_, "ledger.releases.id": release.id},
+            {
+                "$pull": {"ledger.releases": {"id": release.id}},
+                "$inc": {"ledger.used": -release.count, "ledger.version": 1},
+            },
+        )
+
+    def begin_delete(self, id_: ObjectId, revisions: frozenset[int] | None, *, only_empty: bool) -> None:
+        """Hide the subnet, so that nothing more is taken from it.
+
+        Raises:
+            NotFound: If there is no such subnet.
+            Stale: If it has another revision than the caller accepts.
+            NotEmpty: If *only_empty* and addresses of it are taken.
+        """
+        wanted: dict[str, Any] = {"_id": id_, **self.visible}
+        if revisions is not None:
+            wanted["revision"] = {"$in": sorted(revisions)}
+        if only_empty:
+            wanted["ledger.used"] = 0
+        if self._collection.update_one(wanted, _hide()).modified_count:
+            return
+        subnet = self.get(id_)
+        check_revision(self.kind, subnet.revision, revisions)
+        if only_empty and subnet.ledger.used:
+            message = (
+                f"{subnet.ledger.used} addresses of subnet {id_} are reserved; "
+                "release them first, or leave ?cascade=false away."
+            )
+            raise NotEmpty(message)
+        raise self._changed(id_)
+
+    def give_up(self, id_: ObjectId) -> bool:
+        """Mark a subnet whose creation was never finished for deletion; False when it was finished after all."""
+        wanted = {"_id": id_, "state": SubnetState.CREATING.value}
+        return self._collection.update_one(wanted, _hide()).modified_count > 0
+
+    def forget(self, id_: ObjectId) -> None:
+        """Remove a deleted subnet for good."""
+        self._collection.delete_one({"_id": id_, "state": SubnetState.DELETING.value})
+
+    def unfinished(self, before: datetime) -> list[Subnet]:
+        """Subnets on which something was begun before the time *before* and is not finished."""
+        wanted = {
+            "$or": [
+                {"state": SubnetState.CREATING.value, "created_at": {"$lt": before}},
+                {"state": SubnetState.DELETING.value},
+                {"ledger.grants.at": {"$lt": before}},
+                {"ledger.releases.at": {"$lt": before}},
+            ]
+        }
+        return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
+
+
+def _hide() -> dict[str, Any]:
+    # The version moves too: a worker that has read the ledger before cannot take from it any more.
+    return {
+        "$set": {"state": SubnetState.DELETING.value, "updated_at": utc_now()},
+        "$inc": {"ledger.version": 1},
+    }

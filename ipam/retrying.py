@@ -1,0 +1,32 @@
+"""The one retry loop of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from ipam.errors import Stale
+
+# A conditional write loses only to another that won, so waiting long is never needed; the random part keeps
+# losers from meeting again. 10 s bounds a call under absurd contention, well inside a request's time.
+_FIRST_WAIT_S = 0.002
+_LONGEST_WAIT_S = 0.1
+_GIVE_UP_AFTER_S = 10.0
+
+T = TypeVar("T")
+
+
+def retry_stale(attempt: Callable[[], T]) -> T:
+    """Call *attempt* until it does not raise `Stale`; it must read afresh each time.
+
+    Raises:
+        Stale: If it was still raised after 10 seconds.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(Stale),
+        wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
+        stop=stop_after_delay(_GIVE_UP_AFTER_S),
+        reraise=True,
+    )(attempt)

@@ -1,0 +1,1 @@
+"""Celery: the workers that carry out jobs, and the beat that looks after them."""

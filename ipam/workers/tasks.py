@@ -1,0 +1,28 @@
+"""The tasks: each a name, a retry policy and one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bson import ObjectId
+from celery import Celery
+
+from ipam.errors import Transient
+from ipam.wiring import Services
+from ipam.workers.app import CARRY_OUT, RECOVER
+
+
+def register_tasks(app: Celery, services: Callable[[], Services]) -> None:
+    """Give *app* its tasks.
+
+    *services* is called within a task only, hence in the process that runs it: a database client must not be
+    carried over a fork.
+    """
+
+    @app.task(name=CARRY_OUT, autoretry_for=(Transient,), max_retries=None, retry_backoff=1, retry_backoff_max=10)
+    def carry_out(target: str) -> None:
+        services().jobs.carry_out(ObjectId(target))
+
+    @app.task(name=RECOVER)  # Not retried: the next one is on its way.
+    def recover() -> None:
+        services().recovery.run()

@@ -1,0 +1,182 @@
+"""`kill -9` and lost messages in the middle of work; afterwards the guarantees hold."""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from redis import Redis
+
+from ipam.embedded.parts import mongo_uri
+from tests import servers
+from tests.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.servers import Process, wait_until
+from tests.stack import Stack, all_at_once
+
+REQUESTS = 500
+SEED = int(os.environ.get("IPAM_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
+    """A broker of the test's own, to be killed."""
+    process = getattr(servers, request.param)(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def lone_stack(broker: Process, tmp_path: Path) -> Iterator[Stack]:
+    """Processes and a database of the test's own, with two workers."""
+    database = servers.database(tmp_path)
+    database.start()
+    url = getattr(broker, "url", f"redis://127.0.0.1:{broker.part.port}/0")
+    stack = Stack(mongo_uri(database.part.port), url, tmp_path, workers=2)
+    stack.start()
+    yield stack
+    stack.stop()
+    database.stop()
+
+
+class Killer(threading.Thread):
+    """Kills one process after the other at random instants and starts it again."""
+
+    def __init__(self, victims: list[Process], chance: random.Random, rounds: int) -> None:
+        super().__init__()
+        self._victims = victims
+        self._chance = chance
+        self._rounds = rounds
+        self.killed: list[str] = []
+
+    def run(self) -> None:
+        for _ in range(self._rounds):
+            for victim in self._chance.sample(self._victims, len(self._victims)):
+                time.sleep(self._chance.uniform(0.05, 0.6))
+                victim.kill()
+                self.killed.append(victim.part.name)
+                time.sleep(self._chance.uniform(0.0, 0.4))
+                victim.start()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"], indirect=True)
+def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stack, broker: Process):
+    """500 async reservations through it all: each accepted one ends, and no address is doubled or leaked."""
+    print(f"seed: IPAM_TEST_SEED={SEED}")
+    chance = random.Random(SEED)
+    api = lone_stack.api
+    subnet = api.subnet(cidr="10.0.0.0/22")
+    pool_path, subnet_path = f"/pools/{subnet['pool']}/reservations", f"/subnets/{subnet['id']}/reservations"
+    accepted: dict[int, str] = {}
+
+    def request(turn: int) -> None:
+        """Send until an answer comes; the key makes that one request, however often it was sent."""
+        path = subnet_path if turn % 5 else pool_path
+        headers = {"Prefer": "respond-async", "Idempotency-Key": f"turn-{turn}"}
+        while True:
+            try:
+                answer = api.post(path, {"name": f"turn-{turn}", "count": 1 + turn % 3}, headers=headers)
+            except requests.RequestException:
+                answer = None
+            if answer is not None and answer.status_code in (201, 202):
+                break
+            assert answer is None or answer.status_code == 503, answer.text
+            time.sleep(0.1)
+        accepted[turn] = answer.json()["id"] if answer.status_code == 202 else answer.json()["name"]
+
+    rounds = 1 if isinstance(broker, servers.RabbitMq) else 3
+    killer = Killer([lone_stack.web, *lone_stack.workers, broker], chance, rounds)
+    killer.start()
+    all_at_once(8, request, range(REQUESTS))
+    killer.join()
+    print(f"killed: {killer.killed}")
+    lone_stack.wait_for_jobs(120)
+
+    jobs = api.pages("/jobs", "jobs")
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    assert sorted(job["request"]["name"] for job in jobs) == sorted(f"turn-{turn}" for turn in range(REQUESTS))
+    expected = sum(1 + turn % 3 for turn in range(REQUESTS))
+    # Grants and releases that a killed worker had in hand are settled some claim timeouts later.
+    wait_until(
+        lambda: api.get(f"/subnets/{subnet['id']}").json()["used"] == expected, 30, f"{expected} addresses used"
+    )
+    leases = assert_ledger_is_true(api, subnet["id"])
+    assert len(leases) == expected
+    for job in jobs:
+        held = api.get(f"/reservations/{job['reservation']}").json()
+        assert (held["count"], held["name"]) == (job["request"]["count"], job["request"]["name"])
+    assert_hands_out_all(api, subnet["id"])
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker: Process):
+    """DELETE of reservations and leases while web is killed again and again: nothing leaks."""
+    print(f"seed: IPAM_TEST_SEED={SEED}")
+    api = lone_stack.api
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    reservations = [api.reserve(subnet, count=2) for _ in range(100)]
+    paths = [f"/reservations/{one['id']}" for one in reservations[:50]]
+    paths += [f"/leases/{one['leases'][0]['id']}" for one in reservations[50:]]
+
+    def release(path: str) -> None:
+        while True:
+            try:
+                if api.delete(path).status_code in (204, 404):
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.1)
+
+    killer = Killer([lone_stack.web], random.Random(SEED), 6)
+    killer.start()
+    all_at_once(8, release, paths)
+    killer.join()
+    wait_until(lambda: api.get(f"/subnets/{subnet['id']}").json()["used"] == 50, 30, "150 addresses to be free")
+    assert_ledger_is_true(api, subnet["id"])
+    assert_hands_out_all(api, subnet["id"])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_broker_that_loses_every_message_only_costs_time(lone_stack: Stack, broker: Process):
+    api = lone_stack.api
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    for worker in lone_stack.workers:
+        worker.kill()
+    path = f"/subnets/{subnet['id']}/reservations"
+    for _ in range(20):
+        assert api.post(path, headers={"Prefer": "respond-async"}).status_code == 202
+    with Redis(port=broker.part.port) as client:
+        client.flushall()
+    for worker in lone_stack.workers:
+        worker.start()
+    lone_stack.wait_for_jobs()
+    assert len(assert_ledger_is_true(api, subnet["id"])) == 20
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_a_queued_job_can_be_cancelled_and_then_takes_nothing(lone_stack: Stack, broker: Process):
+    api = lone_stack.api
+    subnet = api.subnet(cidr="10.0.0.0/29")
+    for worker in lone_stack.workers:
+        worker.kill()
+    path = f"/subnets/{subnet['id']}/reservations"
+    jobs = [api.post(path, headers={"Prefer": "respond-async"}).json() for _ in range(2)]
+    waited = api.post(path, headers={"Prefer": "wait=1"})
+    assert (waited.status_code, waited.headers["Preference-Applied"]) == (202, "wait=1")
+    gone = api.delete(f"/jobs/{jobs[0]['id']}")
+    assert (gone.status_code, gone.headers["Location"]) == (204, "/jobs")
+    assert api.get(f"/jobs/{jobs[0]['id']}").json()["state"] == "cancelled"
+    for worker in lone_stack.workers:
+        worker.start()
+    lone_stack.wait_for_jobs()
+    assert api.get(f"/jobs/{jobs[1]['id']}").json()["state"] == "succeeded"
+    assert api.get(f"/jobs/{jobs[0]['id']}").json()["reservation"] is None
+    assert len(assert_ledger_is_true(api, subnet["id"])) == 2

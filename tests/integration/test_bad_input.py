@@ -1,0 +1,177 @@
+"""Bad input gets a clear 4xx, and nothing is changed by it."""
+
+import json
+
+import pytest
+
+from tests.stack import Api, created, problem
+
+JSON = {"Content-Type": "application/json"}
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        ("{", JSON, (400, "malformed-json")),
+        ("", JSON, (400, "malformed-json")),
+        ("[]", JSON, (400, "malformed-json")),
+        ('{"metadata": NaN}', JSON, (400, "malformed-json")),
+        ('{"metadata": -Infinity}', JSON, (400, "malformed-json")),
+        ('{"metadata": "\\ud800"}', JSON, (400, "malformed-json")),
+        (b'{"name": "\xff"}', JSON, (400, "malformed-json")),
+        ('{"metadata": %s}' % deep(100_000), JSON, (400, "malformed-json")),
+        ('{"metadata": %s}' % deep(200), JSON, (422, "invalid")),
+        ('{"metadata": 1e999}', JSON, (422, "invalid")),
+        ('{"name": 7}', JSON, (422, "invalid")),
+        ('{"name": "%s"}' % ("x" * 256), JSON, (422, "invalid")),
+        ('{"tags": "x"}', JSON, (422, "invalid")),
+        ('{"tags": [1]}', JSON, (422, "invalid")),
+        ('{"colour": "red"}', JSON, (422, "invalid")),
+        ('{"used": 5}', JSON, (422, "invalid")),
+        ('{"metadata": "%s"}' % ("x" * 65536), JSON, (422, "invalid")),
+        ('{"name": "%s"}' % ("x" * 1024 * 1024), JSON, (413, "too-large")),
+        ("{}", {"Content-Type": "text/plain"}, (415, "unsupported-media-type")),
+        ("{}", {}, (415, "unsupported-media-type")),
+        ("{}", {"Content-Type": "application/vnd.ipam.subnet+json"}, (415, "unsupported-media-type")),
+        ("{}", {"Content-Type": "application/vnd.ipam.pool+json; version=2.0.0"}, (415, "unsupported-media-type")),
+        ("{}", {**JSON, "Accept": "text/html"}, (406, "not-acceptable")),
+        ("{}", {**JSON, "Accept": "application/vnd.ipam.pool+json; version=3.0.0"}, (406, "not-acceptable")),
+        ("{}", {**JSON, "Idempotency-Key": ""}, (400, "invalid-parameter")),
+        ("{}", {**JSON, "Idempotency-Key": "x" * 256}, (400, "invalid-parameter")),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_bad_pool_is_refused(api: Api, body, headers, expected):
+    before = len(api.pages("/pools", "pools"))
+    assert problem(api.request("POST", "/pools", data=body, headers=headers)) == expected
+    assert len(api.pages("/pools", "pools")) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/start"),
+        ({"start": "10.0.0.1"}, "/end"),
+        ({"start": "10.0.0.1", "end": "10.0.0"}, "/end"),
+        ({"start": "10.0.0.9", "end": "10.0.0.1"}, "/end"),
+        ({"start": "10.0.0.1", "end": "2001:db8::1"}, "/end"),
+        ({"start": "::ffff:10.0.0.1", "end": "::ffff:10.0.0.9"}, "/start"),
+        ({"start": "fe80::1%eth0", "end": "fe80::9"}, "/start"),
+        ({"cidr": "10.0.0.0/33"}, "/cidr"),
+        ({"cidr": "10.0.0.5/24"}, "/cidr"),
+        ({"cidr": "10.0.0.0"}, "/cidr"),
+        ({"cidr": "10.0.0.0/255.255.255.0"}, "/cidr"),
+        ({"cidr": "10.0.0.0/24", "start": "10.0.0.1"}, "/cidr"),
+        ({"cidr": 10}, "/cidr"),
+        ({"cidr": "10.0.0.0/24", "gateway": "10.0.0"}, "/gateway"),
+        ({"cidr": "10.0.0.0/24", "gateway": "2001:db8::1"}, "/gateway"),
+        ({"cidr": "10.0.0.0/24", "exclusions": ["10.0.0.9-10.0.0.1"]}, "/exclusions/0"),
+        ({"cidr": "10.0.0.0/24", "exclusions": ["10.0.0.9", "x"]}, "/exclusions/1"),
+        ({"cidr": "10.0.0.0/24", "exclusions": ["2001:db8::/64"]}, "/exclusions/0"),
+        ({"cidr": "10.0.0.0/30", "exclusions": ["10.0.0.0/24"]}, "/exclusions"),
+        ({"cidr": "10.0.0.0/24", "cooldown": 60}, "/cooldown"),
+        ({"cidr": "10.0.0.0/24", "strategy": "lowest"}, "/strategy"),
+        ({"cidr": "10.0.0.0/24", "pool": "0" * 24}, "/pool"),
+    ],
+    ids=str,
+)
+def test_a_bad_subnet_is_refused_with_the_place_of_the_fault(api: Api, body, pointer):
+    pool = api.pool()
+    answer = api.post(f"/pools/{pool['id']}/subnets", body)
+    assert problem(answer) == (422, "invalid")
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert api.get(f"/pools/{pool['id']}/subnets").json()["subnets"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"count": 0}, "/count"),
+        ({"count": 65537}, "/count"),
+        ({"count": "2"}, "/count"),
+        ({"count": True}, "/count"),
+        ({"count": 1.5}, "/count"),
+        ({"addresses": ["10.0.0.1"]}, "/addresses"),
+        ({"contiguous": True}, "/contiguous"),
+        ({"ttl": 60}, "/ttl"),
+        ({"strategy": "random"}, "/strategy"),
+        ({"subnet": "0" * 24}, "/subnet"),
+    ],
+    ids=str,
+)
+def test_a_bad_reservation_is_refused_with_the_place_of_the_fault(api: Api, body, pointer):
+    subnet = api.subnet(cidr="10.0.0.0/29")
+    answer = api.post(f"/subnets/{subnet['id']}/reservations", body)
+    assert problem(answer) == (422, "invalid")
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/nowhere", (404, "not-found")),
+        ("/pools/xyz", (404, "not-found")),
+        ("/pools/" + "0" * 24, (404, "not-found")),
+        ("/pools/" + "0" * 24 + "/subnets", (404, "not-found")),
+        ("/jobs/" + "0" * 24, (404, "not-found")),
+        ("/pools?colour=red", (400, "unknown-parameter")),
+        ("/pools?limit=0", (400, "invalid-parameter")),
+        ("/pools?limit=10001", (400, "invalid-parameter")),
+        ("/pools?limit=ten", (400, "invalid-parameter")),
+        ("/pools?limit=1&limit=2", (400, "invalid-parameter")),
+        ("/pools?cursor=nonsense", (400, "invalid-parameter")),
+        ("/pools?metadata.=x", (400, "unknown-parameter")),
+        ("/leases?address=10.0.0", (400, "invalid-parameter")),
+        ("/leases?subnet=7", (400, "invalid-parameter")),
+        ("/jobs?state=lost", (400, "invalid-parameter")),
+        ("/jobs?name=x", (400, "unknown-parameter")),
+    ],
+)
+def test_a_bad_path_or_parameter_is_refused(api: Api, path, expected):
+    assert problem(api.get(path)) == expected
+
+
+def test_a_method_that_is_not_there_is_a_problem_too(api: Api):
+    answer = api.delete("/pools")
+    assert problem(answer) == (405, "method-not-allowed")
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_overlap_names_the_other_subnet(api: Api):
+    pool = api.pool()
+    first = api.subnet(pool, cidr="10.0.0.0/24")
+    answer = api.post(f"/pools/{pool['id']}/subnets", {"start": "10.0.0.200", "end": "10.0.1.10"})
+    assert problem(answer) == (409, "subnet-overlap")
+    assert answer.json()["subnet"] == first["id"]
+    assert api.get(f"/pools/{pool['id']}").json()["subnets"] == 1
+    api.subnet(api.pool(), cidr="10.0.0.0/24")  # Another pool may have the same addresses.
+    api.delete(f"/subnets/{first['id']}")
+    api.subnet(pool, start="10.0.0.200", end="10.0.1.10")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"$set": 1, "a.b": {"": [None, True, -0.5]}, "nul\u0000": "\u0000", "%24": "ü😀"},
+        2**80,
+        [[[]]],
+        "text",
+        False,
+        0,
+        {},
+    ],
+    ids=str,
+)
+def test_metadata_comes_back_as_it_was_sent(api: Api, metadata):
+    pool = api.pool(metadata=metadata)
+    stored = json.loads(api.get(f"/pools/{pool['id']}").text)["metadata"]
+    assert json.dumps(stored) == json.dumps(metadata)
+
+
+def test_the_largest_metadata_is_kept(api: Api):
+    assert created(api.post("/pools", {"metadata": "x" * (64 * 1024 - 2)}))["metadata"] == "x" * (64 * 1024 - 2)

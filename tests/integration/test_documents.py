@@ -1,0 +1,116 @@
+"""Lists, filters, merge patch, conditional requests."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+from tests.stack import Api, all_at_once, problem
+
+
+def test_a_list_is_paged_without_gap_or_repetition(api: Api):
+    pool = api.pool()
+    subnets = [api.subnet(pool, cidr=f"10.0.{n}.0/24")["id"] for n in range(7)]
+    path = f"/pools/{pool['id']}/subnets?limit=3"
+    first = api.get(path)
+    assert first.headers["Link"] == f'<{first.json()["next"]}>; rel="next"'
+    assert [one["id"] for one in api.pages(path, "subnets")] == subnets
+    assert "next" not in api.get(f"/pools/{pool['id']}/subnets?limit=7").json()
+
+
+def test_leases_are_paged_in_the_order_of_their_addresses(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    api.reserve(subnet, count=20)
+    leases = api.pages(f"/subnets/{subnet['id']}/leases?limit=6", "leases")
+    assert [lease["address"] for lease in leases] == [f"10.0.0.{n}" for n in range(1, 21)]
+
+
+def test_lists_are_filtered_by_name_tags_and_metadata(api: Api):
+    mark = uuid4().hex
+    api.pool(name=mark, tags=["a", "b"], metadata={"rack": {"row": 7}, "on": True, "ips": ["x", "y"]})
+    api.pool(name=mark, tags=["a"], metadata={"rack": {"row": 8}})
+
+    def count(query: str) -> int:
+        return len(api.get(f"/pools?name={mark}{query}").json()["pools"])
+
+    assert count("") == 2
+    assert count("&tag=a") == 2
+    assert count("&tag=a&tag=b") == 1
+    assert count("&metadata.rack.row=7") == 1
+    assert count("&metadata.on=true") == 1
+    assert count("&metadata.ips=y") == 1
+    assert count("&metadata.rack=7") == 0
+
+
+def test_patch_merges_and_put_replaces(api: Api):
+    pool = api.pool(name="a", tags=["t"], metadata={"x": {"y": 1, "z": 2}, "w": 3})
+    path = f"/pools/{pool['id']}"
+    merged = api.patch(
+        path,
+        {"metadata": {"x": {"y": None, "v": 4}}},
+        headers={"Content-Type": "application/merge-patch+json"},
+    )
+    assert (merged.status_code, merged.headers["Location"]) == (200, path)
+    assert merged.json()["metadata"] == {"x": {"z": 2, "v": 4}, "w": 3}
+    assert (merged.json()["name"], merged.json()["tags"]) == ("a", ["t"])
+    assert api.patch(path, {"metadata": [1], "tags": None}).json()["metadata"] == [1]
+    replaced = api.put(path, {"name": "b"}).json()
+    assert (replaced["name"], replaced["tags"], replaced["metadata"]) == ("b", [], None)
+    assert replaced["revision"] == 4
+    whole = api.get(path).json()
+    assert api.put(path, whole).json() == whole
+
+
+def test_no_concurrent_patch_is_lost(api: Api):
+    pool = api.pool(metadata={})
+    path = f"/pools/{pool['id']}"
+    all_at_once(8, lambda n: api.patch(path, {"metadata": {f"k{n}": n}}), range(40))
+    assert api.get(path).json()["metadata"] == {f"k{n}": n for n in range(40)}
+
+
+def test_if_match_lets_one_of_many_through(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/29")
+    path = f"/subnets/{subnet['id']}"
+    tag = api.get(path).headers["ETag"]
+    api.reserve(subnet)  # What is taken is not what a PATCH writes: the tag still holds.
+    answers = all_at_once(8, lambda n: api.patch(path, {"name": f"n{n}"}, headers={"If-Match": tag}), range(8))
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    assert problem(api.delete(path, headers={"If-Match": tag})) == (412, "stale")
+    assert problem(api.delete(path, headers={"If-Match": '"none"'})) == (412, "stale")
+    assert api.delete(path, headers={"If-Match": "*"}).status_code == 204
+
+
+def test_if_none_match_spares_the_body_until_something_changes(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/29")
+    path = f"/subnets/{subnet['id']}"
+    tag = {"If-None-Match": api.get(path).headers["ETag"]}
+    unchanged = api.get(path, headers=tag)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    api.reserve(subnet)
+    assert api.get(path, headers=tag).status_code == 200
+
+
+def test_the_media_type_follows_accept(api: Api):
+    vendor = "application/vnd.ipam.pools+json; version=1.0.0"
+    expected = {None: vendor, "*/*": vendor, vendor: vendor, "application/json": "application/json"}
+    got = {accept: api.get("/pools", headers={"Accept": accept}).headers["Content-Type"] for accept in expected}
+    assert got == expected
+
+
+def test_two_overlapping_subnets_at_once_are_one(api: Api):
+    pool = api.pool()
+
+    def create(n: int) -> int:
+        return api.post(f"/pools/{pool['id']}/subnets", {"start": f"10.0.0.{n}", "end": "10.0.0.200"}).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(create, range(1, 17)))
+    assert sorted(statuses) == [201] + [409] * 15
+    assert api.get(f"/pools/{pool['id']}").json()["subnets"] == 1
+
+
+def test_the_same_key_creates_one_subnet(api: Api):
+    pool = api.pool()
+    key = {"Idempotency-Key": uuid4().hex}
+    body = {"cidr": "10.0.0.0/24"}
+    answers = all_at_once(8, lambda _: api.post(f"/pools/{pool['id']}/subnets", body, headers=key), range(8))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1

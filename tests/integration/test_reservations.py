@@ -1,0 +1,217 @@
+"""Reserving addresses over HTTP, with real workers, once with each broker."""
+
+from uuid import uuid4
+
+from tests.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.servers import wait_until
+from tests.stack import Api, Stack, all_at_once, created, problem
+
+
+def test_a_sync_request_is_answered_with_its_leases(stack: Stack):
+    subnet = stack.api.subnet(cidr="10.0.0.0/29", gateway="10.0.0.1", exclusions=["10.0.0.3"])
+    answer = stack.api.post(f"/subnets/{subnet['id']}/reservations", {"name": "db", "count": 2, "tags": ["a"]})
+    reservation = created(answer)
+    assert answer.headers["Location"] == f"/reservations/{reservation['id']}"
+    assert [lease["address"] for lease in reservation["leases"]] == ["10.0.0.2", "10.0.0.4"]
+    assert (reservation["count"], reservation["subnet"], reservation["name"]) == (2, subnet["id"], "db")
+    assert stack.api.get(f"/reservations/{reservation['id']}?embed=leases").json() == reservation
+
+
+def test_an_async_request_is_a_job_that_can_be_polled(stack: Stack):
+    subnet = stack.api.subnet(cidr="10.0.0.0/29")
+    path = f"/subnets/{subnet['id']}/reservations"
+    answer = stack.api.post(path, {"count": 3}, headers={"Prefer": "respond-async"})
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/jobs/{job['id']}"
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    assert int(answer.headers["Retry-After"]) > 0
+    ended = stack.api.get(f"/jobs/{job['id']}?wait=20").json()
+    assert (ended["state"], ended["progress"]) == ("succeeded", {"done": 3, "total": 3})
+    leases = stack.api.get(f"/reservations/{ended['reservation']}/leases").json()["leases"]
+    assert len(leases) == 3
+
+
+def test_eight_clients_get_every_address_once_and_then_409(stack: Stack):
+    subnet = stack.api.subnet(cidr="10.0.0.0/25")
+    path = f"/subnets/{subnet['id']}/reservations"
+
+    def reserve_until_409(_: int) -> list[str]:
+        addresses = []
+        while (answer := stack.api.post(path)).status_code == 201:
+            addresses += [lease["address"] for lease in answer.json()["leases"]]
+        assert problem(answer) == (409, "exhausted")
+        assert (answer.json()["asked"], answer.json()["free"]) == (1, 0)
+        return addresses
+
+    handed_out = [address for part in all_at_once(8, reserve_until_409, range(8)) for address in part]
+    assert len(handed_out) == len(set(handed_out)) == subnet["size"] == 126
+    after = stack.api.get(f"/subnets/{subnet['id']}").json()
+    assert (after["used"], after["free"], after["utilization"]) == (126, 0, 1.0)
+    assert_ledger_is_true(stack.api, subnet["id"])
+
+
+def test_more_than_is_free_is_refused_and_nothing_is_held(stack: Stack):
+    subnet = stack.api.subnet(cidr="10.0.0.0/29")
+    answer = stack.api.post(f"/subnets/{subnet['id']}/reservations", {"count": 7})
+    assert problem(answer) == (409, "exhausted")
+    assert (answer.json()["asked"], answer.json()["free"]) == (7, 6)
+    assert stack.api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+
+
+def test_a_pool_is_filled_subnet_by_subnet_and_a_request_may_span_them(stack: Stack):
+    pool = stack.api.pool(metadata={"site": "x"})
+    second = stack.api.subnet(pool, start="10.0.1.1", end="10.0.1.4")
+    first = stack.api.subnet(pool, start="10.0.0.1", end="10.0.0.2", metadata={"vlan": 7})
+    path = f"/pools/{pool['id']}/reservations"
+    one = created(stack.api.post(path))
+    assert (one["subnet"], one["leases"][0]["address"]) == (first["id"], "10.0.0.1")
+    assert (one["pool_metadata"], one["subnet_metadata"]) == ({"site": "x"}, {"vlan": 7})
+    spanning = created(stack.api.post(path, {"count": 3}))
+    assert [lease["address"] for lease in spanning["leases"]] == ["10.0.1.1", "10.0.1.2", "10.0.0.2"] or [
+        lease["address"] for lease in spanning["leases"]
+    ] == ["10.0.0.2", "10.0.1.1", "10.0.1.2"]
+    assert (spanning["subnet"], set(spanning["subnets"])) == (None, {first["id"], second["id"]})
+    assert problem(stack.api.post(path, {"count": 3})) == (409, "exhausted")
+    totals = stack.api.get(f"/pools/{pool['id']}").json()
+    assert [totals[name] for name in ("subnets", "size", "used", "free")] == [2, 6, 4, 2]
+    stack.api.delete(f"/subnets/{first['id']}")
+    assert stack.api.get(f"/reservations/{one['id']}").status_code == 404
+    assert stack.api.get(f"/reservations/{spanning['id']}").json()["count"] == 2
+    stack.api.delete(f"/reservations/{spanning['id']}")
+    assert_ledger_is_true(stack.api, second["id"])
+    assert_hands_out_all(stack.api, second["id"])
+
+
+def test_a_pool_without_subnets_has_nothing_free(stack: Stack):
+    pool = stack.api.pool()
+    assert problem(stack.api.post(f"/pools/{pool['id']}/reservations")) == (409, "exhausted")
+
+
+def test_released_addresses_come_back_after_all_unused_ones_the_oldest_first(api: Api):
+    subnet = api.subnet(start="10.0.0.1", end="10.0.0.6")
+    taken = [api.reserve(subnet) for _ in range(4)]
+    for index in (2, 0):
+        assert api.delete(f"/reservations/{taken[index]['id']}").status_code == 204
+    got = [api.reserve(subnet)["leases"][0]["address"] for _ in range(4)]
+    assert got == ["10.0.0.5", "10.0.0.6", "10.0.0.3", "10.0.0.1"]
+    assert problem(api.post(f"/subnets/{subnet['id']}/reservations"))[0] == 409
+
+
+def test_one_lease_can_be_given_back_alone(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/29")
+    reservation = api.reserve(subnet, count=3)
+    lease = reservation["leases"][1]
+    gone = api.delete(f"/leases/{lease['id']}")
+    assert (gone.status_code, gone.headers["Location"]) == (204, "/leases")
+    assert api.get(f"/leases/{lease['id']}").status_code == 404
+    assert api.delete(f"/leases/{lease['id']}").status_code == 404
+    assert api.get(f"/reservations/{reservation['id']}").json()["count"] == 2
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 2
+    assert api.delete(f"/reservations/{reservation['id']}").status_code == 204
+    assert_ledger_is_true(api, subnet["id"])
+    assert_hands_out_all(api, subnet["id"])
+
+
+def test_an_old_lease_id_cannot_touch_the_next_holder(api: Api):
+    subnet = api.subnet(start="10.0.0.1", end="10.0.0.1")
+    first = api.reserve(subnet)
+    api.delete(f"/reservations/{first['id']}")
+    second = api.reserve(subnet)
+    assert second["leases"][0]["address"] == first["leases"][0]["address"]
+    assert api.delete(f"/leases/{first['leases'][0]['id']}").status_code == 404
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 1
+
+
+def test_one_address_released_by_many_at_once_is_free_once(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/28")
+    reservation = api.reserve(subnet, count=8)
+    paths = [f"/leases/{lease['id']}" for lease in reservation["leases"]] + [f"/reservations/{reservation['id']}"]
+    statuses = all_at_once(8, lambda path: api.delete(path).status_code, paths * 3)
+    assert set(statuses) <= {204, 404}
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+    assert_hands_out_all(api, subnet["id"])
+
+
+def test_the_same_idempotency_key_gives_the_same_reservation(stack: Stack):
+    subnet = stack.api.subnet(cidr="10.0.0.0/28")
+    path, key = f"/subnets/{subnet['id']}/reservations", str(uuid4())
+    answers = all_at_once(
+        8, lambda _: stack.api.post(path, {"name": "x"}, headers={"Idempotency-Key": key}), range(16)
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == 1
+    assert stack.api.get(f"/subnets/{subnet['id']}").json()["used"] == 1
+    again = stack.api.post(path, {"name": "y"}, headers={"Idempotency-Key": key})
+    assert problem(again) == (422, "invalid")
+    stack.api.delete(answers[0].headers["Location"])
+    replayed = stack.api.post(path, {"name": "x"}, headers={"Idempotency-Key": key})
+    assert (replayed.status_code, replayed.text) == (201, answers[0].text)
+    assert replayed.headers["Location"] == answers[0].headers["Location"]
+
+
+def test_a_refusal_is_the_first_answer_too(api: Api):
+    subnet = api.subnet(start="10.0.0.1", end="10.0.0.1")
+    held = api.reserve(subnet)
+    key = {"Idempotency-Key": str(uuid4())}
+    path = f"/subnets/{subnet['id']}/reservations"
+    first = api.post(path, headers=key)
+    assert problem(first) == (409, "exhausted")
+    api.delete(f"/reservations/{held['id']}")
+    again = api.post(path, headers=key)
+    assert (again.status_code, again.text) == (409, first.text)
+
+
+def test_ipv6_addresses_are_handed_out_like_any_other(api: Api):
+    subnet = api.subnet(cidr="2001:db8::/64", gateway="2001:db8::")
+    assert subnet["size"] == 2**64 - 1
+    assert api.reserve(subnet)["leases"][0]["address"] == "2001:db8::1"
+    assert api.get(f"/subnets/{subnet['id']}").json()["free"] == 2**64 - 2
+
+
+def test_a_lease_is_found_by_its_address(api: Api):
+    pool = api.pool()
+    subnet = api.subnet(pool, cidr="10.77.0.0/24")
+    lease = api.reserve(subnet, count=9)["leases"][6]
+    found = api.get(f"/leases?address=10.77.0.7&pool={pool['id']}").json()["leases"]
+    assert [one["id"] for one in found] == [lease["id"]]
+    assert api.get(f"/leases?address=10.77.0.77&pool={pool['id']}").json()["leases"] == []
+
+
+def test_a_large_reservation_is_complete_and_given_back_whole(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/20")
+    reservation = api.reserve(subnet, count=2500)
+    assert len({lease["address"] for lease in reservation["leases"]}) == 2500
+    assert len(assert_ledger_is_true(api, subnet["id"])) == 2500
+    api.delete(f"/reservations/{reservation['id']}")
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+
+
+def test_a_job_in_the_past_tells_why_it_failed(api: Api):
+    subnet = api.subnet(start="10.0.0.1", end="10.0.0.1")
+    path = f"/subnets/{subnet['id']}/reservations"
+    job = api.post(path, {"count": 2}, headers={"Prefer": "respond-async"}).json()
+    ended = api.get(f"/jobs/{job['id']}?wait=20").json()
+    assert ended["state"] == "failed"
+    assert (ended["error"]["type"], ended["error"]["status"]) == ("/problems/exhausted", 409)
+    assert problem(api.delete(f"/jobs/{job['id']}")) == (409, "not-queued")
+
+
+def test_deleting_a_subnet_under_load_leaves_nothing_behind(api: Api):
+    pool = api.pool()
+    subnet = api.subnet(pool, cidr="10.0.0.0/24")
+    path = f"/subnets/{subnet['id']}/reservations"
+
+    def act(turn: int) -> int:
+        if turn == 40:
+            return api.delete(f"/subnets/{subnet['id']}").status_code
+        return api.post(path).status_code
+
+    statuses = all_at_once(8, act, range(80))
+    assert set(statuses) <= {201, 204, 404}
+    assert api.get(f"/subnets/{subnet['id']}").status_code == 404
+    wait_until(
+        lambda: not api.get(f"/reservations?pool={pool['id']}").json()["reservations"], 20, "reservations to go"
+    )
+    wait_until(lambda: not api.get(f"/leases?pool={pool['id']}").json()["leases"], 20, "leases to go")
+    assert api.subnet(pool, cidr="10.0.0.0/24")["used"] == 0

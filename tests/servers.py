@@ -1,0 +1,172 @@
+"""Real servers for the tests: each on a free loopback port, stopped by its own process id."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kombu import Connection
+from redis import Redis
+
+from ipam.embedded.parts import Part, free_port, mongo_uri, server_parts
+from ipam.errors import InvalidSettings, Transient
+from ipam.models.connection import connect
+from ipam.models.stores import Stores
+
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+READY_TIMEOUT_S = 60
+
+
+class Process:
+    """A child process that can be killed and started again with the same command."""
+
+    def __init__(self, part: Part, log: Path, is_ready: Callable[[], bool] = lambda: True) -> None:
+        self.part = part
+        self._log = log
+        self._is_ready = is_ready
+        self._child: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self.part.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.part.environment},
+                start_new_session=True,
+            )
+        wait_until(lambda: self._ready_or_dead(), READY_TIMEOUT_S, f"{self.part.name} to be ready")
+
+    def _ready_or_dead(self) -> bool:
+        if self._child.poll() is not None:
+            text = self._log.read_text(errors="replace")[-3000:]
+            raise AssertionError(f"{self.part.name} ended with {self._child.returncode}:\n{text}")
+        return self._is_ready()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def kill(self) -> None:
+        """`kill -9` of the process with all of its children, nobody being told."""
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._child.wait()
+
+    def stop(self, timeout_s: float = 20) -> int:
+        """SIGTERM, and SIGKILL if that does not help; returns the exit code."""
+        if self._child is None:
+            return 0
+        self._child.terminate()
+        try:
+            self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+        return self._child.returncode
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.05)
+
+
+def missing(what: str) -> None:
+    """A laptop may do without a server; CI may not."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}; run `make test-servers`")
+    pytest.skip(f"{what}; run `make test-servers`")
+
+
+def database(folder: Path) -> Process:
+    part = _embedded(folder)[0]
+    return Process(part, folder / "database.log", lambda: _answers(lambda: _ping_database(part.port)))
+
+
+def _ping_database(port: int) -> None:
+    stores = Stores(connect(mongo_uri(port), "admin", 2))
+    try:
+        stores.whole.ping()
+    finally:
+        stores.whole.close()
+
+
+def redis(folder: Path) -> Process:
+    part = _embedded(folder)[1]
+    return Process(part, folder / "redis.log", lambda: _answers(lambda: _ping_redis(part.port)))
+
+
+def _ping_redis(port: int) -> None:
+    with Redis(port=port) as client:
+        client.ping()
+
+
+def _embedded(folder: Path) -> list[Part]:
+    try:
+        return server_parts(folder)
+    except InvalidSettings as error:
+        return missing(error.detail)
+
+
+def rabbitmq(folder: Path) -> "RabbitMq":
+    if not RABBITMQ.exists() or not shutil.which("epmd"):
+        missing("RabbitMQ is not installed")
+    return RabbitMq(folder)
+
+
+class RabbitMq(Process):
+    """A RabbitMQ node with its own Erlang port mapper, so that none is left behind."""
+
+    def __init__(self, folder: Path) -> None:
+        port, mapper_port = free_port(), free_port()
+        environment = {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(mapper_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"ipam-{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "no-such.conf"),
+            # Few schedulers that sleep when idle: the machine has two cores, and the tests want them.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none",
+        }
+        part = Part("rabbitmq", [str(RABBITMQ)], port, environment)
+        super().__init__(part, folder / "rabbitmq.log", lambda: _answers(self._connect))
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        mapper = Part("epmd", ["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"], mapper_port, {})
+        self._mapper = Process(mapper, folder / "epmd.log")
+        self._mapper.start()
+
+    def _connect(self) -> None:
+        with Connection(self.url, connect_timeout=2) as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+
+    def stop(self, timeout_s: float = 20) -> int:
+        code = super().stop(timeout_s)
+        self._mapper.stop()
+        return code
+
+
+def _answers(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except (Transient, OSError, ConnectionError):
+        return False
+    except Exception as error:  # noqa: BLE001 (each client has errors of its own for "not yet")
+        return "onnect" not in repr(error) and "imeout" not in repr(error)
+    return True
