@@ -1,5 +1,6 @@
 """Real servers for the tests: each on a free loopback port, stopped by its own process id."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -40,7 +41,7 @@ class Process:
                 env={**os.environ, **self.part.environment},
                 start_new_session=True,
             )
-        wait_until(lambda: self._ready_or_dead(), READY_TIMEOUT_S, f"{self.part.name} to be ready")
+        wait_until(self._ready_or_dead, READY_TIMEOUT_S, f"{self.part.name} to be ready")
 
     def _ready_or_dead(self) -> bool:
         if self._child.poll() is not None:
@@ -54,10 +55,8 @@ class Process:
 
     def kill(self) -> None:
         """`kill -9` of the process with all of its children, nobody being told."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._child.wait()
 
     def stop(self, timeout_s: float = 20) -> int:
@@ -65,10 +64,8 @@ class Process:
         if self._child is None:
             return 0
         self._child.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         return self._child.returncode
 

@@ -1,0 +1,284 @@
+"""What each store promises, over the wire; what is said to be atomic is tried from several processes."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.errors import NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
+from ipam.models.connection import connect
+from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet
+from ipam.models.idempotency import Answer
+from ipam.models.indexes import INDEXES
+from ipam.models.store import Query
+from ipam.models.stores import Stores
+
+PROCESSES = 4
+
+
+def a_pool(stores: Stores) -> Pool:
+    pool = Pool(id=ObjectId(), name="p")
+    stores.pools.insert(pool)
+    return pool
+
+
+def a_subnet(stores: Stores, pool: ObjectId | None = None, first: str = "10.0.0.1", size: int = 100) -> Subnet:
+    start = ip_address(first)
+    subnet = Subnet(id=ObjectId(), pool=pool or ObjectId(), start=start, end=start + size - 1, size=size)
+    stores.subnets.insert(subnet)
+    stores.subnets.activate(subnet.id)
+    return stores.subnets.get(subnet.id)
+
+
+def a_lease(subnet: Subnet, n: int, reservation: ObjectId | None = None) -> Lease:
+    return Lease(
+        id=ObjectId(),
+        subnet=subnet.id,
+        pool=subnet.pool,
+        reservation=reservation or ObjectId(),
+        address=subnet.start + n,
+        ordinal=n,
+    )
+
+
+def a_job(stores: Stores, target: ObjectId) -> Job:
+    job = Job(
+        id=ObjectId(), kind="reservation", target=target, pool=ObjectId(), subnet=target, request={"count": 1},
+        reservation=ObjectId(),
+    )  # fmt: skip
+    stores.jobs.insert(job)
+    return job
+
+
+def in_processes(database: str, name: str, code: str) -> list[str]:
+    """What *code* prints in each of several processes that run it at once, `stores` being open in it."""
+    script = (
+        "from bson import ObjectId\nfrom ipam.models.connection import connect\nfrom ipam.models.stores import Stores\n"
+        f"stores = Stores(connect({database!r}, {name!r}, 30))\n{code}"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+    outputs = [process.communicate(timeout=90)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * PROCESSES
+    return [line for output in outputs for line in output.splitlines()]
+
+
+def test_indexes_are_created_and_creating_them_again_changes_nothing(stores):
+    expected = [f"{collection}.{index.document['name']}" for collection, all_ in INDEXES.items() for index in all_]
+    assert stores.indexes.create() == expected
+
+
+def test_every_document_comes_back_as_it_was_stored(stores):
+    pool = a_pool(stores)
+    subnet = replace(
+        a_subnet(stores, pool.id), id=ObjectId(), cidr="10.0.0.0/24", gateway=ip_address("10.0.0.9"),
+        exclusions=("10.0.0.7",), metadata={"$a.b\0": [2**80, None]}, tags=("x",),
+    )  # fmt: skip
+    stores.subnets.insert(subnet)
+    reservation = Reservation(id=ObjectId(), pool=pool.id, subnets=(subnet.id,), count=3, name="r")
+    stores.reservations.insert([reservation])
+    lease = a_lease(subnet, 5, reservation.id)
+    stores.leases.insert([lease])
+    assert stores.pools.get(pool.id) == pool
+    assert stores.subnets.get(subnet.id) == subnet
+    assert stores.reservations.get(reservation.id) == reservation
+    assert stores.leases.get(lease.id) == lease
+
+
+def test_an_address_is_in_one_lease_whoever_inserts_it(stores):
+    subnet = a_subnet(stores)
+    first, second = a_lease(subnet, 1), a_lease(subnet, 1)
+    stores.leases.insert([first])
+    stores.leases.insert([second, a_lease(subnet, 2)])
+    assert stores.leases.get(first.id) == first
+    with pytest.raises(NotFound):
+        stores.leases.get(second.id)
+
+
+def test_a_lease_goes_to_the_queue_and_comes_out_of_it_once(stores):
+    subnet = a_subnet(stores)
+    held = a_lease(subnet, 3)
+    stores.leases.insert([held])
+    stores.leases.put_back({7: held})
+    assert stores.leases.queued(subnet.id, range(5, 10)) == {7: held.address}
+    assert stores.leases.of_reservation(held.reservation) == []
+    next_holder, too_late = a_lease(subnet, 3), a_lease(subnet, 3)
+    stores.leases.take_queued({7: next_holder})
+    stores.leases.take_queued({7: too_late})
+    stores.leases.put_back({8: held})
+    assert stores.leases.get(next_holder.id).reservation == next_holder.reservation
+    assert stores.leases.queued(subnet.id, range(5, 10)) == {}
+
+
+def test_of_many_processes_changing_a_ledger_each_change_counts(stores, database, database_name):
+    subnet = a_subnet(stores)
+    code = f"""
+from dataclasses import replace
+from ipam.errors import Stale
+from ipam.retrying import retry_stale
+def step():
+    subnet = stores.subnets.get(ObjectId("{subnet.id}"))
+    stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=subnet.ledger.cursor + 1))
+    return subnet.ledger.cursor
+for _ in range(25):
+    print(retry_stale(step))
+"""
+    seen = sorted(map(int, in_processes(database, database_name, code)))
+    assert seen == list(range(25 * PROCESSES))
+    assert stores.subnets.get(subnet.id).ledger.version == 25 * PROCESSES
+
+
+def test_of_many_processes_claiming_jobs_each_job_goes_to_one(stores, database, database_name):
+    target = ObjectId()
+    jobs = [a_job(stores, target) for _ in range(60)]
+    code = f"""
+for _ in range(20):
+    for job in stores.jobs.claim(ObjectId("{target}"), 7, 60.0)[1]:
+        print(job.id)
+"""
+    claimed = in_processes(database, database_name, code)
+    assert sorted(claimed) == sorted(str(job.id) for job in jobs)
+
+
+def test_of_many_processes_holding_crossing_ranges_one_gets_through(stores, database, database_name):
+    pool = a_pool(stores)
+    code = f"""
+from ipaddress import ip_address
+from ipam.errors import SubnetOverlap
+from ipam.models.documents import Subnet
+start = ip_address("10.0.0.0")
+for n in range(20):
+    first = start + 16 * n
+    subnet = Subnet(id=ObjectId(), pool=ObjectId("{pool.id}"), start=first, end=first + 20, size=21)
+    try:
+        stores.pools.hold_range(subnet)
+        print(n)
+    except SubnetOverlap:
+        pass
+"""
+    won = sorted(map(int, in_processes(database, database_name, code)))
+    assert len(won) == len(set(won))
+    assert all(later - earlier > 1 for earlier, later in zip(won, won[1:], strict=False))
+    assert won
+
+
+def test_a_stale_ledger_is_not_written(stores):
+    subnet = a_subnet(stores)
+    stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=5))
+    with pytest.raises(Stale):
+        stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=9))
+    assert stores.subnets.get(subnet.id).ledger.cursor == 5
+
+
+def test_nothing_can_be_taken_from_a_subnet_that_is_being_deleted(stores):
+    subnet = a_subnet(stores)
+    stores.subnets.begin_delete(subnet.id, None, only_empty=True)
+    with pytest.raises(Stale):
+        stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=1))
+    with pytest.raises(NotFound):
+        stores.subnets.get(subnet.id)
+
+
+def test_a_pool_with_ranges_is_not_empty_and_a_range_can_be_dropped(stores):
+    pool = a_pool(stores)
+    subnet = a_subnet(stores, pool.id)
+    stores.pools.hold_range(subnet)
+    stores.pools.hold_range(subnet)
+    with pytest.raises(SubnetOverlap) as caught:
+        stores.pools.hold_range(replace(subnet, id=ObjectId()))
+    assert caught.value.facts == {"subnet": str(subnet.id)}
+    with pytest.raises(NotEmpty):
+        stores.pools.begin_delete(pool.id, None, only_empty=True)
+    stores.pools.drop_range(pool.id, subnet.id)
+    stores.pools.begin_delete(pool.id, None, only_empty=True)
+    with pytest.raises(NotFound):
+        stores.pools.hold_range(subnet)
+
+
+def test_a_tombstone_keeps_its_place(stores):
+    subnet = a_subnet(stores)
+    reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1)
+    stores.reservations.insert([reservation])
+    stores.reservations.begin_release(reservation.id, frozenset([1]))
+    stores.reservations.finish_release([reservation.id])
+    stores.reservations.insert([reservation])
+    with pytest.raises(NotFound):
+        stores.reservations.get(reservation.id)
+    assert stores.reservations.of_subnet(subnet.id) == []
+
+
+def test_concurrent_changes_of_one_document_are_all_kept(stores):
+    pool = a_pool(stores)
+
+    def tag(n: int) -> None:
+        stores.pools.describe(pool.id, lambda old: replace(old, tags=(*old.tags, str(n))))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(tag, range(24)))
+    after = stores.pools.get(pool.id)
+    assert sorted(after.tags, key=int) == [str(n) for n in range(24)]
+    assert after.revision == 25
+    with pytest.raises(Stale):
+        stores.pools.describe(pool.id, lambda old: replace(old, name="x"), frozenset([24]))
+
+
+def test_only_a_queued_job_is_cancelled(stores):
+    target = ObjectId()
+    first, second = a_job(stores, target), a_job(stores, target)
+    assert stores.jobs.cancel(first.id).state is JobState.CANCELLED
+    _, claimed = stores.jobs.claim(target, 10, 60.0)
+    assert [job.id for job in claimed] == [second.id]
+    with pytest.raises(NotQueued):
+        stores.jobs.cancel(second.id)
+    assert stores.jobs.closed([first.id, second.id]) == [first.id]
+
+
+def test_jobs_left_alone_are_found_again(stores):
+    queued, running, fresh = ObjectId(), ObjectId(), ObjectId()
+    a_job(stores, queued)
+    a_job(stores, running)
+    stores.jobs.claim(running, 10, -1.0)
+    a_job(stores, fresh)
+    stores.jobs.claim(fresh, 10, 60.0)
+    found = stores.jobs.stranded(-1.0)
+    assert {queued, running} <= set(found)
+    assert fresh not in found
+
+
+def test_pages_follow_each_other_without_gap(stores):
+    tag = str(ObjectId())
+    pools = [Pool(id=ObjectId(), tags=(tag,)) for _ in range(7)]
+    for pool in pools:
+        stores.pools.insert(pool)
+    query, seen = Query(facets=(f"tag={tag}",), limit=3), []
+    while True:
+        page = stores.pools.page(query)
+        seen += [pool.id for pool in page.items]
+        if page.cursor is None:
+            break
+        query = replace(query, cursor=page.cursor)
+    assert seen == [pool.id for pool in pools]
+
+
+def test_the_first_answer_under_a_key_stays(stores):
+    key = str(ObjectId())
+    first = stores.idempotency.begin(key, "f", ObjectId())
+    assert stores.idempotency.begin(key, "g", ObjectId()) == first
+    stores.idempotency.finish(key, Answer(201, {"location": "/x"}, b"1"))
+    stores.idempotency.finish(key, Answer(409, {}, b"2"))
+    assert stores.idempotency.begin(key, "f", ObjectId()).answer == Answer(201, {"location": "/x"}, b"1")
+
+
+def test_a_database_that_is_not_there_is_told_from_a_fault():
+    away = Stores(connect("127.0.0.1:1", "x", 0.3))
+    with pytest.raises(Transient):
+        away.pools.get(ObjectId())
+    with pytest.raises(Transient):
+        away.jobs.claim(ObjectId(), 1, 1.0)
+    away.whole.close()

@@ -1,0 +1,71 @@
+"""Parts go away and come back; ipam says so and goes on without a restart."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipam.embedded.parts import mongo_uri
+from tests import servers
+from tests.servers import Process, wait_until
+from tests.stack import Stack, created, problem
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[tuple[Stack, Process, Process]]:
+    """A stack with a database and a broker that the test may stop."""
+    database, broker = servers.database(tmp_path), servers.redis(tmp_path)
+    database.start()
+    broker.start()
+    stack = Stack(mongo_uri(database.part.port), f"redis://127.0.0.1:{broker.part.port}/0", tmp_path)
+    stack.start()
+    yield stack, database, broker
+    stack.stop()
+    broker.stop()
+    database.stop()
+
+
+def test_without_its_database_it_says_so_quickly_and_comes_back_by_itself(parts: tuple[Stack, Process, Process]):
+    stack, database, _ = parts
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+    path = f"/subnets/{subnet['id']}/reservations"
+    created(stack.api.post(path))
+    database.stop()
+    began = time.monotonic()
+    answer = stack.api.get("/pools")
+    took = time.monotonic() - began
+    assert problem(answer) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert took < 5
+    assert stack.api.get("/livez").status_code == 200
+    ready = stack.api.get("/readyz")
+    assert problem(ready) == (503, "unavailable")
+    assert ready.json()["parts"]["database"] != "ok"
+    assert ready.json()["parts"]["broker"] == "ok"
+    assert problem(stack.api.post(path)) == (503, "unavailable")
+    database.start()
+    wait_until(lambda: stack.api.get("/readyz").status_code == 200, 20, "readiness")
+    assert created(stack.api.post(path, headers={"Prefer": "wait=30"}))["leases"][0]["address"] == "10.0.0.2"
+
+
+def test_without_its_broker_requests_are_kept_and_carried_out_later(parts: tuple[Stack, Process, Process]):
+    stack, _, broker = parts
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+    path = f"/subnets/{subnet['id']}/reservations"
+    broker.stop()
+    ready = stack.api.get("/readyz")
+    assert problem(ready) == (503, "unavailable")
+    assert (ready.json()["parts"]["broker"], ready.json()["parts"]["database"]) != ("ok", "ok")
+    assert stack.api.get("/pools").status_code == 200
+    accepted = stack.api.post(path, headers={"Prefer": "respond-async"})
+    assert accepted.status_code == 202
+    broker.start()
+    job = stack.api.get(f"{accepted.headers['Location']}?wait=60").json()
+    assert job["state"] == "succeeded"
+
+
+def test_processes_stop_on_sigterm(parts: tuple[Stack, Process, Process]):
+    stack, _, _ = parts
+    stack.api.reserve(stack.api.subnet(cidr="10.0.0.0/29"))  # Then they are all up.
+    assert [process.stop() for process in stack.processes] == [0, 0, 0]

@@ -1,0 +1,110 @@
+"""`ipam up`: starts everything, restarts what dies, leaves nothing behind, finds its data again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from ipam.embedded.parts import free_port, server_parts
+from ipam.errors import InvalidSettings
+from tests.servers import _answers, missing, wait_until
+from tests.stack import Api, created
+
+PARTS = ("database", "redis", "web", "worker", "beat", "flower")
+
+
+class Up:
+    """`ipam up` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.flower_port = free_port(), free_port()
+        self.api = Api(f"http://127.0.0.1:{self.port}")
+        flags = ["--data", str(folder / "data"), "--port", str(self.port), "--flower-port", str(self.flower_port)]
+        self._output = folder / f"up-{self.port}.log"
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ipam", "up", *flags],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        wait_until(lambda: self.process.poll() is not None or "ready on" in self.text, 60, "ipam up")
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+
+    @property
+    def text(self) -> str:
+        return self._output.read_text()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def alive(self) -> list[psutil.Process]:
+        return [one for one in self.children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    try:
+        server_parts(tmp_path)
+    except InvalidSettings as error:
+        missing(error.detail)
+    yield tmp_path
+    for child in psutil.Process().children(recursive=True):
+        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE and str(tmp_path) in str(child.cmdline()):
+            child.kill()
+
+
+def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path):
+    first = Up(folder)
+    assert [name for name in PARTS if f"ipam: {name} started" not in first.text] == []
+    subnet = first.api.subnet(cidr="10.0.0.0/29")
+    reservation = first.api.reserve(subnet)
+    assert requests.get(f"http://127.0.0.1:{first.flower_port}/", timeout=20).status_code == 200
+    first.api.close()
+    assert first.end(signal.SIGINT) == 0
+    assert first.alive() == []
+    second = Up(folder)
+    assert created(second.api.post(f"/subnets/{subnet['id']}/reservations"))["leases"][0]["address"] == "10.0.0.2"
+    assert second.api.get(f"/reservations/{reservation['id']}").status_code == 200
+    second.api.close()
+    assert second.end(signal.SIGTERM) == 0
+    assert second.alive() == []
+
+
+def test_a_child_that_dies_is_started_again_and_no_orphan_is_left(folder: Path):
+    up = Up(folder)
+    for word in ("serve", "worker"):
+        victim = next(one for one in up.alive() if word in one.cmdline())
+        victim.kill()
+    wait_until(lambda: len(re.findall("starting it again", up.text)) == 2, 20, "two restarts")
+    wait_until(lambda: _answers(lambda: up.api.get("/livez", timeout=2)), 30, "web to be back")
+    up.api.reserve(up.api.subnet(cidr="10.0.0.0/29"))
+    up.api.close()
+    up.children = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: not up.alive(), 60, "all children to be gone")
+
+
+def test_what_is_in_its_way_is_said_in_one_line(folder: Path):
+    up = Up(folder)
+    command = [sys.executable, "-m", "ipam", "up", "--data"]
+    taken = subprocess.run(
+        [*command, str(folder / "other"), "--port", str(up.port)], capture_output=True, text=True, check=False
+    )
+    assert (taken.returncode, len(taken.stderr.splitlines())) == (2, 1)
+    assert "--port" in taken.stderr
+    ports = ["--port", str(free_port()), "--flower-port", str(free_port())]
+    locked = subprocess.run([*command, str(folder / "data"), *ports], capture_output=True, text=True, check=False)
+    assert (locked.returncode, len(locked.stderr.splitlines())) == (2, 1)
+    assert "in use" in locked.stderr
+    up.api.close()
+    up.end(signal.SIGTERM)

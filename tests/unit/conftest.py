@@ -1,0 +1,43 @@
+"""Stores without a server, for logic only: mongomock has one thread, no races and no crashes."""
+
+import mongomock
+import pytest
+from bson import ObjectId
+from mongomock.collection import BulkOperationBuilder
+
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
+
+
+class Recorder:
+    """A dispatcher that sends nothing and remembers for which targets it was asked."""
+
+    def __init__(self) -> None:
+        self.dispatched: list[ObjectId] = []
+
+    def dispatch(self, target: ObjectId) -> None:
+        self.dispatched.append(target)
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
+    plain = BulkOperationBuilder.add_update
+
+    def add_update(self, *args, sort=None, **kwargs):
+        assert sort is None
+        return plain(self, *args, **kwargs)
+
+    # mongomock 4.3 does not know the argument `sort` that pymongo passes since 4.11.
+    monkeypatch.setattr(BulkOperationBuilder, "add_update", add_update)
+    return Stores(mongomock.MongoClient(tz_aware=True)["ipam"])
+
+
+@pytest.fixture
+def dispatcher() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def services(stores: Stores, dispatcher: Recorder) -> Services:
+    return build_services(stores, Settings(), dispatcher)

@@ -1,0 +1,218 @@
+"""The ledger and the jobs, step by step; each crash is a step that is left out."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import NotEmpty, NotFound, Stale
+from ipam.models.documents import Job, JobState, Pool, Subnet
+from ipam.wiring import Services
+
+
+def make_subnet(services: Services, count: int = 4) -> Subnet:
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    start = ip_address("10.0.0.1")
+    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + count - 1))
+
+
+def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
+    request = ReservationRequest(count=count)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    services.jobs.carry_out(subnet.id)
+    return services.stores.jobs.get(job.id)
+
+
+def addresses(services: Services, job: Job) -> list[str]:
+    return [str(lease.address) for lease in services.stores.leases.of_reservation(job.reservation)]
+
+
+def used(services: Services, subnet: Subnet) -> int:
+    return services.stores.subnets.get(subnet.id).ledger.used
+
+
+def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    assert services.stores.jobs.get(job.id).state is JobState.QUEUED
+    assert dispatcher.dispatched == [subnet.id]
+
+
+def test_requests_of_one_batch_are_each_granted_or_refused_alone(services):
+    subnet = make_subnet(services, 4)
+    jobs = [
+        services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=count))
+        for count in (2, 3, 2)
+    ]
+    services.jobs.carry_out(subnet.id)
+    states = [services.stores.jobs.get(job.id).state for job in jobs]
+    assert states == [JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED]
+    assert used(services, subnet) == 4
+    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+
+
+def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, monkeypatch):
+    subnet = make_subnet(services, 1)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(subnet.id)
+    assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
+    services.stores.jobs.disown([job.id])  # As if its claim had run out.
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert used(services, subnet) == 1
+    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+
+
+@pytest.mark.parametrize(
+    ("store", "step"),
+    [("leases", "insert"), ("reservations", "insert"), ("jobs", "succeed"), ("subnets", "finish_grants")],
+)
+def test_a_decided_job_is_finished_by_the_next_worker(services, monkeypatch, store, step):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=3))
+    with monkeypatch.context() as crash:
+        crash.setattr(getattr(services.stores, store), step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(subnet.id)
+    long_ago = services.stores.subnets.get(subnet.id).created_at.replace(year=2000)
+    services.stores.jobs._collection.update_one({"_id": job.id}, {"$set": {"claimed_until": long_ago}})  # noqa: SLF001
+    services.jobs.carry_out(subnet.id)
+    services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert addresses(services, job) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert used(services, subnet) == 3
+    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+
+
+def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, monkeypatch):
+    """It was granted, then slept; another finished its job and the user gave the addresses back."""
+    subnet = make_subnet(services, 2)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    settling = services.jobs._settling  # noqa: SLF001
+    slept = []
+    with monkeypatch.context() as sleep:
+        sleep.setattr(settling, "finish", lambda *args: slept.append(args))
+        sleep.setattr(services.stores.jobs, "claim", claim_once(services.stores.jobs.claim))
+        services.jobs.carry_out(subnet.id)
+    settling.settle(services.stores.subnets.get(subnet.id))
+    services.releasing.release_reservation(job.reservation)
+    next_holder = [reserve(services, subnet), reserve(services, subnet)]
+    settling.finish(*slept[0])
+    with pytest.raises(NotFound):
+        services.stores.reservations.get(job.reservation)
+    assert services.stores.leases.of_reservation(job.reservation) == []
+    assert sorted(addresses(services, next_holder[0]) + addresses(services, next_holder[1])) == [
+        "10.0.0.1",
+        "10.0.0.2",
+    ]
+    assert used(services, subnet) == 2
+
+
+def claim_once(claim):
+    answers = iter([claim])
+    return lambda *args: next(answers, lambda *_: (None, []))(*args)
+
+
+def test_a_claim_that_ran_out_decides_nothing(services):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    first, _ = services.stores.jobs.claim(subnet.id, 10, 0.0)
+    services.stores.jobs.disown([job.id])
+    second, claimed = services.stores.jobs.claim(subnet.id, 10, 30.0)
+    assert [one.id for one in claimed] == [job.id]
+    assert services.stores.jobs.decide([job.id], first) == set()
+    assert services.stores.jobs.fail(job.id, {}, first) is False
+    assert services.stores.jobs.decide([job.id], second) == {job.id}
+    assert services.stores.jobs.fail(job.id, {}, second) is False
+
+
+def test_a_release_that_died_half_way_is_finished_and_counted_once(services, monkeypatch):
+    subnet = make_subnet(services, 3)
+    job = reserve(services, subnet, 3)
+    with monkeypatch.context() as crash:
+        crash.setattr(
+            services.stores.subnets, "finish_release", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            services.releasing.release_reservation(job.reservation)
+    assert used(services, subnet) == 3
+    again = reserve(services, subnet, 3)  # It finds the addresses on their way and brings them home first.
+    assert again.state is JobState.SUCCEEDED
+    assert used(services, subnet) == 3
+    assert len(addresses(services, again)) == 3
+
+
+def test_gaps_in_the_queue_are_stepped_over(services):
+    subnet = make_subnet(services, 40)
+    job = reserve(services, subnet, 40)
+    leases = services.stores.leases.of_reservation(job.reservation)
+    for lease in leases[1:39]:
+        services.releasing.release_lease(lease.id)
+    services.releasing.release_reservation(job.reservation)  # Its release spans 40 places and fills 2.
+    assert used(services, subnet) == 0
+    assert len(addresses(services, reserve(services, subnet, 39))) == 39
+    assert len(addresses(services, reserve(services, subnet, 1))) == 1
+    assert reserve(services, subnet).state is JobState.FAILED
+
+
+def test_a_subnet_that_was_never_finished_is_no_obstacle(services, monkeypatch):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.subnets, "activate", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.inventory.create_subnet(ObjectId(), pool.id, draft)
+    recovery = services.recovery
+    recovery._claim_timeout_s = -1  # noqa: SLF001
+    recovery.run()
+    assert services.inventory.create_subnet(ObjectId(), pool.id, draft).size == 9
+
+
+def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the_first(services, monkeypatch):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    for first in (1, 11):
+        start = ip_address(f"10.0.0.{first}")
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 1))
+    change, calls = services.stores.subnets.change_ledger, []
+
+    def lose_the_second(subnet, ledger):
+        calls.append(subnet.id)
+        if len(calls) == 2:
+            raise Stale("lost")
+        return change(subnet, ledger)
+
+    monkeypatch.setattr(services.stores.subnets, "change_ledger", lose_the_second)
+    job = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=4))
+    services.jobs.carry_out(pool.id)
+    assert len(calls) > 2
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert len(addresses(services, job)) == 4
+    assert services.stores.subnets.usage([pool.id])[pool.id].used == 4
+
+
+def test_what_is_not_empty_is_not_deleted_without_cascade(services):
+    subnet = make_subnet(services)
+    reserve(services, subnet)
+    with pytest.raises(NotEmpty):
+        services.inventory.delete_subnet(subnet.id, cascade=False)
+    with pytest.raises(NotEmpty):
+        services.inventory.delete_pool(subnet.pool, cascade=False)
+    services.inventory.delete_pool(subnet.pool)
+    assert services.stores.subnets.find(subnet.id) is not None  # Remembered until no worker can still write to it.
+    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.run()
+    assert services.stores.subnets.find(subnet.id) is None
+
+
+def test_a_job_keeps_every_field_when_stored(services):
+    subnet = make_subnet(services)
+    request = ReservationRequest(name="n", tags=("t",), metadata={"$a.b": 2**70})
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    stored = services.stores.jobs.get(job.id)
+    assert replace(stored, created_at=job.created_at) == job

@@ -1,0 +1,46 @@
+"""Waking workers: against fakeredis, which speaks Redis on a port of this process."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from bson import ObjectId
+from fakeredis import TcpFakeServer
+from redis import Redis
+
+from ipam.embedded.parts import free_port
+from ipam.errors import Transient
+from ipam.settings import Settings
+from ipam.workers.app import create_celery
+from ipam.workers.dispatch import CeleryDispatcher
+
+
+@pytest.fixture
+def redis_port() -> Iterator[int]:
+    port = free_port()
+    server = TcpFakeServer(("127.0.0.1", port))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield port
+    server.shutdown()
+    server.server_close()
+
+
+def dispatcher(port: int) -> CeleryDispatcher:
+    return CeleryDispatcher(create_celery(Settings(broker=f"redis://127.0.0.1:{port}/0", database="here")))
+
+
+def test_a_message_goes_to_the_queue_of_the_database(redis_port):
+    one = dispatcher(redis_port)
+    one.check()
+    one.dispatch(ObjectId())
+    one._app.close()  # noqa: SLF001
+    with Redis(port=redis_port) as client:
+        assert client.llen("ipam.here") == 1
+
+
+def test_a_broker_that_is_away_fails_the_check_and_not_the_request():
+    one = dispatcher(free_port())
+    one.dispatch(ObjectId())
+    with pytest.raises(Transient):
+        one.check()
