@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 from bson import ObjectId
@@ -57,7 +58,9 @@ def a_job(stores: Stores, target: ObjectId) -> Job:
 def in_processes(database: str, name: str, code: str) -> list[str]:
     """What *code* prints in each of several processes that run it at once, `stores` being open in it."""
     script = (
-        "from bson import ObjectId\nfrom ipam.models.connection import connect\nfrom ipam.models.stores import Stores\n"
+        "from bson import ObjectId\n"
+        "from ipam.models.connection import connect\n"
+        "from ipam.models.stores import Stores\n"
         f"stores = Stores(connect({database!r}, {name!r}, 30))\n{code}"
     )
     running = [
@@ -150,6 +153,7 @@ def test_of_many_processes_holding_crossing_ranges_one_gets_through(stores, data
     pool = a_pool(stores)
     code = f"""
 from ipaddress import ip_address
+from itertools import pairwise
 from ipam.errors import SubnetOverlap
 from ipam.models.documents import Subnet
 start = ip_address("10.0.0.0")
@@ -164,7 +168,7 @@ for n in range(20):
 """
     won = sorted(map(int, in_processes(database, database_name, code)))
     assert len(won) == len(set(won))
-    assert all(later - earlier > 1 for earlier, later in zip(won, won[1:], strict=False))
+    assert all(later - earlier > 1 for earlier, later in pairwise(won))
     assert won
 
 

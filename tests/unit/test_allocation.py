@@ -115,8 +115,13 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
 
 
 def claim_once(claim):
+    """The first call goes through; after that there is nothing to claim."""
     answers = iter([claim])
-    return lambda *args: next(answers, lambda *_: (None, []))(*args)
+
+    def call(*args):
+        return next(answers, lambda *_: (None, []))(*args)
+
+    return call
 
 
 def test_a_claim_that_ran_out_decides_nothing(services):

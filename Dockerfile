@@ -1,0 +1,18 @@
+# Built in one stage, run in another: no compiler and no pip cache in what is deployed.
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY ipam ipam
+RUN python -m venv /opt/ipam && /opt/ipam/bin/pip install --no-cache-dir .
+
+FROM python:3.12-slim-bookworm
+RUN useradd --system --create-home --uid 10001 ipam
+COPY --from=build /opt/ipam /opt/ipam
+ENV PATH="/opt/ipam/bin:$PATH" PYTHONUNBUFFERED=1
+USER ipam
+WORKDIR /home/ipam
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=4)"]
+ENTRYPOINT ["ipam"]
+CMD ["serve", "--host", "0.0.0.0"]

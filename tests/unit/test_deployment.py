@@ -1,0 +1,62 @@
+"""The deployment files run commands and settings that exist. There is no Docker engine to try them on."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from ipam.cli.main import cli
+from ipam.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "ipam"}
+
+
+def is_valid(command: list[str]) -> bool:
+    """Whether click takes the command and its flags."""
+    found = cli.commands.get(command[0])
+    if found is None:
+        return False
+    found.make_context("ipam", command[1:], resilient_parsing=True)
+    known = {flag for parameter in found.params for flag in parameter.opts}
+    return {word for word in command[1:] if word.startswith("--")} <= known
+
+
+def test_the_procfile_runs_the_four_processes():
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    assert list(lines) == ["web", "worker", "beat", "flower"]
+    assert all(command.startswith("ipam ") and is_valid(command.split()[1:]) for command in lines.values())
+
+
+def test_compose_runs_commands_that_exist_with_settings_that_exist():
+    assert set(OURS) == {"init-db", "web", "worker", "beat", "flower"}
+    for service in OURS.values():
+        assert is_valid(service["command"])
+        assert {name.removeprefix("IPAM_").lower() for name in service["environment"]} <= set(Settings.model_fields)
+
+
+def test_compose_starts_servers_before_those_that_need_them_and_checks_their_health():
+    for service in OURS.values():
+        for name, wait in service["depends_on"].items():
+            if wait["condition"] == "service_healthy":
+                assert "test" in COMPOSE["services"][name]["healthcheck"]
+    assert set(OURS["init-db"]["depends_on"]) == {"mongodb", "rabbitmq", "redis"}
+    assert set(OURS["web"]["depends_on"]) == {"init-db"}
+
+
+def test_no_password_is_baked_in():
+    text = (ROOT / "docker-compose.yml").read_text()
+    secrets = re.findall(r"(?:PASS|PASSWORD): (.*)", text) + re.findall(r"ipam:(.*?)@", text)
+    assert len(secrets) >= 4
+    assert all(re.search(r"\$\{\w+:\?", secret) for secret in secrets)
+    assert ":-" not in text
+
+
+def test_the_image_is_run_as_an_ordinary_user_by_a_command_that_exists():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    stages = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
+    assert len(stages) == 2
+    last = lines[stages[-1] :]
+    assert "USER ipam" in last
+    assert is_valid(yaml.safe_load(last[-1].removeprefix("CMD ")))
