@@ -25,7 +25,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API; 0 picks a free one.")
     threads: int = Field(
-        32, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
+        96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
     )
     mongo: str = Field(
         "127.0.0.1:27017",
