@@ -17,6 +17,9 @@ from ipam.models.ledgers import Ledger
 Bson = dict[str, Any]
 
 
+NOT_CLAIMED = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def utc_now() -> datetime:
     """The present in UTC, cut to milliseconds because BSON dates hold no more."""
     now = datetime.now(UTC)
@@ -271,6 +274,8 @@ class Job:
         request: The request as JSON; see `ipam.allocation.requests`.
         reservation: Id that the reservation will have, chosen before the first write.
         claim: Token of the worker that has it in hand.
+        claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
+            one condition finds both.
         decision: Token of the claim whose grants count; once set, the job can only succeed.
     """
 
@@ -283,7 +288,7 @@ class Job:
     reservation: ObjectId
     state: JobState = JobState.QUEUED
     claim: ObjectId | None = None
-    claimed_until: datetime | None = None
+    claimed_until: datetime = NOT_CLAIMED
     decision: ObjectId | None = None
     attempts: int = 0
     error: Bson | None = None

@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from ipam.errors import NotQueued
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Bson, Job, JobState, utc_now
+from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.store import DocumentStore
 
 _OPEN = {"$in": [JobState.QUEUED.value, JobState.RUNNING.value]}
@@ -37,13 +37,8 @@ class JobStore(DocumentStore[Job]):
         Returns a new token, and the jobs that carry it. They are free for others again after *hold_s* seconds.
         """
         token, now = ObjectId(), utc_now()
-        free = {
-            "$or": [
-                {"state": JobState.QUEUED.value},
-                {"state": JobState.RUNNING.value, "claimed_until": {"$lt": now}},
-            ]
-        }
-        found = self._collection.find({"waiting": target, **free}, {"_id": 1}).sort("_id", 1).limit(limit)
+        free = {"waiting": target, "claimed_until": {"$lt": now}}
+        found = self._collection.find(free, {"_id": 1}).sort("_id", 1).limit(limit)
         ids = [bson["_id"] for bson in found]
         if not ids:
             return token, []
@@ -80,7 +75,7 @@ class JobStore(DocumentStore[Job]):
         wanted: Bson = {"_id": {"$in": list(ids)}, "state": JobState.RUNNING.value, "decision": None}
         if token is not None:
             wanted["claim"] = token
-        freed = {"claim": None, "claimed_until": utc_now() - timedelta(seconds=1)}
+        freed = {"claim": None, "claimed_until": NOT_CLAIMED}
         self._collection.update_many(wanted, {"$set": freed})
 
     def succeed(self, ids: Iterable[ObjectId]) -> None:
@@ -122,11 +117,8 @@ class JobStore(DocumentStore[Job]):
     def stranded(self, grace_s: float) -> list[ObjectId]:
         """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""
         now = utc_now()
-        lost = [
-            {"state": JobState.QUEUED.value, "created_at": {"$lt": now - timedelta(seconds=grace_s)}},
-            {"state": JobState.RUNNING.value, "claimed_until": {"$lt": now}},
-        ]
-        found = self._collection.find({"waiting": {"$exists": True}, "$or": lost}, {"waiting": 1})
+        lost = {"claimed_until": {"$lt": now}, "created_at": {"$lt": now - timedelta(seconds=grace_s)}}
+        found = self._collection.find({"waiting": {"$exists": True}, **lost}, {"waiting": 1})
         return list({bson["waiting"] for bson in found})
 
 

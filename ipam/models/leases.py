@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne
+from pymongo import UpdateOne, timeout
 from pymongo.database import Database
 
 from ipam.models.addresses import Address, from_bytes
@@ -14,7 +14,11 @@ from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, slot_key, utc_now
 from ipam.models.store import DocumentStore
 
-_CHUNK = 1000  # Documents a write: well under MongoDB's 48 MB message with metadata at its largest.
+# Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
+_CHUNK = 1000
+_UPDATE_CHUNK = 200
+# What goes through all leases of a large reservation or subnet may take longer than other calls.
+_LONG_S = 120.0
 
 
 def keys_of_subnet(subnet: ObjectId) -> Bson:
@@ -36,7 +40,8 @@ class LeaseStore(DocumentStore[Lease]):
     def insert(self, leases: Sequence[Lease]) -> None:
         """Store leases of addresses that were never used; what is there already is left alone."""
         for first in range(0, len(leases), _CHUNK):
-            insert_missing(self._collection, [lease.to_bson() for lease in leases[first : first + _CHUNK]])
+            chunk = leases[first : first + _CHUNK]
+            insert_missing(self._collection, [lease.to_bson() for lease in chunk])
 
     def insert_queued(self, subnet: ObjectId, slots: Mapping[Address, int]) -> None:
         """Put addresses that were never held into the queue, each at its position."""
@@ -56,8 +61,12 @@ class LeaseStore(DocumentStore[Lease]):
     def queued(self, subnet: ObjectId, positions: Iterable[int]) -> dict[int, Address]:
         """Which of *positions* in the queue hold an address, and which one."""
         wanted = [slot_key(subnet, position) for position in positions]
-        found = self._collection.find({"slot": {"$in": wanted}}, {"slot": 1})
-        return {int.from_bytes(bson["slot"][12:], "big"): from_bytes(bson["_id"][12:]) for bson in found}
+        found: dict[int, Address] = {}
+        for first in range(0, len(wanted), _CHUNK):
+            chunk = wanted[first : first + _CHUNK]
+            for bson in self._collection.find({"slot": {"$in": chunk}}, {"slot": 1}):
+                found[int.from_bytes(bson["slot"][12:], "big")] = from_bytes(bson["_id"][12:])
+        return found
 
     def take_queued(self, leases: Mapping[int, Lease]) -> None:
         """Turn places in the queue, by position, into held leases; those taken before are left alone."""
@@ -96,7 +105,8 @@ class LeaseStore(DocumentStore[Lease]):
         wanted: Bson = {"reservation": reservation}
         if subnet is not None:
             wanted["subnet"] = subnet
-        found = [Lease.from_bson(bson) for bson in self._collection.find(wanted)]
+        with timeout(_LONG_S):
+            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted)]
         return sorted(found, key=lambda lease: lease_key(lease.subnet, lease.address))
 
     def count_of_reservation(self, reservation: ObjectId) -> int:
@@ -105,12 +115,13 @@ class LeaseStore(DocumentStore[Lease]):
 
     def delete_subnet(self, subnet: ObjectId) -> None:
         """Remove all leases and the queue of a deleted subnet."""
-        self._collection.delete_many({"_id": keys_of_subnet(subnet)})
+        with timeout(_LONG_S):
+            self._collection.delete_many({"_id": keys_of_subnet(subnet)})
 
     def _write(self, updates: Iterable[UpdateOne]) -> None:
         operations = list(updates)
-        for first in range(0, len(operations), _CHUNK):
-            self._collection.bulk_write(operations[first : first + _CHUNK], ordered=False)
+        for first in range(0, len(operations), _UPDATE_CHUNK):
+            self._collection.bulk_write(operations[first : first + _UPDATE_CHUNK], ordered=False)
 
 
 def _without_id(bson: Bson) -> Bson:
