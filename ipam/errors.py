@@ -116,6 +116,12 @@ class NotEmpty(Rejected):
     slug = "not-empty"
 
 
+class GivenUp(Rejected):
+    """A job that failed for reasons of our own, however often it was tried."""
+
+    slug = "given-up"
+
+
 class NotQueued(Rejected):
     """Only a job that no worker has begun can be cancelled."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,15 +13,21 @@ from ipam.allocation.leasing import Leasing, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Exhausted, NotFound, Rejected, Stale, Transient
+from ipam.errors import Exhausted, GivenUp, IpamError, NotFound, Rejected, Stale, Transient
 from ipam.models.documents import Job, Subnet, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_stale
+
+log = logging.getLogger(__name__)
 
 # Jobs claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096
+# A job that was tried so often may be what makes workers fail: first it gets a batch of its own, so that no other
+# job fails with it, then it is given up.
+ALONE_AFTER_ATTEMPTS = 3
+GIVE_UP_AFTER_ATTEMPTS = 10
 
 
 class Dispatcher(Protocol):
@@ -88,8 +95,10 @@ class Jobs:
                 return
             try:
                 self._resume([job for job in jobs if job.decision is not None])
-                for batch in _batches([job for job in jobs if job.decision is None]):
-                    self._carry_out_batch(token, batch)
+                undecided = [job for job in jobs if job.decision is None]
+                self._give_up(token, [job for job in undecided if job.attempts > GIVE_UP_AFTER_ATTEMPTS])
+                for batch in _batches([job for job in undecided if job.attempts <= GIVE_UP_AFTER_ATTEMPTS]):
+                    self._try_batch(token, batch)
             except (Transient, Stale) as error:
                 self._stores.jobs.disown([job.id for job in jobs], token)
                 raise Transient("The batch could not be carried out now.") from error
@@ -97,6 +106,23 @@ class Jobs:
     def _resume(self, decided: Sequence[Job]) -> None:
         for job in decided:
             self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+
+    def _try_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
+        """Carry out a batch, keeping a fault of our own from stopping the batches after it.
+
+        Its jobs are tried again when their claim has run out.
+        """
+        try:
+            self._carry_out_batch(token, jobs)
+        except IpamError:
+            raise
+        except Exception:
+            log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
+
+    def _give_up(self, token: ObjectId, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            error = GivenUp(f"The job was tried {GIVE_UP_AFTER_ATTEMPTS} times and failed each time.")
+            self._stores.jobs.fail(job.id, error.to_record(), token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
         granted, refused = retry_stale(lambda: self._grant(token, jobs))
@@ -182,10 +208,13 @@ class Jobs:
 
 
 def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """*jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`."""
+    """*jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`.
+
+    Those that have failed before come last, each alone.
+    """
     batch: list[Job] = []
     addresses = 0
-    for job in jobs:
+    for job in (job for job in jobs if job.attempts <= ALONE_AFTER_ATTEMPTS):
         count = ReservationRequest.from_json(job.request).count
         if batch and addresses + count > BATCH_ADDRESSES:
             yield batch
@@ -194,3 +223,4 @@ def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         addresses += count
     if batch:
         yield batch
+    yield from ([job] for job in jobs if job.attempts > ALONE_AFTER_ATTEMPTS)

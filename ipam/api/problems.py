@@ -30,6 +30,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "exhausted": (409, "Not enough addresses are free"),
     "not-empty": (409, "It is not empty"),
     "not-queued": (409, "The job has been begun"),
+    "given-up": (500, "The request was given up"),
     "unavailable": (503, "A part is out of reach"),
     "internal": (500, "Something went wrong on the server"),
 }

@@ -201,6 +201,28 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
     assert services.stores.subnets.usage([pool.id])[pool.id].used == 4
 
 
+def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services, monkeypatch):
+    subnet = make_subnet(services)
+    poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
+    healthy = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    carry_out = services.jobs._carry_out_batch  # noqa: SLF001
+
+    def fail_on_poison(token, batch):
+        if poison.id in [job.id for job in batch]:
+            raise ZeroDivisionError
+        carry_out(token, batch)
+
+    monkeypatch.setattr(services.jobs, "_carry_out_batch", fail_on_poison)
+    for _ in range(10):
+        services.jobs.carry_out(subnet.id)
+        services.stores.jobs.disown([poison.id, healthy.id])  # As if the claims had run out.
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED
+    assert services.stores.jobs.get(poison.id).state is JobState.FAILED
+    assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
+    assert used(services, subnet) == 1
+
+
 def test_what_is_not_empty_is_not_deleted_without_cascade(services):
     subnet = make_subnet(services)
     reserve(services, subnet)
