@@ -13,7 +13,7 @@ from ipam.allocation.leasing import Leasing, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Exhausted, GivenUp, IpamError, NotFound, Rejected, Stale, Transient
+from ipam.errors import Exhausted, GivenUp, NotFound, Rejected, Stale, Transient
 from ipam.models.documents import Job, Subnet, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_stale
@@ -114,7 +114,7 @@ class Jobs:
         """
         try:
             self._carry_out_batch(token, jobs)
-        except IpamError:
+        except (Transient, Stale):
             raise
         except Exception:
             log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
