@@ -6,7 +6,12 @@ import pytest
 
 from ipam.embedded.parts import mongo_uri
 from tests import servers
+from tests.seed import SEED
 from tests.stack import Api, Stack
+
+
+def pytest_report_header() -> str:
+    return f"to repeat the faults of this run: IPAM_TEST_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """`kill -9` and lost messages in the middle of work; afterwards the guarantees hold."""
 
-import os
 import random
 import threading
 import time
@@ -14,11 +13,11 @@ from redis import Redis
 from ipam.embedded.parts import mongo_uri
 from tests import servers
 from tests.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.seed import SEED
 from tests.servers import Process, wait_until
 from tests.stack import Stack, all_at_once
 
 REQUESTS = 500
-SEED = int(os.environ.get("IPAM_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 
 
 @pytest.fixture
@@ -67,7 +66,6 @@ class Killer(threading.Thread):
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"], indirect=True)
 def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stack, broker: Process):
     """500 async reservations through it all: each accepted one ends, and no address is doubled or leaked."""
-    print(f"seed: IPAM_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     api = lone_stack.api
     subnet = api.subnet(cidr="10.0.0.0/22")
@@ -117,7 +115,6 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker: Process):
     """DELETE of reservations and leases while web is killed again and again: nothing leaks."""
-    print(f"seed: IPAM_TEST_SEED={SEED}")
     api = lone_stack.api
     subnet = api.subnet(cidr="10.0.0.0/24")
     reservations = [api.reserve(subnet, count=2) for _ in range(100)]
