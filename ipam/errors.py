@@ -134,6 +134,13 @@ class Stale(IpamError):
     slug = "stale"
 
 
+class Contended(Stale):
+    """A conditional write lost to another; `retry_contended` reads again and tries again.
+
+    Apart from `Stale`, because a caller whose If-Match is out of date must be told and not be made to wait.
+    """
+
+
 class Transient(IpamError):
     """A part that is needed did not answer; the same request may succeed later."""
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from ipam.errors import Stale
+from ipam.errors import Contended
 
 # A conditional write loses only to another that won, so waiting long is never needed; the random part keeps
 # losers from meeting again. 10 s bounds a call under absurd contention, well inside a request's time.
@@ -18,14 +18,14 @@ _GIVE_UP_AFTER_S = 10.0
 T = TypeVar("T")
 
 
-def retry_stale(attempt: Callable[[], T]) -> T:
-    """Call *attempt* until it does not raise `Stale`; it must read afresh each time.
+def retry_contended(attempt: Callable[[], T]) -> T:
+    """Call *attempt* until it does not raise `Contended`; it must read afresh each time.
 
     Raises:
-        Stale: If it was still raised after 10 seconds.
+        Contended: If it was still raised after 10 seconds.
     """
     return Retrying(
-        retry=retry_if_exception_type(Stale),
+        retry=retry_if_exception_type(Contended),
         wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
         stop=stop_after_delay(_GIVE_UP_AFTER_S),
         reraise=True,

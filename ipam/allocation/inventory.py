@@ -9,11 +9,11 @@ from bson import ObjectId
 
 from ipam.allocation.leasing import space_of
 from ipam.allocation.settling import Settling
-from ipam.errors import Invalid, NotFound, Rejected, Stale, SubnetOverlap, Transient
+from ipam.errors import Contended, Invalid, NotFound, Rejected, SubnetOverlap, Transient
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Subnet, SubnetState
 from ipam.models.stores import Stores
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Inventory:
         subnet = _drafted(id_, pool, draft)
         self._stores.subnets.insert(subnet)
         try:
-            retry_stale(lambda: self._hold_range(subnet))
+            retry_contended(lambda: self._hold_range(subnet))
         except Rejected:
             self._stores.subnets.give_up(id_)
             self._stores.subnets.forget(id_)
@@ -138,7 +138,7 @@ class Inventory:
             other = self._stores.subnets.find(ObjectId(overlap.facts["subnet"]))
             if other is None or other.state is SubnetState.DELETING:
                 self._stores.pools.drop_range(subnet.pool, ObjectId(overlap.facts["subnet"]))
-                raise Stale("The range in the way belonged to a deleted subnet.") from overlap
+                raise Contended("The range in the way belonged to a deleted subnet.") from overlap
             raise
 
 

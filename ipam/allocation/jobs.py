@@ -13,10 +13,10 @@ from ipam.allocation.leasing import Leasing, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Exhausted, GivenUp, NotFound, Rejected, Stale, Transient
+from ipam.errors import Contended, Exhausted, GivenUp, NotFound, Rejected, Transient
 from ipam.models.documents import Job, Subnet, utc_now
 from ipam.models.stores import Stores
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Jobs:
                 self._give_up(token, [job for job in undecided if job.attempts > GIVE_UP_AFTER_ATTEMPTS])
                 for batch in _batches([job for job in undecided if job.attempts <= GIVE_UP_AFTER_ATTEMPTS]):
                     self._try_batch(token, batch)
-            except (Transient, Stale) as error:
+            except (Transient, Contended) as error:
                 self._stores.jobs.disown([job.id for job in jobs], token)
                 raise Transient("The batch could not be carried out now.") from error
 
@@ -114,7 +114,7 @@ class Jobs:
         """
         try:
             self._carry_out_batch(token, jobs)
-        except (Transient, Stale):
+        except (Transient, Contended):
             raise
         except Exception:
             log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
@@ -125,7 +125,7 @@ class Jobs:
             self._stores.jobs.fail(job.id, error.to_record(), token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
-        granted, refused = retry_stale(lambda: self._grant(token, jobs))
+        granted, refused = retry_contended(lambda: self._grant(token, jobs))
         for id_, error in refused.items():
             self._stores.jobs.fail(id_, error.to_record(), token)
         wanted = {job.id: job for job in jobs if job.id not in refused}
@@ -139,7 +139,7 @@ class Jobs:
         """Take addresses for *jobs*; returns the subnets with the grants in them, and why jobs get none.
 
         Raises:
-            Stale: If a ledger was changed by someone else meanwhile; then nothing is held.
+            Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
         """
         try:
             subnets = self._candidates(jobs[0])
@@ -147,7 +147,7 @@ class Jobs:
             return [], {job.id: missing for job in jobs}
         plans, refused = self._plan(token, jobs, subnets)
         if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
-            raise Stale("Addresses came back that were on their way.")
+            raise Contended("Addresses came back that were on their way.")
         return self._commit(token, plans), refused
 
     def _candidates(self, job: Job) -> list[Subnet]:
@@ -195,7 +195,7 @@ class Jobs:
         try:
             for subnet, plan in plans:
                 granted.append(self._stores.subnets.change_ledger(subnet, plan.ledger))
-        except Stale:
+        except Contended:
             self._withdraw(token, granted)
             raise
         return granted

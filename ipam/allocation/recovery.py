@@ -10,7 +10,7 @@ from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Dispatcher
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.errors import Stale
+from ipam.errors import Contended
 from ipam.models.documents import Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 
@@ -77,5 +77,5 @@ def _try(finish: Callable[[], None]) -> None:
     """Leave what is contended for the next run, and go on with the rest."""
     try:
         finish()
-    except Stale:
+    except Contended:
         log.info("recovery: something is being worked on; left for the next run")

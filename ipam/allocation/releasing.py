@@ -6,12 +6,12 @@ from bson import ObjectId
 
 from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import queue_release
-from ipam.errors import NotFound, Stale
+from ipam.errors import Contended, NotFound
 from ipam.models.documents import Lease, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 
 class Releasing:
@@ -33,7 +33,7 @@ class Releasing:
     def finish(self, reservation: Reservation) -> None:
         """Carry the release of a hidden reservation to its end."""
         for subnet in reservation.subnets:
-            retry_stale(lambda subnet=subnet: self._give_back_all(subnet, reservation.id))  # type: ignore[misc]
+            retry_contended(lambda subnet=subnet: self._give_back_all(subnet, reservation.id))  # type: ignore[misc]
         self._stores.reservations.finish_release([reservation.id])
 
     def release_lease(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
@@ -43,7 +43,7 @@ class Releasing:
             NotFound: If there is no such lease.
             Stale: If its revision is not among *revisions*, None accepting any.
         """
-        retry_stale(lambda: self._give_back_one(id_, revisions))
+        retry_contended(lambda: self._give_back_one(id_, revisions))
 
     def _give_back_all(self, subnet_id: ObjectId, reservation: ObjectId) -> None:
         subnet = self._active(subnet_id)
@@ -74,13 +74,13 @@ class Releasing:
         """End releases of the same reservation that were begun before, so that no lease is counted twice.
 
         Raises:
-            Stale: If there were any: what was read is not true any more.
+            Contended: If there were any: what was read is not true any more.
         """
         pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
         for release in pending:
             self._leasing.put_back(subnet, release)
         if pending:
-            raise Stale(f"Releases of reservation {reservation} were under way.")
+            raise Contended(f"Releases of reservation {reservation} were under way.")
 
     def _begin(self, subnet: Subnet, held: list[Lease], reservation: ObjectId, lease: ObjectId | None) -> None:
         release = Release(

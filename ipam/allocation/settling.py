@@ -12,7 +12,7 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import Job, JobState, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 
 class Settling:
@@ -83,7 +83,7 @@ class Settling:
             ledger, release = withdraw(subnet.ledger, grant, ObjectId(), utc_now())
             self._leasing.put_back(self._stores.subnets.change_ledger(subnet, ledger), release)
 
-        retry_stale(attempt)
+        retry_contended(attempt)
 
 
 def _counts(grant: Grant, job: Job | None) -> bool:

@@ -36,7 +36,7 @@ class PoolStore(DocumentStore[Pool]):
         Raises:
             NotFound: If there is no such pool.
             SubnetOverlap: If another subnet is in the way; its id is the fact `subnet`.
-            Stale: If the range was in the way and no longer is; try again.
+            Contended: If the range was in the way and no longer is; try again.
         """
         start, end = to_bytes(subnet.start), to_bytes(subnet.end)
         entry = {"subnet": subnet.id, "start": start, "end": end}

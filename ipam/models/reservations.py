@@ -9,11 +9,11 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.errors import Stale
+from ipam.errors import Contended
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Reservation, ReservationState, utc_now
 from ipam.models.store import DocumentStore, check_revision
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 
 @speaks_mongo
@@ -49,7 +49,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 raise self._changed(id_)
             return reservation
 
-        return attempt() if revisions is not None else retry_stale(attempt)
+        return retry_contended(attempt)
 
     def finish_release(self, ids: Iterable[ObjectId]) -> None:
         """Leave only tombstones of reservations that hold no lease any more."""
@@ -93,6 +93,6 @@ class ReservationStore(DocumentStore[Reservation]):
                 },
             )
             if not written.modified_count:
-                raise Stale(f"The reservation {id_} was changed by someone else.")
+                raise Contended(f"The reservation {id_} was changed by someone else.")
 
-        retry_stale(attempt)
+        retry_contended(attempt)

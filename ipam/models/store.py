@@ -14,10 +14,10 @@ from pymongo import ASCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ipam.errors import InvalidParameter, NotFound, Stale
+from ipam.errors import Contended, InvalidParameter, NotFound, Stale
 from ipam.models.connection import speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, utc_now
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 
 D = TypeVar("D", bound=Document | Job)
 
@@ -174,13 +174,13 @@ class DocumentStore(Generic[D]):
                 raise self._changed(id_)
             return self.get(id_)
 
-        return attempt() if revisions is not None else retry_stale(attempt)
+        return retry_contended(attempt)
 
     def _missing(self, id_: ObjectId) -> NotFound:
         return NotFound(f"There is no {self.kind} {id_}.")
 
-    def _changed(self, id_: ObjectId) -> Stale:
-        return Stale(f"The {self.kind} {id_} was changed by someone else; read it again.")
+    def _changed(self, id_: ObjectId) -> Contended:
+        return Contended(f"The {self.kind} {id_} was changed by someone else; read it again.")
 
 
 def check_revision(kind: str, revision: int, accepted: frozenset[int] | None) -> None:

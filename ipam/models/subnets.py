@@ -11,7 +11,7 @@ from bson import ObjectId
 from pymongo import ASCENDING
 from pymongo.database import Database
 
-from ipam.errors import NotEmpty, Stale
+from ipam.errors import Contended, NotEmpty
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Subnet, SubnetState, utc_now
@@ -80,7 +80,7 @@ class SubnetStore(DocumentStore[Subnet]):
         """Replace the ledger that was read with *subnet*, and return the subnet as it is then.
 
         Raises:
-            Stale: If it has changed, or the subnet is not active any more.
+            Contended: If it has changed, or the subnet is not active any more.
         """
         new = replace(ledger, version=subnet.ledger.version + 1)
         written = self._collection.update_one(
@@ -88,7 +88,7 @@ class SubnetStore(DocumentStore[Subnet]):
             {"$set": {"ledger": new.to_bson()}},
         )
         if not written.modified_count:
-            raise Stale(f"The ledger of subnet {subnet.id} was changed by someone else.")
+            raise Contended(f"The ledger of subnet {subnet.id} was changed by someone else.")
         return replace(subnet, ledger=new)
 
     def finish_grants(self, id_: ObjectId, grants: Iterable[Grant]) -> None:

@@ -123,14 +123,13 @@ def test_of_many_processes_changing_a_ledger_each_change_counts(stores, database
     subnet = a_subnet(stores)
     code = f"""
 from dataclasses import replace
-from ipam.errors import Stale
-from ipam.retrying import retry_stale
+from ipam.retrying import retry_contended
 def step():
     subnet = stores.subnets.get(ObjectId("{subnet.id}"))
     stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=subnet.ledger.cursor + 1))
     return subnet.ledger.cursor
 for _ in range(25):
-    print(retry_stale(step))
+    print(retry_contended(step))
 """
     seen = sorted(map(int, in_processes(database, database_name, code)))
     assert seen == list(range(25 * PROCESSES))

@@ -8,7 +8,7 @@ from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import NotEmpty, NotFound, Stale
+from ipam.errors import Contended, NotEmpty, NotFound, Stale
 from ipam.models.documents import Job, JobState, Pool, Subnet
 from ipam.wiring import Services
 
@@ -153,6 +153,20 @@ def test_a_release_that_died_half_way_is_finished_and_counted_once(services, mon
     assert len(addresses(services, again)) == 3
 
 
+def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = reserve(services, subnet)
+    lease = services.stores.leases.of_reservation(job.reservation)[0]
+    find, calls = services.stores.subnets.find, []
+    monkeypatch.setattr(services.stores.subnets, "find", lambda id_: calls.append(id_) or find(id_))
+    with pytest.raises(Stale):
+        services.releasing.release_lease(lease.id, frozenset([7]))
+    assert len(calls) == 1
+    with pytest.raises(Stale):
+        services.releasing.release_reservation(job.reservation, frozenset([7]))
+    assert used(services, subnet) == 1
+
+
 def test_gaps_in_the_queue_are_stepped_over(services):
     subnet = make_subnet(services, 40)
     job = reserve(services, subnet, 40)
@@ -189,7 +203,7 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
     def lose_the_second(subnet, ledger):
         calls.append(subnet.id)
         if len(calls) == 2:
-            raise Stale("lost")
+            raise Contended("lost")
         return change(subnet, ledger)
 
     monkeypatch.setattr(services.stores.subnets, "change_ledger", lose_the_second)
