@@ -61,7 +61,7 @@ class LeasesOfReservation:
         self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
-        """List them, lowest address first."""
+        """List them, subnet by subnet, lowest address first."""
         negotiate(req, "leases")
         reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
         _list(self._services, req, resp, list_query(req, {}).where(reservation=reservation.id))

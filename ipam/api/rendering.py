@@ -61,11 +61,11 @@ def subnet_json(subnet: Subnet) -> Json:
 
 
 def reservation_json(reservation: Reservation, pool: Pool | None, subnet: Subnet | None) -> Json:
-    """A reservation; *subnet* is the only one that it takes from, None when there are several."""
+    """A reservation with the metadata of its *pool* and, when it is the only one, its *subnet*."""
     return {
         **_common(reservation),
         "pool": str(reservation.pool),
-        "subnet": str(reservation.subnets[0]) if len(reservation.subnets) == 1 else None,
+        "subnet": str(reservation.subnet) if reservation.subnet else None,
         "subnets": [str(id_) for id_ in reservation.subnets],
         "count": reservation.count,
         "state": reservation.state.value,

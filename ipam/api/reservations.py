@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import falcon
@@ -24,7 +24,7 @@ from ipam.wiring import Services
 # While an async answer is polled: about how long a job takes when nothing is in its way.
 POLL_AFTER_S = 1
 READ_ONLY = (
-    *("id", "subnets", "state", "expires_at", "pool_metadata", "subnet_metadata", "leases"),
+    *("id", "subnets", "state", "pool_metadata", "subnet_metadata", "leases"),
     *("created_at", "updated_at", "revision"),
 )
 FILTERS: Filters = {
@@ -133,20 +133,21 @@ class ReservationItem(Item[Reservation]):
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
     page = services.stores.reservations.page(query)
-    pools = services.stores.pools.get_many(item.pool for item in page.items)
-    subnets = services.stores.subnets.get_many(item.subnets[0] for item in page.items if len(item.subnets) == 1)
-    items = [
-        reservation_json(item, pools.get(item.pool), subnets.get(item.subnets[0]) if item.subnets else None)
-        for item in page.items
-    ]
-    render_list(req, resp, "reservations", items, page.cursor)
+    render_list(req, resp, "reservations", _shown(services, page.items), page.cursor)
 
 
 def _show(services: Services, reservation: Reservation) -> Json:
-    pools = services.stores.pools.get_many([reservation.pool])
-    alone = reservation.subnets if len(reservation.subnets) == 1 else ()
-    subnets = services.stores.subnets.get_many(alone)
-    return reservation_json(reservation, pools.get(reservation.pool), subnets.get(alone[0]) if alone else None)
+    return _shown(services, [reservation])[0]
+
+
+def _shown(services: Services, reservations: Sequence[Reservation]) -> list[Json]:
+    """The JSON of *reservations*, the metadata of all their pools and subnets being read together."""
+    pools = services.stores.pools.get_many(one.pool for one in reservations)
+    subnets = services.stores.subnets.get_many(one.subnet for one in reservations if one.subnet)
+    return [
+        reservation_json(one, pools.get(one.pool), subnets.get(one.subnet) if one.subnet else None)
+        for one in reservations
+    ]
 
 
 def _leases(services: Services, reservation: Reservation) -> list[Mapping[str, Any]]:

@@ -176,6 +176,11 @@ class Reservation(Document):
     count: int
     state: ReservationState = ReservationState.ACTIVE
 
+    @property
+    def subnet(self) -> ObjectId | None:
+        """The subnet that it takes from, None when there are several, or none any more."""
+        return self.subnets[0] if len(self.subnets) == 1 else None
+
     def to_bson(self) -> Bson:
         """The stored form."""
         return {

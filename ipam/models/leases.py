@@ -101,7 +101,7 @@ class LeaseStore(DocumentStore[Lease]):
         )
 
     def of_reservation(self, reservation: ObjectId, subnet: ObjectId | None = None) -> list[Lease]:
-        """The leases that *reservation* holds, of one subnet or all, lowest address first."""
+        """The leases that *reservation* holds, of one subnet or all: by subnet, lowest address first."""
         wanted: Bson = {"reservation": reservation}
         if subnet is not None:
             wanted["subnet"] = subnet

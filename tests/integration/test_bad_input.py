@@ -98,6 +98,7 @@ def test_a_bad_subnet_is_refused_with_the_place_of_the_fault(api: Api, body, poi
         ({"addresses": ["10.0.0.1"]}, "/addresses"),
         ({"contiguous": True}, "/contiguous"),
         ({"ttl": 60}, "/ttl"),
+        ({"expires_at": "2030-01-01T00:00:00Z"}, "/expires_at"),
         ({"strategy": "random"}, "/strategy"),
         ({"subnet": "0" * 24}, "/subnet"),
     ],

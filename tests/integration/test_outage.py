@@ -56,7 +56,8 @@ def test_without_its_broker_requests_are_kept_and_carried_out_later(parts: tuple
     broker.stop()
     ready = stack.api.get("/readyz")
     assert problem(ready) == (503, "unavailable")
-    assert (ready.json()["parts"]["broker"], ready.json()["parts"]["database"]) != ("ok", "ok")
+    assert ready.json()["parts"]["broker"] != "ok"
+    assert ready.json()["parts"]["database"] == "ok"
     assert stack.api.get("/pools").status_code == 200
     accepted = stack.api.post(path, headers={"Prefer": "respond-async"})
     assert accepted.status_code == 202

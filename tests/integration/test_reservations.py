@@ -68,9 +68,11 @@ def test_a_pool_is_filled_subnet_by_subnet_and_a_request_may_span_them(stack: St
     assert (one["subnet"], one["leases"][0]["address"]) == (first["id"], "10.0.0.1")
     assert (one["pool_metadata"], one["subnet_metadata"]) == ({"site": "x"}, {"vlan": 7})
     spanning = created(stack.api.post(path, {"count": 3}))
-    assert [lease["address"] for lease in spanning["leases"]] == ["10.0.1.1", "10.0.1.2", "10.0.0.2"] or [
-        lease["address"] for lease in spanning["leases"]
-    ] == ["10.0.0.2", "10.0.1.1", "10.0.1.2"]
+    assert {lease["address"] for lease in spanning["leases"]} == {"10.0.0.2", "10.0.1.1", "10.0.1.2"}
+    listed = {item["id"]: item for item in stack.api.get(path).json()["reservations"]}
+    for shown in (one, spanning):
+        assert listed[shown["id"]] == stack.api.get(f"/reservations/{shown['id']}").json()
+    assert listed[spanning["id"]]["subnet_metadata"] is None
     assert (spanning["subnet"], set(spanning["subnets"])) == (None, {first["id"], second["id"]})
     assert problem(stack.api.post(path, {"count": 3})) == (409, "exhausted")
     totals = stack.api.get(f"/pools/{pool['id']}").json()
