@@ -1,13 +1,13 @@
-"""The one retry loop of the project."""
+"""The retry loops of the project: after a lost race, and while a part is away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random_exponential
 
-from ipam.errors import Contended
+from ipam.errors import Contended, Transient
 
 # A conditional write loses only to another that won, so waiting long is never needed; the random part keeps
 # losers from meeting again. 10 s bounds a call under absurd contention, well inside a request's time.
@@ -29,4 +29,20 @@ def retry_contended(attempt: Callable[[], T]) -> T:
         wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
         stop=stop_after_delay(_GIVE_UP_AFTER_S),
         reraise=True,
+    )(attempt)
+
+
+# A server that starts takes seconds; asking more often than every ten only fills the log.
+_LONGEST_OUTAGE_WAIT_S = 10.0
+
+
+def wait_out(attempt: Callable[[], T], explain: Callable[[float], None]) -> T:
+    """Call *attempt* until it does not raise `Transient`, for as long as it takes.
+
+    Before each pause *explain* gets its length in seconds: one second at first, at most ten.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(Transient),
+        wait=wait_exponential(multiplier=1, max=_LONGEST_OUTAGE_WAIT_S),
+        before_sleep=lambda state: explain(state.upcoming_sleep),
     )(attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,11 @@ from ipam.errors import InvalidSettings
 
 ENVIRONMENT_PREFIX = "IPAM_"
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+
+
+def without_password(value: str) -> str:
+    """*value*, a URL perhaps, as it may be shown: the credentials in it are struck out."""
+    return re.sub(r"//[^/]*@", "//***@", value)
 
 
 class Settings(BaseModel):
@@ -89,8 +95,8 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            lines = [
-                f"{origin[str(fault['loc'][0])]}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
-                for fault in error.errors()
-            ]
+            lines = []
+            for fault in error.errors():
+                where, value = origin[str(fault["loc"][0])], without_password(str(fault["input"]))
+                lines.append(f"{where}={value!r}: {fault['msg'].removeprefix('Value error, ')}")
             raise InvalidSettings("\n".join(lines)) from None

@@ -10,7 +10,7 @@ from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Dispatcher
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended
+from ipam.errors import Contended, Transient
 from ipam.models.documents import Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 
@@ -67,15 +67,18 @@ class Recovery:
                     self._inventory.sweep_subnet(subnet.id)
             case SubnetState.DELETING:
                 self._inventory.sweep_subnet(subnet.id)
-                if subnet.updated_at < utc_now() - timedelta(seconds=self._claim_timeout_s):
-                    self._stores.subnets.forget(subnet.id)
+                self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
                 self._settling.settle(subnet)
 
 
 def _try(finish: Callable[[], None]) -> None:
-    """Leave what is contended for the next run, and go on with the rest."""
+    """Leave what cannot be finished now for the next run, and go on with the rest."""
     try:
         finish()
+    except Transient:
+        raise
     except Contended:
         log.info("recovery: something is being worked on; left for the next run")
+    except Exception:
+        log.exception("recovery: something could not be finished; left for the next run")

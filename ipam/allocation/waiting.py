@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -9,6 +10,8 @@ from bson import ObjectId
 
 from ipam.errors import Transient
 from ipam.models.jobs import JobStore
+
+log = logging.getLogger(__name__)
 
 # The pause after a query that found nothing: short enough not to be felt, and at least three times what the
 # query took, so that watching never costs the database more than a quarter of one connection's time.
@@ -52,6 +55,16 @@ class Waiting:
                     self._waited.pop(job, None)
             self._places.release()
 
+    def _closed(self, wanted: list[ObjectId]) -> list[ObjectId]:
+        """Which of *wanted* have ended; none when it cannot be told, for waiting has a limit of its own."""
+        try:
+            return self._jobs.closed(wanted)
+        except Transient:
+            return []
+        except Exception:
+            log.exception("watching jobs failed")  # Were the thread to die, nobody would ever be woken again.
+            return []
+
     def _watch(self) -> None:
         while True:
             with self._changed:
@@ -59,10 +72,7 @@ class Waiting:
                     self._changed.wait()
                 wanted = list(self._waited)
             began = time.monotonic()
-            try:
-                closed = self._jobs.closed(wanted)
-            except Transient:
-                closed = []  # Those who wait have their own time limit.
+            closed = self._closed(wanted)
             with self._changed:
                 for job in closed:
                     for ended in self._waited.pop(job, ()):

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import socket
-import time
 
-from ipam.errors import Transient
 from ipam.models.stores import Stores
+from ipam.retrying import wait_out
 
 log = logging.getLogger(__name__)
-_LONGEST_PAUSE_S = 10.0
 
 
 def prepare_database(stores: Stores) -> list[str]:
     """Create missing indexes, waiting for the database for as long as it takes; returns the names of all."""
-    for attempt in itertools.count():
-        try:
-            return stores.indexes.create()
-        except Transient:
-            pause = min(2.0**attempt, _LONGEST_PAUSE_S)
-            log.warning(
-                "MongoDB does not answer; tried %s; check --mongo and that it runs there. Trying again in %.0f s.",
-                ", ".join(map(_resolved, stores.whole.servers.split(","))),
-                pause,
-            )
-            time.sleep(pause)
-    raise AssertionError
+    tried = ", ".join(map(_resolved, stores.whole.servers.split(",")))
+
+    def explain(pause_s: float) -> None:
+        log.warning(
+            "MongoDB does not answer; tried %s; check --mongo and that it runs there. Trying again in %.0f s.",
+            tried,
+            pause_s,
+        )
+
+    return wait_out(stores.indexes.create, explain)
 
 
 def _resolved(server: str) -> str:

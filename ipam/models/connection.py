@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -39,8 +40,8 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
         InvalidSettings: If *servers* is not of that form.
     """
     uri = servers if "://" in servers else f"mongodb://{servers}"
-    concern: dict[str, Any] = {} if "w=" in uri else {"w": "majority"}
     try:
+        concern: dict[str, Any] = {} if "w" in parse_qs(urlsplit(uri).query) else {"w": "majority"}
         client: MongoClient[Any] = MongoClient(
             uri,
             tz_aware=True,
@@ -52,9 +53,8 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
             **concern,
         )
     except (InvalidURI, ConfigurationError, ValueError) as error:
-        message = (
-            f"--mongo={servers!r}: {error}; give host[:port], several separated by commas, or a mongodb:// URI"
-        )
+        # The value itself is not shown: it may hold a password.
+        message = f"--mongo: {error}; give host[:port], several separated by commas, or a mongodb:// URI"
         raise InvalidSettings(message) from None
     return client[database]
 

@@ -154,7 +154,7 @@ class SubnetStore(DocumentStore[Subnet]):
         wanted = {
             "$or": [
                 {"state": SubnetState.CREATING.value, "created_at": {"$lt": before}},
-                {"state": SubnetState.DELETING.value},
+                {"state": SubnetState.DELETING.value, "updated_at": {"$lt": before}},
                 {"ledger.grants.at": {"$lt": before}},
                 {"ledger.releases.at": {"$lt": before}},
             ]

@@ -24,6 +24,18 @@ def test_all_faults_are_told_at_once_each_with_where_it_came_from():
     assert any(line.startswith("IPAM_BROKER='http://x': must start with one of redis://") for line in lines)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--broker", "http://me:secret@x"], ["--mongo", "mongodb://me:secret@[x/?w=1"]]
+)
+def test_a_fault_does_not_show_a_password(arguments):
+    ended = subprocess.run(
+        [sys.executable, "-m", "ipam", "serve", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert "secret" not in ended.stderr
+    assert ended.stderr.startswith(f"ipam: {arguments[0]}")
+
+
 @pytest.mark.parametrize("arguments", [["--port", "many"], ["--mongo", "mongodb://"], ["--mongo", "a:b:c"]])
 def test_a_command_that_cannot_start_says_why_in_lines_and_not_in_a_traceback(arguments):
     ended = subprocess.run(
