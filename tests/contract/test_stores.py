@@ -12,9 +12,10 @@ from bson import ObjectId
 
 from ipam.errors import NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
 from ipam.models.connection import connect
-from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet
+from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
+from ipam.models.ledgers import Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
 
@@ -214,6 +215,31 @@ def test_a_tombstone_keeps_its_place(stores):
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)
     assert stores.reservations.of_subnet(subnet.id) == []
+
+
+def test_a_release_that_is_finished_twice_is_counted_once(stores):
+    subnet = a_subnet(stores)
+    release = Release(id=ObjectId(), first=0, count=3, span=3, at=utc_now(), reservation=ObjectId())
+    subnet = stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=5, tail=3, releases=(release,)))
+    stores.subnets.finish_release(subnet.id, release)
+    stores.subnets.finish_release(subnet.id, release)
+    after = stores.subnets.get(subnet.id).ledger
+    assert (after.used, after.releases, after.version) == (2, (), subnet.ledger.version + 1)
+
+
+def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(), count=9)
+    stores.reservations.insert([reservation])
+    counts = iter([5, 3])
+
+    def count_while_another_recounts() -> int:
+        counted = next(counts)
+        if counted == 5:
+            stores.reservations.recount(reservation.id, lambda: 3)
+        return counted
+
+    stores.reservations.recount(reservation.id, count_while_another_recounts)
+    assert stores.reservations.get(reservation.id).count == 3
 
 
 def test_concurrent_changes_of_one_document_are_all_kept(stores):
