@@ -12,7 +12,6 @@ from tests import servers
 from tests.seed import SEED
 from tests.stack import Api, Stack
 
-
 # The same examples in each run; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("gate", derandomize=True, deadline=None, database=None)
 settings.load_profile("gate")
