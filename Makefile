@@ -3,18 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ipam-data
+SEEDS ?= 1000
+FROM ?= 1
 
-.PHONY: help run test check format test-servers clean
+.PHONY: help run test simulate simulate-mistakes check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed-run  ## Install, then run everything embedded; Ctrl-C stops it.
 	@exec $(BIN)/ipam up --data $(DATA)
 
 test: $(VENV)/.installed-dev test-servers  ## Install, then run all tests against real servers.
 	$(BIN)/python -m pytest
+
+simulate: $(VENV)/.installed-dev  ## Live through SEEDS (1000) histories of crashes, from seed FROM (1).
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
+
+simulate-mistakes: $(VENV)/.installed-dev  ## Show that the simulation sees mistakes that are put into the code.
+	@$(BIN)/python -m tests.simulation.mistakes
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers, deployment files.
 	$(BIN)/ruff format --check .

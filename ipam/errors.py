@@ -134,17 +134,17 @@ class Stale(IpamError):
     slug = "stale"
 
 
-class Contended(Stale):
-    """A conditional write lost to another; `retry_contended` reads again and tries again.
-
-    Apart from `Stale`, because a caller whose If-Match is out of date must be told and not be made to wait.
-    """
-
-
 class Transient(IpamError):
     """A part that is needed did not answer; the same request may succeed later."""
 
     slug = "unavailable"
+
+
+class Contended(Transient):
+    """A conditional write lost to another; `retry_contended` reads again and tries again.
+
+    Not `Stale`: the caller named no revision, and may send the same request again as it is.
+    """
 
 
 class InvalidSettings(IpamError):

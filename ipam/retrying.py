@@ -22,7 +22,7 @@ def retry_contended(attempt: Callable[[], T]) -> T:
     """Call *attempt* until it does not raise `Contended`; it must read afresh each time.
 
     Raises:
-        Contended: If it was still raised after 10 seconds.
+        Contended: If it was still raised after 10 seconds; to those who do not try again it is `Transient`.
     """
     return Retrying(
         retry=retry_if_exception_type(Contended),

@@ -49,7 +49,7 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
     """The services of one process."""
     leasing = Leasing(stores)
     settling = Settling(stores, leasing)
-    releasing = Releasing(stores, leasing)
+    releasing = Releasing(stores, leasing, settling)
     inventory = Inventory(stores, settling)
     return Services(
         stores=stores,

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation.leasing import space_of
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Invalid, NotFound, Rejected, SubnetOverlap, Transient
+from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Subnet, SubnetState
 from ipam.models.stores import Stores
@@ -46,26 +46,34 @@ class Inventory:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
 
         It is stored hidden, then its range is held in the pool, then it is shown: whatever dies in between,
-        what is left can be told from a subnet that exists.
+        what is left can be told from a subnet that exists, and says how to go on.
 
         Raises:
-            NotFound: If there is no such pool.
+            NotFound: If there is no such pool, or the subnet was created before and is deleted.
             SubnetOverlap: If another subnet of the pool has some of the addresses.
             Invalid: If no address is left to hand out.
         """
         self._stores.pools.get(pool)
         subnet = _drafted(id_, pool, draft)
         self._stores.subnets.insert(subnet)
+        return self.finish_creation(subnet)
+
+    def finish_creation(self, subnet: Subnet) -> Subnet:
+        """Carry the creation of a stored subnet to its end; may be repeated.
+
+        Raises:
+            NotFound: If its pool is gone, or the subnet is deleted already.
+            SubnetOverlap: If another subnet of the pool has some of the addresses.
+        """
         try:
             retry_contended(lambda: self._hold_range(subnet))
         except Rejected:
-            self._stores.subnets.give_up(id_)
-            self._stores.subnets.forget(id_)
+            self._stores.subnets.hide(subnet.id, (SubnetState.CREATING,))
+            self.sweep_subnet(subnet.id)
             raise
-        if not self._stores.subnets.activate(id_):
-            self._stores.pools.drop_range(pool, id_)
-            raise Transient("Creating the subnet took too long and was given up.")
-        return self._stores.subnets.get(id_)
+        if not self._stores.subnets.activate(subnet.id):
+            self._stores.pools.drop_range(subnet.pool, subnet.id)
+        return self._stores.subnets.get(subnet.id)
 
     def delete_subnet(
         self, id_: ObjectId, revisions: frozenset[int] | None = None, *, cascade: bool = True
@@ -88,58 +96,61 @@ class Inventory:
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and it has subnets.
         """
+        if not cascade:
+            for subnet in self._stores.pools.holders(id_):
+                self._drop_if_deleted(id_, subnet)
         self._stores.pools.begin_delete(id_, revisions, only_empty=not cascade)
         self.sweep_pool(id_)
 
     def sweep_pool(self, id_: ObjectId) -> None:
-        """Remove what is in a hidden pool, then the pool; may be repeated."""
-        for subnet in self._stores.subnets.of_pool(id_, tuple(SubnetState)):
-            if subnet.state is SubnetState.CREATING:
-                self._stores.subnets.give_up(subnet.id)
-            if subnet.state is SubnetState.ACTIVE:
-                self._hide(subnet.id)
-            self.sweep_subnet(subnet.id)
+        """Remove what is in a hidden pool, then the pool; may be repeated.
+
+        Nobody gets a range in it any more, so what holds one is all that is left to remove.
+        """
+        for subnet in self._stores.pools.holders(id_):
+            self._stores.subnets.hide(subnet, (SubnetState.CREATING, SubnetState.ACTIVE))
+            self._drop_if_deleted(id_, subnet)
         self._stores.pools.finish_delete(id_)
 
     def sweep_subnet(self, id_: ObjectId) -> None:
         """Remove what hangs on a hidden subnet; may be repeated.
 
-        The subnet's document itself stays for a while (`Recovery` forgets it): a worker that was asleep may
-        still write leases that it was granted, and they must be found and removed then.
+        The range goes last, so that nobody is given the same addresses before they are taken from their holders.
         """
         subnet = self._stores.subnets.find(id_)
+        while subnet and subnet.state is SubnetState.DELETING and self._settling.settle(subnet, by_force=True):
+            subnet = self._stores.subnets.find(id_)
         if subnet is None or subnet.state is not SubnetState.DELETING:
             return
-        self._stores.pools.drop_range(subnet.pool, id_)
-        self._settling.settle(subnet, by_force=True)
-        self._stores.leases.delete_subnet(id_)
-        alone = []
+        self._stores.leases.retire(id_)
         for reservation in self._stores.reservations.of_subnet(id_):
-            if reservation.subnets == (id_,):
-                alone.append(reservation.id)
-            else:
-                self._recount_without(reservation.id, id_)
-        self._stores.reservations.finish_release(alone)
+            self._recount_without(reservation.id, id_)
+        self._stores.pools.drop_range(subnet.pool, id_)
+        self._stores.subnets.finish_delete(id_)
 
     def _recount_without(self, reservation: ObjectId, subnet: ObjectId) -> None:
         count = self._stores.leases.count_of_reservation
         self._stores.reservations.recount(reservation, lambda: count(reservation), without=subnet)
 
-    def _hide(self, subnet: ObjectId) -> None:
-        try:
-            self._stores.subnets.begin_delete(subnet, None, only_empty=False)
-        except NotFound:
-            return  # Someone else is deleting it: the sweep that follows is theirs and ours.
-
     def _hold_range(self, subnet: Subnet) -> None:
         try:
             self._stores.pools.hold_range(subnet)
         except SubnetOverlap as overlap:
-            other = self._stores.subnets.find(ObjectId(overlap.facts["subnet"]))
-            if other is None or other.state is SubnetState.DELETING:
-                self._stores.pools.drop_range(subnet.pool, ObjectId(overlap.facts["subnet"]))
+            if self._drop_if_deleted(subnet.pool, ObjectId(overlap.facts["subnet"])):
                 raise Contended("The range in the way belonged to a deleted subnet.") from overlap
             raise
+
+    def _drop_if_deleted(self, pool: ObjectId, subnet_id: ObjectId) -> bool:
+        """Take the range of a deleted subnet back, which is swept before; False if the subnet is not deleted.
+
+        A creation that slept can have got the range after the deletion.
+        """
+        subnet = self._stores.subnets.find(subnet_id)
+        if subnet is not None and subnet.state in (SubnetState.CREATING, SubnetState.ACTIVE):
+            return False
+        self.sweep_subnet(subnet_id)
+        self._stores.pools.drop_range(pool, subnet_id)
+        return True
 
 
 def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from bson import ObjectId
@@ -24,10 +25,10 @@ log = logging.getLogger(__name__)
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096
-# A job that was tried so often may be what makes workers fail: first it gets a batch of its own, so that no other
+# A job that has failed so often may be what makes workers fail: first it gets a batch of its own, so that no other
 # job fails with it, then it is given up.
-ALONE_AFTER_ATTEMPTS = 3
-GIVE_UP_AFTER_ATTEMPTS = 10
+ALONE_AFTER_FAILURES = 3
+GIVE_UP_AFTER_FAILURES = 10
 
 
 class Dispatcher(Protocol):
@@ -96,32 +97,23 @@ class Jobs:
             try:
                 self._resume([job for job in jobs if job.decision is not None])
                 undecided = [job for job in jobs if job.decision is None]
-                self._give_up(token, [job for job in undecided if job.attempts > GIVE_UP_AFTER_ATTEMPTS])
-                for batch in _batches([job for job in undecided if job.attempts <= GIVE_UP_AFTER_ATTEMPTS]):
-                    self._try_batch(token, batch)
-            except (Transient, Contended) as error:
+                self._give_up(token, [job for job in undecided if job.failures >= GIVE_UP_AFTER_FAILURES])
+                for batch in _batches([job for job in undecided if job.failures < GIVE_UP_AFTER_FAILURES]):
+                    _try(batch, partial(self._carry_out_batch, token, batch))
+            except Transient:
                 self._stores.jobs.disown([job.id for job in jobs], token)
-                raise Transient("The batch could not be carried out now.") from error
+                raise
 
     def _resume(self, decided: Sequence[Job]) -> None:
         for job in decided:
-            self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+            _try([job], partial(self._finish, job))
 
-    def _try_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
-        """Carry out a batch, keeping a fault of our own from stopping the batches after it.
-
-        Its jobs are tried again when their claim has run out.
-        """
-        try:
-            self._carry_out_batch(token, jobs)
-        except (Transient, Contended):
-            raise
-        except Exception:
-            log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
+    def _finish(self, job: Job) -> None:
+        self._settling.finish({job.id: job}, self._settling.subnets_of(job))
 
     def _give_up(self, token: ObjectId, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            error = GivenUp(f"The job was tried {GIVE_UP_AFTER_ATTEMPTS} times and failed each time.")
+            error = GivenUp(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
             self._stores.jobs.fail(job.id, error.to_record(), token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
@@ -207,6 +199,19 @@ class Jobs:
                     self._settling.withdraw(subnet.id, grant)
 
 
+def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:
+    """Keep a fault of our own with *jobs* from stopping those after them.
+
+    They are tried again when their claim has run out.
+    """
+    try:
+        carry_out()
+    except Transient:
+        raise
+    except Exception:
+        log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
+
+
 def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """*jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`.
 
@@ -214,7 +219,7 @@ def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """
     batch: list[Job] = []
     addresses = 0
-    for job in (job for job in jobs if job.attempts <= ALONE_AFTER_ATTEMPTS):
+    for job in (job for job in jobs if job.failures < ALONE_AFTER_FAILURES):
         count = ReservationRequest.from_json(job.request).count
         if batch and addresses + count > BATCH_ADDRESSES:
             yield batch
@@ -223,4 +228,4 @@ def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         addresses += count
     if batch:
         yield batch
-    yield from ([job] for job in jobs if job.attempts > ALONE_AFTER_ATTEMPTS)
+    yield from ([job] for job in jobs if job.failures >= ALONE_AFTER_FAILURES)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Dispatcher
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Transient
+from ipam.errors import Contended, Rejected, Transient
 from ipam.models.documents import Subnet, SubnetState, utc_now
+from ipam.models.indexes import KEEP_TOMBSTONES_S
 from ipam.models.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Recovery:
         before = utc_now() - timedelta(seconds=self._claim_timeout_s)
         for reservation in self._stores.reservations.unfinished(before):
             _try(lambda reservation=reservation: self._releasing.finish(reservation))  # type: ignore[misc]
-        for subnet in self._stores.subnets.unfinished(before):
+        for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):
             _try(lambda subnet=subnet: self._finish_subnet(subnet))  # type: ignore[misc]
         for pool in self._stores.pools.half_deleted():
             _try(lambda pool=pool: self._inventory.sweep_pool(pool))  # type: ignore[misc]
@@ -63,10 +65,12 @@ class Recovery:
     def _finish_subnet(self, subnet: Subnet) -> None:
         match subnet.state:
             case SubnetState.CREATING:
-                if self._stores.subnets.give_up(subnet.id):
-                    self._inventory.sweep_subnet(subnet.id)
+                with suppress(Rejected):  # Then it is swept.
+                    self._inventory.finish_creation(subnet)
             case SubnetState.DELETING:
                 self._inventory.sweep_subnet(subnet.id)
+            case SubnetState.DELETED:
+                self._stores.leases.forget(subnet.id)
                 self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
                 self._settling.settle(subnet)
@@ -76,9 +80,9 @@ def _try(finish: Callable[[], None]) -> None:
     """Leave what cannot be finished now for the next run, and go on with the rest."""
     try:
         finish()
-    except Transient:
-        raise
     except Contended:
         log.info("recovery: something is being worked on; left for the next run")
+    except Transient:
+        raise
     except Exception:
         log.exception("recovery: something could not be finished; left for the next run")

@@ -6,6 +6,7 @@ from bson import ObjectId
 
 from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import queue_release
+from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
 from ipam.models.documents import Lease, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.ledgers import Release
@@ -17,9 +18,10 @@ from ipam.retrying import retry_contended
 class Releasing:
     """Releases reservations and leases."""
 
-    def __init__(self, stores: Stores, leasing: Leasing) -> None:
+    def __init__(self, stores: Stores, leasing: Leasing, settling: Settling) -> None:
         self._stores = stores
         self._leasing = leasing
+        self._settling = settling
 
     def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
         """Release a reservation with all its leases.
@@ -63,6 +65,9 @@ class Releasing:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
+        if self._settling.finish_grants_of(subnet, lease.reservation):
+            # Else the reservation would be stored afterwards, with a count that knows nothing of this.
+            raise Contended(f"The lease {id_} was on its way to its reservation.")
         self._begin(subnet, [lease], lease.reservation, lease.id)
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:

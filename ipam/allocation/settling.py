@@ -9,7 +9,7 @@ from bson import ObjectId
 from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import withdraw
 from ipam.allocation.requests import ReservationRequest
-from ipam.models.documents import Job, JobState, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
@@ -42,10 +42,19 @@ class Settling:
         for subnet, grants in due:
             self._stores.subnets.finish_grants(subnet.id, grants)
 
+    def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
+        """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""
+        grants = [grant for grant in subnet.ledger.grants if grant.reservation == reservation]
+        jobs = self._stores.jobs.get_many(grant.job for grant in grants)
+        due = {grant.job: jobs[grant.job] for grant in grants if _counts(grant, jobs.get(grant.job))}
+        for id_, job in due.items():
+            self.finish({id_: job}, self.subnets_of(job))
+        return bool(due)
+
     def subnets_of(self, job: Job) -> list[Subnet]:
         """All subnets, in whatever state, in which *job* may have grants."""
         if job.subnet is None:
-            return self._stores.subnets.of_pool(job.pool, tuple(SubnetState))
+            return self._stores.subnets.of_pool(job.pool, LIVING)
         subnet = self._stores.subnets.find(job.subnet)
         return [subnet] if subnet else []
 

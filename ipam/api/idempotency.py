@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 
 import falcon
@@ -62,14 +63,20 @@ class Idempotency:
         if resp.status_code == _ACCEPTED or len(body) > _KEEP_BODY_BYTES:
             return
         headers = {name: value for name, value in resp.headers.items() if name.lower() in _KEPT_HEADERS}
-        self._store.finish(key, Answer(resp.status_code, headers, body))
+        answer = Answer(resp.status_code, headers, body)
+        kept = self._store.finish(key, answer)
+        if kept != answer:  # The same request, sent twice at once, was answered by the other process first.
+            _replay(resp, kept)
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:
-    return hashlib.sha256(f"{req.method} {req.path} {body!r}".encode()).hexdigest()
+    wanted = json.dumps(body, sort_keys=True)  # The order of keys means nothing in JSON.
+    return hashlib.sha256(f"{req.method} {req.path} {wanted}".encode()).hexdigest()
 
 
 def _replay(resp: falcon.Response, answer: Answer) -> None:
-    resp.status = answer.status
+    resp.status, resp.text = answer.status, None
+    for name in _KEPT_HEADERS:
+        resp.delete_header(name)
     resp.set_headers(answer.headers)
     resp.data = answer.body

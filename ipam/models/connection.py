@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
@@ -34,7 +34,8 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
     """A lazily connecting client's database; *servers* is a URI or a comma-separated list of host[:port].
 
     Writes are acknowledged only when they are in the journal (of a majority, for a replica set), because an
-    answer must not outlive its reservation. *timeout_s* bounds every call as a whole.
+    answer must not outlive its reservation. Reads go to the primary, whatever the URI prefers, because what is
+    decided by them must not be old. *timeout_s* bounds every call as a whole.
 
     Raises:
         InvalidSettings: If *servers* is not of that form.
@@ -56,7 +57,7 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
         # The value itself is not shown: it may hold a password.
         message = f"--mongo: {error}; give host[:port], several separated by commas, or a mongodb:// URI"
         raise InvalidSettings(message) from None
-    return client[database]
+    return client.get_database(database, read_preference=ReadPreference.PRIMARY)
 
 
 def _translated(method: Callable[P, R]) -> Callable[P, R]:
@@ -83,15 +84,20 @@ def speaks_mongo(store: C) -> C:
 
 
 def insert_missing(collection: Collection[Any], documents: Sequence[dict[str, Any]]) -> None:
-    """Insert those of *documents* whose `_id` is not there yet; so doing it again changes nothing."""
+    """Insert those of *documents* whose `_id` is not there yet; so doing it again changes nothing.
+
+    Raises:
+        Transient: If no majority has them: then they may be gone after an election.
+    """
     if not documents:
         return
     try:
         collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        faults = error.details["writeErrors"]
-        if any(fault["code"] != _DUPLICATE_KEY for fault in faults):
+        if any(fault["code"] != _DUPLICATE_KEY for fault in error.details.get("writeErrors", ())):
             raise
+        if error.details.get("writeConcernErrors"):
+            raise Transient("The database did not keep the write on a majority of its servers.") from error
 
 
 @speaks_mongo

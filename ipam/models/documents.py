@@ -71,10 +71,14 @@ def _common(bson: Bson) -> dict[str, Any]:
 
 
 class PoolState(StrEnum):
-    """A pool is shown and used only while it is active."""
+    """A pool is shown and used only while it is active; a deleted one stays for a while as a tombstone.
+
+    The tombstone keeps a creation that is repeated, or was asleep for long, from bringing the pool back.
+    """
 
     ACTIVE = "active"
     DELETING = "deleting"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +96,19 @@ class Pool(Document):
 
 
 class SubnetState(StrEnum):
-    """A subnet is shown and used only while it is active."""
+    """A subnet is shown and used only while it is active; a deleted one stays for a while as a tombstone.
+
+    The tombstone keeps a creation that is repeated, or was asleep for long, from bringing the subnet back.
+    """
 
     CREATING = "creating"
     ACTIVE = "active"
     DELETING = "deleting"
+    DELETED = "deleted"
+
+
+# Something may still hang on a subnet in one of these.
+LIVING = (SubnetState.CREATING, SubnetState.ACTIVE, SubnetState.DELETING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +294,8 @@ class Job:
         claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
             one condition finds both.
         decision: Token of the claim whose grants count; once set, the job can only succeed.
+        attempts: How often it was claimed.
+        failures: How often a claim ran out, its worker having died, failed or fallen asleep.
     """
 
     id: ObjectId
@@ -296,6 +310,7 @@ class Job:
     claimed_until: datetime = NOT_CLAIMED
     decision: ObjectId | None = None
     attempts: int = 0
+    failures: int = 0
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -318,6 +333,7 @@ class Job:
             "claimed_until": self.claimed_until,
             "decision": self.decision,
             "attempts": self.attempts,
+            "failures": self.failures,
             "error": None,
             "created_at": self.created_at,
             "started_at": self.started_at,
@@ -337,6 +353,7 @@ class Job:
                     "attempts", "created_at", "started_at", "finished_at", "revision",
                 )
             },
+            failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
             request=json.loads(bson["request"]),
             state=JobState(bson["state"]),
             error=json.loads(bson["error"]) if bson["error"] else None,

@@ -57,7 +57,9 @@ class IdempotencyStore:
         answer = found["answer"]
         return Record(found["fingerprint"], found["resource"], Answer(**answer) if answer else None)
 
-    def finish(self, key: str, answer: Answer) -> None:
-        """Keep the final answer, unless there is one already."""
+    def finish(self, key: str, answer: Answer) -> Answer:
+        """Keep the final answer, unless there is one already; returns the one that is kept."""
         kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}
-        self._collection.update_one({"_id": key, "answer": None}, {"$set": {"answer": kept}})
+        written = self._collection.update_one({"_id": key, "answer": None}, {"$set": {"answer": kept}})
+        found = None if written.modified_count else self._collection.find_one({"_id": key})
+        return Answer(**found["answer"]) if found else answer

@@ -19,7 +19,11 @@ KEEP_TOMBSTONES_S = KEEP_JOBS_S
 KEEP_IDEMPOTENCY_S = 24 * 3600
 
 INDEXES: dict[str, list[IndexModel]] = {
-    "pools": [_FACETS],
+    "pools": [
+        _FACETS,
+        # A tombstone outlives every request that could still create the pool again, then goes.
+        IndexModel("deleted_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
+    ],
     "subnets": [
         _FACETS,
         # The subnets of a pool in the order in which a pool's request fills them.

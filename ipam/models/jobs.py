@@ -38,7 +38,7 @@ class JobStore(DocumentStore[Job]):
         """
         token, now = ObjectId(), utc_now()
         free = {"waiting": target, "claimed_until": {"$lt": now}}
-        found = self._collection.find(free, {"_id": 1}).sort("_id", 1).limit(limit)
+        found = list(self._collection.find(free, {"_id": 1, "claim": 1}).sort("_id", 1).limit(limit))
         ids = [bson["_id"] for bson in found]
         if not ids:
             return token, []
@@ -55,6 +55,10 @@ class JobStore(DocumentStore[Job]):
                 "$inc": {"attempts": 1, "revision": 1},
             },
         )
+        # A claim that was neither given back nor carried out: its worker died over it, or as good as that.
+        abandoned = [bson["_id"] for bson in found if bson["claim"] is not None]
+        if abandoned:
+            self._collection.update_many({"_id": {"$in": abandoned}, "claim": token}, {"$inc": {"failures": 1}})
         won = [Job.from_bson(bson) for bson in self._collection.find({"_id": {"$in": ids}, "claim": token})]
         return token, sorted(won, key=lambda job: job.id)
 

@@ -20,6 +20,15 @@ _UPDATE_CHUNK = 200
 # What goes through all leases of a large reservation or subnet may take longer than other calls.
 _LONG_S = 120.0
 
+# The fields that only a lease that is held has.
+_HELD = dict.fromkeys(
+    (
+        *("lease", "reservation", "name", "tags", "metadata", "facets", "pool", "ordinal"),
+        *("created_at", "updated_at", "revision"),
+    ),
+    1,
+)
+
 
 def keys_of_subnet(subnet: ObjectId) -> Bson:
     """Condition on `_id` that holds for the leases of *subnet*, for their keys begin with it."""
@@ -88,13 +97,12 @@ class LeaseStore(DocumentStore[Lease]):
     def put_back(self, leases: Mapping[int, Lease]) -> None:
         """Turn held leases into places in the queue, by position; those no longer held are left alone."""
         now = utc_now()
-        gone = ("lease", "reservation", "name", "tags", "metadata", "facets", "pool", "ordinal", "created_at")
         self._write(
             UpdateOne(
                 {"_id": lease_key(lease.subnet, lease.address), "reservation": lease.reservation},
                 {
                     "$set": {"slot": slot_key(lease.subnet, position), "released_at": now},
-                    "$unset": dict.fromkeys((*gone, "updated_at", "revision"), 1),
+                    "$unset": _HELD,
                 },
             )
             for position, lease in leases.items()
@@ -113,8 +121,16 @@ class LeaseStore(DocumentStore[Lease]):
         """How many leases *reservation* holds."""
         return self._collection.count_documents({"reservation": reservation})
 
-    def delete_subnet(self, subnet: ObjectId) -> None:
-        """Remove all leases and the queue of a deleted subnet."""
+    def retire(self, subnet: ObjectId) -> None:
+        """Take all leases of a deleted subnet from their holders.
+
+        Their documents stay, so that a worker that slept cannot insert them again.
+        """
+        with timeout(_LONG_S):
+            self._collection.update_many({"_id": keys_of_subnet(subnet), **self.visible}, {"$unset": _HELD})
+
+    def forget(self, subnet: ObjectId) -> None:
+        """Remove all documents of a subnet that was deleted long ago."""
         with timeout(_LONG_S):
             self._collection.delete_many({"_id": keys_of_subnet(subnet)})
 

@@ -10,8 +10,9 @@ from pymongo.database import Database
 from ipam.errors import NotEmpty, SubnetOverlap
 from ipam.models.addresses import to_bytes
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Pool, PoolState, Subnet
+from ipam.models.documents import Pool, PoolState, Subnet, described, utc_now
 from ipam.models.store import DocumentStore, check_revision
+from ipam.retrying import retry_contended
 
 
 @speaks_mongo
@@ -75,17 +76,35 @@ class PoolStore(DocumentStore[Pool]):
             wanted["revision"] = {"$in": sorted(revisions)}
         if only_empty:
             wanted["ranges"] = []
-        if self._collection.update_one(wanted, {"$set": {"state": PoolState.DELETING.value}}).modified_count:
-            return
-        check_revision(self.kind, self.get(id_).revision, revisions)
-        if only_empty and self._collection.count_documents({"_id": id_, "ranges": {"$ne": []}}):
-            message = f"The pool {id_} has subnets; delete them first, or leave ?cascade=false away."
-            raise NotEmpty(message)
-        raise self._changed(id_)
+
+        def attempt() -> None:
+            if self._collection.update_one(wanted, {"$set": {"state": PoolState.DELETING.value}}).modified_count:
+                return
+            check_revision(self.kind, self.get(id_).revision, revisions)
+            if only_empty and self.holders(id_):
+                message = f"The pool {id_} has subnets; delete them first, or leave ?cascade=false away."
+                raise NotEmpty(message)
+            raise self._changed(id_)
+
+        retry_contended(attempt)
+
+    def holders(self, id_: ObjectId) -> list[ObjectId]:
+        """The subnets that hold a range in the pool, whatever state they or it are in."""
+        found = self._collection.find_one({"_id": id_}, {"ranges.subnet": 1}) or {"ranges": ()}
+        return [held["subnet"] for held in found["ranges"]]
 
     def finish_delete(self, id_: ObjectId) -> None:
-        """Remove a pool that was hidden and whose subnets are gone."""
-        self._collection.delete_one({"_id": id_, "state": PoolState.DELETING.value})
+        """Leave only a tombstone of a hidden pool in which nobody holds a range any more."""
+        self._collection.update_one(
+            {"_id": id_, "state": PoolState.DELETING.value, "ranges": []},
+            {
+                "$set": {
+                    **described("", (), None),
+                    "state": PoolState.DELETED.value,
+                    "deleted_at": utc_now(),
+                }
+            },
+        )
 
     def half_deleted(self) -> list[ObjectId]:
         """Pools whose deletion was begun."""

@@ -11,7 +11,7 @@ from pymongo.database import Database
 
 from ipam.errors import Contended
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Reservation, ReservationState, utc_now
+from ipam.models.documents import Bson, Reservation, ReservationState, utc_now
 from ipam.models.store import DocumentStore, check_revision
 from ipam.retrying import retry_contended
 
@@ -53,13 +53,7 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def finish_release(self, ids: Iterable[ObjectId]) -> None:
         """Leave only tombstones of reservations that hold no lease any more."""
-        self._collection.update_many(
-            {"_id": {"$in": list(ids)}},
-            {
-                "$set": {"state": ReservationState.RELEASED.value, "released_at": utc_now()},
-                "$unset": dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1),
-            },
-        )
+        self._collection.update_many({"_id": {"$in": list(ids)}}, _bury())
 
     def unfinished(self, before: datetime) -> list[Reservation]:
         """Reservations whose release was begun before the time *before* and is not finished."""
@@ -73,8 +67,8 @@ class ReservationStore(DocumentStore[Reservation]):
     def recount(self, id_: ObjectId, count: Callable[[], int], without: ObjectId | None = None) -> None:
         """Set how many addresses the reservation holds, and take the subnet *without* off its list.
 
-        The revision is read before *count* is called and must be the same afterwards, so that of several
-        recounts at once the last one written is the latest counted.
+        One that has no subnet any more is released. The revision is read before *count* is called and must be the
+        same afterwards, so that of several recounts at once the last one written is the latest counted.
         """
 
         def attempt() -> None:
@@ -85,14 +79,21 @@ class ReservationStore(DocumentStore[Reservation]):
             subnets = [subnet for subnet in found["subnets"] if subnet != without]
             if (counted, subnets) == (found["count"], found["subnets"]):
                 return
+            change: Bson = {
+                "$set": {"count": counted, "subnets": subnets, "updated_at": utc_now()},
+                "$inc": {"revision": 1},
+            }
             written = self._collection.update_one(
-                {"_id": id_, **self.visible, "revision": found["revision"]},
-                {
-                    "$set": {"count": counted, "subnets": subnets, "updated_at": utc_now()},
-                    "$inc": {"revision": 1},
-                },
+                {"_id": id_, **self.visible, "revision": found["revision"]}, change if subnets else _bury()
             )
             if not written.modified_count:
                 raise Contended(f"The reservation {id_} was changed by someone else.")
 
         retry_contended(attempt)
+
+
+def _bury() -> Bson:
+    return {
+        "$set": {"state": ReservationState.RELEASED.value, "released_at": utc_now()},
+        "$unset": dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1),
+    }

@@ -14,9 +14,10 @@ from pymongo.database import Database
 from ipam.errors import Contended, NotEmpty
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Subnet, SubnetState, utc_now
+from ipam.models.documents import Subnet, SubnetState, described, utc_now
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.store import DocumentStore, check_revision
+from ipam.retrying import retry_contended
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class SubnetStore(DocumentStore[Subnet]):
         insert_missing(self._collection, [subnet.to_bson()])
 
     def activate(self, id_: ObjectId) -> bool:
-        """Show a subnet that was being created; False when it was given up meanwhile."""
+        """Show a subnet that was being created; False when it is on its way out already."""
         self._collection.update_one(
             {"_id": id_, "state": SubnetState.CREATING.value}, {"$set": {"state": SubnetState.ACTIVE.value}}
         )
@@ -128,33 +129,53 @@ class SubnetStore(DocumentStore[Subnet]):
             wanted["revision"] = {"$in": sorted(revisions)}
         if only_empty:
             wanted["ledger.used"] = 0
-        if self._collection.update_one(wanted, _hide()).modified_count:
-            return
-        subnet = self.get(id_)
-        check_revision(self.kind, subnet.revision, revisions)
-        if only_empty and subnet.ledger.used:
-            message = (
-                f"{subnet.ledger.used} addresses of subnet {id_} are reserved; "
-                "release them first, or leave ?cascade=false away."
-            )
-            raise NotEmpty(message)
-        raise self._changed(id_)
 
-    def give_up(self, id_: ObjectId) -> bool:
-        """Mark a subnet whose creation was never finished for deletion; False when it was finished after all."""
-        wanted = {"_id": id_, "state": SubnetState.CREATING.value}
-        return self._collection.update_one(wanted, _hide()).modified_count > 0
+        def attempt() -> None:
+            if self._collection.update_one(wanted, _hide()).modified_count:
+                return
+            subnet = self.get(id_)
+            check_revision(self.kind, subnet.revision, revisions)
+            if only_empty and subnet.ledger.used:
+                message = (
+                    f"{subnet.ledger.used} addresses of subnet {id_} are reserved; "
+                    "release them first, or leave ?cascade=false away."
+                )
+                raise NotEmpty(message)
+            raise self._changed(id_)
+
+        retry_contended(attempt)
+
+    def hide(self, id_: ObjectId, states: Sequence[SubnetState]) -> None:
+        """Mark the subnet for deletion if it is in one of *states*."""
+        self._collection.update_one({"_id": id_, "state": {"$in": [state.value for state in states]}}, _hide())
+
+    def finish_delete(self, id_: ObjectId) -> None:
+        """Leave only a tombstone of a hidden subnet on which nothing hangs any more."""
+        self._collection.update_one(
+            {"_id": id_, "state": SubnetState.DELETING.value},
+            {
+                "$set": {
+                    **described("", (), None),
+                    "state": SubnetState.DELETED.value,
+                    "updated_at": utc_now(),
+                }
+            },
+        )
 
     def forget(self, id_: ObjectId) -> None:
-        """Remove a deleted subnet for good."""
-        self._collection.delete_one({"_id": id_, "state": SubnetState.DELETING.value})
+        """Remove the tombstone of a deleted subnet."""
+        self._collection.delete_one({"_id": id_, "state": SubnetState.DELETED.value})
 
-    def unfinished(self, before: datetime) -> list[Subnet]:
-        """Subnets on which something was begun before the time *before* and is not finished."""
+    def unfinished(self, before: datetime, deleted_before: datetime) -> list[Subnet]:
+        """Subnets on which something was begun before the time *before* and is not finished.
+
+        And the tombstones of those that were deleted before the time *deleted_before*.
+        """
         wanted = {
             "$or": [
                 {"state": SubnetState.CREATING.value, "created_at": {"$lt": before}},
                 {"state": SubnetState.DELETING.value, "updated_at": {"$lt": before}},
+                {"state": SubnetState.DELETED.value, "updated_at": {"$lt": deleted_before}},
                 {"ledger.grants.at": {"$lt": before}},
                 {"ledger.releases.at": {"$lt": before}},
             ]

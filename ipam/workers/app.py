@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from celery import Celery
+from kombu import Queue
 
 from ipam.settings import Settings
 
 CARRY_OUT = "ipam.carry_out"
 RECOVER = "ipam.recover"
+# Longer than what a worker has fetched already takes, or recovery would never run where there is much to do.
+_RECOVERY_WAITS_S = 60.0
 
 
 def create_celery(settings: Settings) -> Celery:
@@ -18,9 +21,14 @@ def create_celery(settings: Settings) -> Celery:
     There is no result backend: how a job stands is read from its document, which is there before its message.
     """
     app = Celery("ipam", broker=settings.broker, set_as_current=False)
+    # Named after the database: two installations may share a broker.
+    jobs = f"ipam.{settings.database}"
+    recovery = f"{jobs}.recovery"
     app.conf.update(
-        # Named after the database: two installations may share a broker.
-        task_default_queue=f"ipam.{settings.database}",
+        task_default_queue=jobs,
+        # Recovery has a queue of its own: behind a backlog of jobs its message would be the last to be heard.
+        task_queues=[Queue(jobs, routing_key=jobs), Queue(recovery, routing_key=recovery)],
+        task_routes={RECOVER: {"queue": recovery}},
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -44,7 +52,7 @@ def create_celery(settings: Settings) -> Celery:
                 "task": RECOVER,
                 "schedule": timedelta(seconds=settings.recovery_interval_s),
                 # Workers that were away for an hour need one look around, not 1,800.
-                "options": {"expires": settings.recovery_interval_s * 2},
+                "options": {"expires": max(_RECOVERY_WAITS_S, settings.recovery_interval_s)},
             }
         },
     )

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from bson import ObjectId
 
-from ipam.errors import NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
+from ipam.errors import Contended, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.idempotency import Answer
@@ -175,7 +175,7 @@ for n in range(20):
 def test_a_stale_ledger_is_not_written(stores):
     subnet = a_subnet(stores)
     stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=5))
-    with pytest.raises(Stale):
+    with pytest.raises(Contended):
         stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=9))
     assert stores.subnets.get(subnet.id).ledger.cursor == 5
 
@@ -183,7 +183,7 @@ def test_a_stale_ledger_is_not_written(stores):
 def test_nothing_can_be_taken_from_a_subnet_that_is_being_deleted(stores):
     subnet = a_subnet(stores)
     stores.subnets.begin_delete(subnet.id, None, only_empty=True)
-    with pytest.raises(Stale):
+    with pytest.raises(Contended):
         stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=1))
     with pytest.raises(NotFound):
         stores.subnets.get(subnet.id)
@@ -217,6 +217,41 @@ def test_a_tombstone_keeps_its_place(stores):
     assert stores.reservations.of_subnet(subnet.id) == []
 
 
+def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
+    subnet = a_subnet(stores)
+    held = a_lease(subnet, 3)
+    stores.leases.insert([held])
+    stores.leases.retire(subnet.id)
+    stores.leases.insert([held])
+    assert stores.leases.of_reservation(held.reservation) == []
+    stores.leases.forget(subnet.id)
+    stores.leases.insert([held])
+    assert stores.leases.of_reservation(held.reservation) == [held]
+
+
+def test_a_reservation_whose_last_subnet_is_deleted_is_released(stores):
+    first, second = ObjectId(), ObjectId()
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(first, second), count=2)
+    stores.reservations.insert([reservation])
+    stores.reservations.recount(reservation.id, lambda: 1, without=first)
+    after = stores.reservations.get(reservation.id)
+    assert (after.subnets, after.count) == ((second,), 1)
+    stores.reservations.recount(reservation.id, lambda: 0, without=second)
+    with pytest.raises(NotFound):
+        stores.reservations.get(reservation.id)
+
+
+def test_a_claim_that_ran_out_counts_as_a_failure_and_one_given_back_does_not(stores):
+    target = ObjectId()
+    job = a_job(stores, target)
+    stores.jobs.claim(target, 10, -1.0)
+    token, claimed = stores.jobs.claim(target, 10, 60.0)
+    assert [(one.attempts, one.failures) for one in claimed] == [(2, 1)]
+    stores.jobs.disown([job.id], token)
+    _, claimed = stores.jobs.claim(target, 10, 60.0)
+    assert [(one.attempts, one.failures) for one in claimed] == [(3, 1)]
+
+
 def test_a_release_that_is_finished_twice_is_counted_once(stores):
     subnet = a_subnet(stores)
     release = Release(id=ObjectId(), first=0, count=3, span=3, at=utc_now(), reservation=ObjectId())
@@ -228,7 +263,7 @@ def test_a_release_that_is_finished_twice_is_counted_once(stores):
 
 
 def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):
-    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(), count=9)
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(ObjectId(),), count=9)
     stores.reservations.insert([reservation])
     counts = iter([5, 3])
 
@@ -299,9 +334,10 @@ def test_the_first_answer_under_a_key_stays(stores):
     key = str(ObjectId())
     first = stores.idempotency.begin(key, "f", ObjectId())
     assert stores.idempotency.begin(key, "g", ObjectId()) == first
-    stores.idempotency.finish(key, Answer(201, {"location": "/x"}, b"1"))
-    stores.idempotency.finish(key, Answer(409, {}, b"2"))
-    assert stores.idempotency.begin(key, "f", ObjectId()).answer == Answer(201, {"location": "/x"}, b"1")
+    kept = Answer(201, {"location": "/x"}, b"1")
+    assert stores.idempotency.finish(key, kept) == kept
+    assert stores.idempotency.finish(key, Answer(409, {}, b"2")) == kept
+    assert stores.idempotency.begin(key, "f", ObjectId()).answer == kept
 
 
 def test_a_database_that_is_not_there_is_told_from_a_fault():

@@ -6,6 +6,8 @@ from tests.invariants import assert_hands_out_all, assert_ledger_is_true
 from tests.servers import wait_until
 from tests.stack import Api, Stack, all_at_once, created, problem
 
+SAME_IN_JSON = ({"name": "z", "tags": ["a"]}, {"tags": ["a"], "name": "z"})
+
 
 def test_a_sync_request_is_answered_with_its_leases(stack: Stack):
     subnet = stack.api.subnet(cidr="10.0.0.0/29", gateway="10.0.0.1", exclusions=["10.0.0.3"])
@@ -146,6 +148,8 @@ def test_the_same_idempotency_key_gives_the_same_reservation(stack: Stack):
     assert stack.api.get(f"/subnets/{subnet['id']}").json()["used"] == 1
     again = stack.api.post(path, {"name": "y"}, headers={"Idempotency-Key": key})
     assert problem(again) == (422, "invalid")
+    twins = [stack.api.post(path, body, headers={"Idempotency-Key": f"{key}-2"}) for body in SAME_IN_JSON]
+    assert [twin.text for twin in twins] == [twins[0].text] * 2
     stack.api.delete(answers[0].headers["Location"])
     replayed = stack.api.post(path, {"name": "x"}, headers={"Idempotency-Key": key})
     assert (replayed.status_code, replayed.text) == (201, answers[0].text)

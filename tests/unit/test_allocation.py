@@ -1,6 +1,7 @@
 """The ledger and the jobs, step by step; each crash is a step that is left out."""
 
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
@@ -8,8 +9,8 @@ from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Contended, NotEmpty, NotFound, Stale
-from ipam.models.documents import Job, JobState, Pool, Subnet
+from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
+from ipam.models.documents import NOT_CLAIMED, Job, JobState, Pool, Subnet, SubnetState
 from ipam.wiring import Services
 
 
@@ -32,6 +33,12 @@ def addresses(services: Services, job: Job) -> list[str]:
 
 def used(services: Services, subnet: Subnet) -> int:
     return services.stores.subnets.get(subnet.id).ledger.used
+
+
+def let_claims_run_out(services: Services) -> None:
+    services.stores.jobs._collection.update_many(  # noqa: SLF001
+        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED}}
+    )
 
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
@@ -80,8 +87,7 @@ def test_a_decided_job_is_finished_by_the_next_worker(services, monkeypatch, sto
         crash.setattr(getattr(services.stores, store), step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             services.jobs.carry_out(subnet.id)
-    long_ago = services.stores.subnets.get(subnet.id).created_at.replace(year=2000)
-    services.stores.jobs._collection.update_one({"_id": job.id}, {"$set": {"claimed_until": long_ago}})  # noqa: SLF001
+    let_claims_run_out(services)
     services.jobs.carry_out(subnet.id)
     services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
@@ -180,17 +186,22 @@ def test_gaps_in_the_queue_are_stepped_over(services):
     assert reserve(services, subnet).state is JobState.FAILED
 
 
-def test_a_subnet_that_was_never_finished_is_no_obstacle(services, monkeypatch):
+def test_a_creation_that_died_half_way_is_finished_by_recovery(services, monkeypatch):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    id_, draft = ObjectId(), SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.subnets, "activate", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.inventory.create_subnet(ObjectId(), pool.id, draft)
+            services.inventory.create_subnet(id_, pool.id, draft)
+    with pytest.raises(NotFound):
+        services.stores.subnets.get(id_)
     recovery = services.recovery
     recovery._claim_timeout_s = -1  # noqa: SLF001
     recovery.run()
-    assert services.inventory.create_subnet(ObjectId(), pool.id, draft).size == 9
+    assert services.stores.subnets.get(id_).size == 9
+    assert services.inventory.create_subnet(id_, pool.id, draft).size == 9
+    with pytest.raises(SubnetOverlap):
+        services.inventory.create_subnet(ObjectId(), pool.id, draft)
 
 
 def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the_first(services, monkeypatch):
@@ -229,12 +240,45 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
     monkeypatch.setattr(services.jobs, "_carry_out_batch", fail_on_poison)
     for _ in range(10):
         services.jobs.carry_out(subnet.id)
-        services.stores.jobs.disown([poison.id, healthy.id])  # As if the claims had run out.
+        let_claims_run_out(services)
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED
     assert services.stores.jobs.get(poison.id).state is JobState.FAILED
     assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
     assert used(services, subnet) == 1
+
+
+def test_a_decided_job_that_cannot_be_finished_holds_up_no_other(services, monkeypatch):
+    subnet = make_subnet(services)
+    poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
+    insert = services.stores.reservations.insert
+
+    def fail_on_poison(reservations):
+        if "poison" in [one.name for one in reservations]:
+            raise ZeroDivisionError
+        insert(reservations)
+
+    monkeypatch.setattr(services.stores.reservations, "insert", fail_on_poison)
+    services.jobs.carry_out(subnet.id)
+    let_claims_run_out(services)
+    healthy = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(poison.id).decision is not None
+    assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED
+
+
+def test_a_job_that_was_given_back_often_is_not_given_up(services, monkeypatch):
+    """A database that is away is nobody's fault: only claims that ran out count against a job."""
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    with monkeypatch.context() as away:
+        away.setattr(services.jobs, "_carry_out_batch", lambda *_: (_ for _ in ()).throw(Transient("away")))
+        for _ in range(15):
+            with pytest.raises(Transient):
+                services.jobs.carry_out(subnet.id)
+    services.jobs.carry_out(subnet.id)
+    stored = services.stores.jobs.get(job.id)
+    assert (stored.state, stored.attempts, stored.failures) == (JobState.SUCCEEDED, 16, 0)
 
 
 def test_what_is_not_empty_is_not_deleted_without_cascade(services):
@@ -245,10 +289,36 @@ def test_what_is_not_empty_is_not_deleted_without_cascade(services):
     with pytest.raises(NotEmpty):
         services.inventory.delete_pool(subnet.pool, cascade=False)
     services.inventory.delete_pool(subnet.pool)
-    assert services.stores.subnets.find(subnet.id) is not None  # Remembered until no worker can still write to it.
-    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
+    with pytest.raises(NotFound):
+        services.stores.pools.get(subnet.pool)
+
+
+def test_what_was_deleted_is_remembered_for_seven_days(services):
+    """Until nobody can still be at work on it; a creation that is repeated meets the tombstone."""
+    subnet = make_subnet(services)
+    reserve(services, subnet)
+    services.inventory.delete_subnet(subnet.id)
+    draft = SubnetDraft(start=subnet.start, end=subnet.end)
+    with pytest.raises(NotFound):
+        services.inventory.create_subnet(subnet.id, subnet.pool, draft)
+    assert services.inventory.create_subnet(ObjectId(), subnet.pool, draft).size == 4
+    services.recovery.run()
+    tombstone = services.stores.subnets.find(subnet.id)
+    assert tombstone is not None
+    services.stores.subnets._collection.update_one(  # noqa: SLF001
+        {"_id": subnet.id}, {"$set": {"updated_at": tombstone.updated_at - timedelta(days=7, seconds=1)}}
+    )
     services.recovery.run()
     assert services.stores.subnets.find(subnet.id) is None
+    assert services.stores.leases._collection.count_documents({"subnet": subnet.id}) == 0  # noqa: SLF001
+
+
+def test_a_deleted_pool_does_not_come_back_when_its_creation_is_repeated(services):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    services.inventory.delete_pool(pool.id)
+    with pytest.raises(NotFound):
+        services.inventory.create_pool(pool)
 
 
 def test_a_job_keeps_every_field_when_stored(services):

@@ -11,7 +11,7 @@ from redis import Redis
 from ipam.embedded.parts import free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
-from ipam.workers.app import create_celery
+from ipam.workers.app import RECOVER, create_celery
 from ipam.workers.dispatch import CeleryDispatcher
 
 
@@ -37,6 +37,15 @@ def test_a_message_goes_to_the_queue_of_the_database(redis_port):
     one._app.close()  # noqa: SLF001
     with Redis(port=redis_port) as client:
         assert client.llen("ipam.here") == 1
+
+
+def test_recovery_has_a_queue_of_its_own_that_workers_listen_to():
+    """Behind a backlog of jobs its message would expire before anybody heard it."""
+    app = create_celery(Settings(database="here"))
+    assert set(app.amqp.queues.consume_from) == {"ipam.here", "ipam.here.recovery"}
+    assert app.amqp.router.route({}, RECOVER)["queue"].name == "ipam.here.recovery"
+    assert {queue.routing_key for queue in app.amqp.queues.values()} == {"ipam.here", "ipam.here.recovery"}
+    app.close()
 
 
 def test_a_broker_that_is_away_fails_the_check_and_not_the_request():

@@ -1,0 +1,100 @@
+"""A database in memory whose every command is a place where others go on, and where it may fail.
+
+A command that writes several documents is not one step, no more than on a server: others get between its documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mongomock
+from mongomock import DuplicateKeyError
+from pymongo import UpdateOne
+from pymongo.errors import AutoReconnect, BulkWriteError
+
+from ipam.models.indexes import INDEXES
+from tests.simulation.scheduler import Command, Scheduler
+
+_DUPLICATE_KEY = 11000
+
+
+class Collection:
+    """One collection; *after_write* is called whenever a document of it may have changed."""
+
+    def __init__(
+        self, plain: mongomock.Collection, scheduler: Scheduler, after_write: Callable[[str], None]
+    ) -> None:
+        self._plain = plain
+        self._scheduler = scheduler
+        self._after_write = after_write
+
+    def find_one(self, *arguments: Any) -> Any:
+        return self._read("find_one", *arguments)
+
+    def find(self, *arguments: Any) -> Any:
+        return self._read("find", *arguments)
+
+    def count_documents(self, *arguments: Any) -> Any:
+        return self._read("count_documents", *arguments)
+
+    def update_one(self, *arguments: Any) -> Any:
+        return self._write("update_one", *arguments)
+
+    def delete_one(self, *arguments: Any) -> Any:
+        return self._write("delete_one", *arguments)
+
+    def update_many(self, wanted: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+        for bson in list(self.find(wanted, {"_id": 1})):
+            self.update_one({"$and": [{"_id": bson["_id"]}, wanted]}, change)
+
+    def delete_many(self, wanted: Mapping[str, Any]) -> None:
+        for bson in list(self.find(wanted, {"_id": 1})):
+            self.delete_one({"$and": [{"_id": bson["_id"]}, wanted]})
+
+    def bulk_write(self, operations: Sequence[UpdateOne], *, ordered: bool) -> None:
+        assert not ordered
+        for operation in operations:
+            self.update_one(operation._filter, operation._doc)  # noqa: SLF001
+
+    def insert_many(self, documents: Sequence[dict[str, Any]], *, ordered: bool) -> None:
+        assert not ordered
+        faults = []
+        for document in documents:
+            try:
+                self._write("insert_one", document)
+            except DuplicateKeyError:
+                faults.append({"code": _DUPLICATE_KEY})
+        if faults:
+            raise BulkWriteError({"writeErrors": faults})
+
+    def _read(self, method: str, *arguments: Any) -> Any:
+        if self._scheduler.before_command(Command(f"{self._plain.name}.{method}", arguments)):
+            raise AutoReconnect("the connection broke")
+        return getattr(self._plain, method)(*arguments)
+
+    def _write(self, method: str, *arguments: Any) -> Any:
+        failing = self._scheduler.before_command(Command(f"{self._plain.name}.{method}", arguments))
+        if failing and self._scheduler.toss("it fails before it took effect", "it fails after it took effect"):
+            raise AutoReconnect("the connection broke before the write took effect")
+        outcome = getattr(self._plain, method)(*arguments)
+        self._after_write(self._plain.name)
+        if failing:
+            raise AutoReconnect("the connection broke after the write took effect")
+        return outcome
+
+
+class Database:
+    """Stands for a `pymongo` database; *plain* is what is in it, to be looked at from outside."""
+
+    def __init__(self, scheduler: Scheduler, after_write: Callable[[str], None]) -> None:
+        self.plain = mongomock.MongoClient(tz_aware=True)["ipam"]
+        for collection, indexes in INDEXES.items():
+            unique = [index for index in indexes if index.document.get("unique")]
+            if unique:
+                self.plain[collection].create_indexes(unique)
+        self._scheduler = scheduler
+        self._after_write = after_write
+
+    def __getitem__(self, name: str) -> Collection:
+        return Collection(self.plain[name], self._scheduler, self._after_write)

@@ -1,0 +1,179 @@
+"""One history: from a seed to what is wrong at its end."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ipam.errors import IpamError
+from tests.simulation.book import Book
+from tests.simulation.database import Database
+from tests.simulation.refusals import Refusals
+from tests.simulation.scheduler import NEVER, Rates, Scheduler, Thread
+from tests.simulation.story import Story
+from tests.simulation.users import Users
+from tests.simulation.verdict import doubled_addresses, faults_at_rest
+from tests.simulation.virtual import Clock, virtual_world
+from tests.simulation.world import SETTINGS, Broker, World
+
+_MOST_COMMANDS = 30_000
+_ROUNDS_OF_RECOVERY = 5
+# Between them lie the windows in which others get into the way.
+_COMMANDS = (
+    *("leases.find", "leases.insert_one", "leases.update_one", "leases.count_documents"),
+    *("reservations.find", "reservations.find_one", "reservations.insert_one", "reservations.update_one"),
+    *("subnets.find_one", "subnets.insert_one", "subnets.update_one", "pools.find_one", "pools.update_one"),
+    *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one"),
+)
+_USUAL_WEIGHTS = {
+    "create a pool": 1,
+    "create a subnet": 6,
+    "reserve": 30,
+    "ask again": 8,
+    "release a reservation": 12,
+    "release a lease": 12,
+    "delete a subnet": 4,
+    "swap leases": 3,
+    "replace a subnet": 2,
+    "delete a pool": 1,
+    "cancel": 2,
+    "change": 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a history ended: what it came to, and what is wrong, with the story of it."""
+
+    seed: int
+    commands: int
+    deaths: int
+    sleeps: int
+    errors: int
+    faults: tuple[str, ...]
+    story: str
+
+
+class History:
+    """The world of one seed; what is likely in it is drawn from the seed too, so that histories differ in kind."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.chance = chance = random.Random(seed)
+        self.clock = Clock()
+        self.story = Story(self.clock)
+        self.book = Book()
+        rates = Rates(
+            death=chance.choice([0, 0.002, 0.01]),
+            sleep=chance.choice([0, 0.02, 0.06]),
+            error=chance.choice([0, 0.004, 0.02]),
+            cursed=chance.choice(_COMMANDS),
+            step_s=chance.choice([0.02, 0.2, 0.6]),
+        )
+        self.scheduler = Scheduler(chance, self.clock, self.story, rates)
+        self.database = Database(self.scheduler, self._after_write)
+        self.refusals = Refusals(self.database.plain)
+        self.world = World(self.scheduler, self.database, Broker(self.scheduler, chance.choice([0, 0.1, 0.4])))
+        weights = {name: weight * chance.choice([0.2, 1, 1, 4]) for name, weight in _USUAL_WEIGHTS.items()}
+        self.users = Users(self.world, self.book, weights, at_once=chance.randint(2, 8))
+        self.length = chance.randint(60, 500)
+
+    def run(self) -> Outcome:
+        """Live through it."""
+        with virtual_world(self.clock, self.seed, self.scheduler.sleep):
+            try:
+                self._live()
+                self._rest(waking=False)
+                self._rest(waking=True)
+                faults = [*self.book.broken, *faults_at_rest(self.database.plain, self.book)]
+                if not faults:
+                    faults = self._drain()
+            except Broken as broken:
+                faults = [str(broken)]
+            self.scheduler.end()
+        counted = self.scheduler
+        return Outcome(
+            self.seed,
+            counted.commands,
+            counted.deaths,
+            counted.sleeps,
+            counted.errors,
+            tuple(faults),
+            str(self.story) if faults else "",
+        )
+
+    def _live(self) -> None:
+        self.users.begin()
+        while self.scheduler.commands < self.length:
+            self.users.act()
+            self.world.serve()
+            self.world.beat_if_due()
+            self._step()
+
+    def _rest(self, *, waking: bool) -> None:
+        """Let everybody come to an end, and recovery run until all is quiet; sleepers sleep on until *waking*."""
+        scheduler = self.scheduler
+        for thread in scheduler.threads:
+            if waking:
+                thread.wakes_at_s = self.clock.now_s
+            elif thread.wakes_at_s > self.clock.now_s + 1 and self.chance.random() < 0.7:
+                thread.wakes_at_s = NEVER
+        self.world.replace_sleepers()
+        while waking and scheduler.threads:  # What they do after waking up is done in the world as it was: rough.
+            self._step()
+        scheduler.calm = True
+        for _ in range(_ROUNDS_OF_RECOVERY):
+            self._come_to_an_end()
+            self.clock.now_s += SETTINGS.claim_timeout_s * 1.1
+            self.world.recover()
+        self._come_to_an_end()
+        scheduler.calm = False
+
+    def _come_to_an_end(self) -> None:
+        while self.world.broker.messages or any(one.wakes_at_s < NEVER for one in self.scheduler.threads):
+            self.world.serve()
+            self._step()
+
+    def _step(self) -> None:
+        if self.scheduler.commands > _MOST_COMMANDS:
+            raise Broken("it never comes to rest")
+        ended = self.scheduler.step()
+        if ended is not None:
+            self._look_at(ended)
+
+    def _look_at(self, thread: Thread) -> None:
+        if thread.fault is not None and not isinstance(thread.fault, IpamError):
+            raise Broken(f"{thread.name} raised {thread.fault!r}")
+
+    def _after_write(self, collection: str) -> None:
+        if self.book.broken:
+            return
+        self.book.broken += self.refusals.after_write(collection)
+        if collection == "leases":
+            self.book.broken += doubled_addresses(self.database.plain)
+
+    def _drain(self) -> list[str]:
+        """Guarantee 4: reserving one by one until it is refused hands out exactly what is free."""
+        plain = self.database.plain
+        active = list(plain["subnets"].find({"state": "active"}))
+        self.scheduler.calm = True
+        for subnet in active:
+            for _ in range(int(subnet["size"]) - subnet["ledger"]["used"] + 1):
+                self.users.reserve_one(subnet["_id"])
+        self._come_to_an_end()
+        found = []
+        for subnet in active:
+            id_, size = subnet["_id"], int(subnet["size"])
+            held = plain["leases"].count_documents({"subnet": id_, "reservation": {"$exists": True}})
+            if held != size:
+                found.append(f"subnet {id_} has {size} addresses and handed out {held} until it was exhausted")
+        return [*found, *self.book.broken, *faults_at_rest(plain, self.book)]
+
+
+class Broken(Exception):
+    """Something that must not be, seen before the end."""
+
+
+def run(seed: int) -> Outcome:
+    """The history of *seed*."""
+    return History(seed).run()

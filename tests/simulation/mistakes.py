@@ -1,0 +1,176 @@
+"""Mistakes to be put into the code, one at a time: a simulation that does not see them sees nothing.
+
+Each leaves out a condition of a write, turns round two steps, or moves a count. `make simulate-mistakes` shows
+which of the fixed seeds is the first to see each.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import multiprocessing
+import os
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import click
+
+from ipam.allocation.inventory import Inventory
+from ipam.allocation.jobs import Jobs
+from ipam.allocation.planning import Plan
+from ipam.allocation.releasing import Releasing
+from ipam.allocation.settling import Settling
+from ipam.models.connection import _translated
+from ipam.models.idempotency import IdempotencyStore
+from ipam.models.jobs import JobStore
+from ipam.models.leases import LeaseStore
+from ipam.models.ledgers import Ledger
+from ipam.models.pools import PoolStore
+from ipam.models.reservations import ReservationStore
+from ipam.models.subnets import SubnetStore
+from tests.simulation.history import run
+from tests.simulation.seeds import SEEDS
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """In the method *name* of *owner* stands *wrong* instead of *right*."""
+
+    says: str
+    owner: type
+    name: str
+    right: str
+    wrong: str
+
+
+MISTAKES = (
+    Mistake("a job is decided for any claim", JobStore, "decide", '"claim": token, "state"', '"state"'),
+    Mistake(
+        "what another has in hand is claimed",
+        JobStore, "claim", '{"_id": {"$in": ids}, **free}', '{"_id": {"$in": ids}}',
+    ),
+    Mistake(
+        "a running job can be cancelled", JobStore, "cancel", '"state": JobState.QUEUED.value}', '"state": _OPEN}'
+    ),
+    Mistake(
+        "a ledger is written over what is not known",
+        SubnetStore, "change_ledger", ', "ledger.version": subnet.ledger.version}', "}",
+    ),
+    Mistake(
+        "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
+    ),
+    Mistake("a grant does not count as used", Plan, "take", "used=ledger.used + count", "used=ledger.used"),
+    Mistake("what is on its way back is handed out", Ledger, "ready", "min(", "max(self.tail, 0) or min("),
+    Mistake(
+        "a queued lease is taken wherever it stands now",
+        LeaseStore, "take_queued", ', "slot": slot_key(lease.subnet, position)}', "}",
+    ),
+    Mistake(
+        "a lease is put back whoever holds it",
+        LeaseStore, "put_back", ', "reservation": lease.reservation}', "}",
+    ),
+    Mistake(
+        "leases of a deleted subnet are forgotten at once",
+        LeaseStore, "retire",
+        'update_many({"_id": keys_of_subnet(subnet), **self.visible}, {"$unset": _HELD})',
+        'delete_many({"_id": keys_of_subnet(subnet)})',
+    ),
+    Mistake(
+        "what a worker has in hand is withdrawn and the worker not told",
+        Settling, "settle", "self._stores.jobs.disown([grant.job])\n", "pass\n",
+    ),
+    Mistake(
+        "grants are struck out before their leases are written",
+        Settling, "finish",
+        "        self._leasing.hand_out(subnet, grants)\n",
+        "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
+        "        self._leasing.hand_out(subnet, grants)\n",
+    ),
+    Mistake(
+        "a reservation is stored before its leases",
+        Settling, "finish",
+        "    for subnet, grants in due:\n        self._leasing.hand_out(subnet, grants)\n",
+        "    self._stores.reservations.insert(\n"
+        "        [_reservation(jobs[grant.job], [subnet.id]) for subnet, grants in due for grant in grants]\n"
+        "    )\n"
+        "    for subnet, grants in due:\n        self._leasing.hand_out(subnet, grants)\n",
+    ),
+    Mistake(
+        "a lease is given back while its reservation is on its way",
+        Releasing, "_give_back_one", "if self._settling.finish_grants_of(", "if () and (",
+    ),
+    Mistake(
+        "a deleted subnet's range goes first",
+        Inventory, "sweep_subnet",
+        "    while subnet and subnet.state is SubnetState.DELETING and",
+        "    if subnet and subnet.state is SubnetState.DELETING:\n"
+        "        self._stores.pools.drop_range(subnet.pool, id_)\n"
+        "    while subnet and subnet.state is SubnetState.DELETING and",
+    ),
+    Mistake("a range is held in a pool that is hidden", PoolStore, "hold_range", "**self.visible, ", ""),
+    Mistake("ranges may cross", PoolStore, "hold_range", ', "ranges": {"$not": crossing}}', "}"),
+    Mistake(
+        "a subnet that is on its way out is shown",
+        SubnetStore, "activate", ', "state": SubnetState.CREATING.value}', "}",
+    ),
+    Mistake(
+        "a recount is written over a later one",
+        ReservationStore, "recount", ', "revision": found["revision"]}', "}",
+    ),
+    Mistake(
+        "a reservation without subnets stays",
+        ReservationStore, "recount", "change if subnets else _bury()", "change",
+    ),
+    Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
+    Mistake("a refusal does not wait for what comes back", Jobs, "_grant", "if refused and any", "if () and any"),
+)  # fmt: skip
+
+
+@contextmanager
+def made(mistake: Mistake) -> Iterator[None]:
+    """Within it the code has the mistake."""
+    member = inspect.getattr_static(mistake.owner, mistake.name)
+    is_property = isinstance(member, property)
+    function = inspect.unwrap(member.fget if is_property else member)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(mistake.right) == 1, f"{mistake.says}: {mistake.right!r} is not in\n{source}"
+    code = source.replace(mistake.right, mistake.wrong)
+    names: dict[str, object] = {}
+    exec(  # noqa: S102 (our own code, with a mistake in it)
+        compile(code, f"<{mistake.says}>", "exec"),  # With the annotations of this file: as text.
+        function.__globals__,
+        names,
+    )
+    changed: object = names[mistake.name]
+    if function is not member and not is_property:
+        changed = _translated(changed)  # As `speaks_mongo` did.
+    with patch.object(mistake.owner, mistake.name, changed):
+        yield
+
+
+def seen(number: int) -> tuple[int, str]:
+    """The first of the fixed seeds that sees the mistake called *number*, and what it sees; 0 if none does."""
+    with made(MISTAKES[number]):
+        for seed in SEEDS:
+            outcome = run(seed)
+            if outcome.faults:
+                return seed, outcome.faults[0]
+    return 0, ""
+
+
+def main() -> None:
+    """Print what is seen of each mistake; the exit code is 1 if one is not seen."""
+    missed = 0
+    with multiprocessing.Pool(os.cpu_count(), initializer=logging.disable) as processes:
+        for mistake, (seed, fault) in zip(MISTAKES, processes.imap(seen, range(len(MISTAKES))), strict=True):
+            click.echo(f"{mistake.says}\n    " + (f"seed {seed}: {fault}" if seed else "NOT SEEN"))
+            missed += not seed
+    click.echo(f"{len(MISTAKES) - missed} of {len(MISTAKES)} mistakes were seen")
+    raise SystemExit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()

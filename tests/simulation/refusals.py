@@ -1,0 +1,41 @@
+"""Whether a request was refused although enough was free all the time that it was open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from bson import ObjectId
+from mongomock import Database
+
+
+class Refusals:
+    """Follows what is free in each subnet, command by command; addresses on their way back count as free."""
+
+    def __init__(self, plain: Database) -> None:
+        self._plain = plain
+        self._free: dict[ObjectId, list[int]] = {}
+        self._open: dict[ObjectId, int] = {}
+
+    def after_write(self, collection: str) -> list[str]:
+        """What is wrong since *collection* was written to."""
+        if collection == "subnets":
+            self._follow()
+        return list(self._judge()) if collection == "jobs" else []
+
+    def _follow(self) -> None:
+        for subnet in self._plain["subnets"].find({"state": "active"}):
+            ledger = subnet["ledger"]
+            back = sum(release["count"] for release in ledger["releases"])
+            self._free.setdefault(subnet["_id"], []).append(int(subnet["size"]) - ledger["used"] + back)
+
+    def _judge(self) -> Iterator[str]:
+        for job in self._plain["jobs"].find({"subnet": {"$ne": None}}):
+            id_, free = job["_id"], self._free.get(job["subnet"], [0])
+            if job["state"] in ("queued", "running"):
+                self._open.setdefault(id_, len(free) - 1)
+            elif id_ in self._open:
+                since = self._open.pop(id_)
+                asked = json.loads(job["request"])["count"]
+                if job["state"] == "failed" and "exhausted" in job["error"] and min(free[since:]) >= asked:
+                    yield f"job {id_} was refused {asked} while at least {min(free[since:])} were free"

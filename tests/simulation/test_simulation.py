@@ -1,0 +1,37 @@
+"""Histories of fixed seeds, each a way in which processes may die, sleep, fail and get into each other's way."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.history import run
+from tests.simulation.seeds import SEEDS
+
+_TOGETHER = 50
+
+
+@pytest.mark.parametrize("first", range(0, len(SEEDS), _TOGETHER))
+def test_nothing_is_doubled_lost_leaked_or_stuck(first: int, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("CRITICAL")
+    for seed in SEEDS[first : first + _TOGETHER]:
+        outcome = run(seed)
+        assert outcome.faults == (), f"seed {seed}:\n{outcome.story}"
+
+
+def test_a_seed_is_one_story_in_whatever_process_it_is_told():
+    program = "from tests.simulation.history import History; one = History(3); print(one.run(), one.story)"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert len(told.pop().splitlines()) > 100

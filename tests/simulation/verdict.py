@@ -1,0 +1,176 @@
+"""Whether the guarantees hold: what the documents say, beside what the book says that clients were told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from bson import ObjectId
+from mongomock import Database
+
+from ipam.models.addresses import from_bytes
+from tests.simulation.book import Book, Wish
+
+Bson = dict[str, Any]
+_ACTIVE = {"state": "active"}
+
+
+def doubled_addresses(plain: Database) -> list[str]:
+    """Guarantee 1, at every moment: addresses of a pool that two leases hold."""
+    held = Counter((lease["pool"], lease["_id"][12:]) for lease in _held(plain))
+    return [f"{from_bytes(address)} is held twice in pool {pool}" for (pool, address), n in held.items() if n > 1]
+
+
+def faults_at_rest(plain: Database, book: Book) -> list[str]:
+    """Everything that must not be when nobody is at work any more."""
+    return [
+        *doubled_addresses(plain),
+        *_of_pools(plain),
+        *_of_subnets(plain),
+        *_of_reservations(plain),
+        *_of_leases(plain),
+        *_of_jobs(plain, book),
+        *_of_deletions(plain, book),
+        *(fault for wish in book.wishes for fault in _of_wish(plain, book, wish)),
+    ]
+
+
+def _held(plain: Database) -> list[Bson]:
+    return list(plain["leases"].find({"reservation": {"$exists": True}}))
+
+
+def _is_there(plain: Database, kind: str, id_: ObjectId) -> bool:
+    return plain[kind].count_documents({"_id": id_, **_ACTIVE}) > 0
+
+
+def _of_pools(plain: Database) -> Iterator[str]:
+    for pool in plain["pools"].find({}):
+        if pool["state"] == "deleting":
+            yield f"pool {pool['_id']} is for ever being deleted"
+        for held in pool["ranges"]:
+            subnet = plain["subnets"].find_one({"_id": held["subnet"]})
+            # A creation that slept can leave the range of a deleted subnet: it is dropped when it is in the way.
+            if subnet is None or subnet["state"] not in ("active", "deleted"):
+                yield f"pool {pool['_id']} holds a range for subnet {held['subnet']}, which is not there"
+
+
+def _of_subnets(plain: Database) -> Iterator[str]:
+    for subnet in plain["subnets"].find({"state": {"$ne": "deleted"}}):
+        id_, ledger = subnet["_id"], subnet["ledger"]
+        if subnet["state"] != "active":
+            yield f"subnet {id_} is for ever {subnet['state']}"
+            continue
+        if not plain["pools"].count_documents({"_id": subnet["pool"], **_ACTIVE, "ranges.subnet": id_}):
+            yield f"subnet {id_} outlives its pool, or its range there"
+        leases = sum(lease["subnet"] == id_ for lease in _held(plain))
+        if ledger["used"] != leases:
+            yield f"subnet {id_} has {ledger['used']} used and {leases} leases"
+        if ledger["grants"] or ledger["releases"]:
+            yield f"subnet {id_} has something left in its ledger"
+
+
+def _of_reservations(plain: Database) -> Iterator[str]:
+    held = Counter(lease["reservation"] for lease in _held(plain))
+    for one in plain["reservations"].find({"state": {"$ne": "released"}}):
+        id_ = one["_id"]
+        if one["state"] != "active":
+            yield f"reservation {id_} is for ever {one['state']}"
+        if not one["subnets"]:
+            yield f"reservation {id_} is of no subnet"
+        if one["count"] != held[id_]:
+            yield f"reservation {id_} has count {one['count']} and {held[id_]} leases"
+        for subnet in one["subnets"]:
+            if not _is_there(plain, "subnets", subnet):
+                yield f"reservation {id_} is of subnet {subnet}, which is not there"
+
+
+def _of_leases(plain: Database) -> Iterator[str]:
+    for lease in _held(plain):
+        for kind in ("subnet", "reservation"):
+            if not _is_there(plain, f"{kind}s", lease[kind]):
+                yield f"lease {lease['lease']} is of {kind} {lease[kind]}, which is not there"
+
+
+def _of_jobs(plain: Database, book: Book) -> Iterator[str]:
+    for job in plain["jobs"].find({}):
+        name, target = f"job {job['_id']}", f"/{'subnets' if job['subnet'] else 'pools'}/{job['target']}"
+        match job["state"]:
+            case "succeeded":
+                continue
+            case "failed" if '"exhausted"' in job["error"]:
+                pass
+            case "failed" if '"not-found"' in job["error"] and _doomed(plain, book, target):
+                pass
+            case "cancelled" if f"/jobs/{job['_id']}" in book.doomed:
+                pass
+            case _:
+                yield f"{name} is {job['state']}: {job['error']}"
+        if _is_there(plain, "reservations", job["reservation"]):
+            yield f"{name} is {job['state']} and has a reservation"
+
+
+def _of_deletions(plain: Database, book: Book) -> Iterator[str]:
+    for path in book.gone:
+        kind, id_ = _parts(path)
+        wanted = {
+            "leases": {"lease": id_},
+            "jobs": {"_id": id_, "state": {"$ne": "cancelled"}},
+        }.get(kind, {"_id": id_, **_ACTIVE})
+        if plain[kind].count_documents(wanted):
+            yield f"{path} is there, though its deletion was answered with success"
+
+
+def _of_wish(plain: Database, book: Book, wish: Wish) -> Iterator[str]:
+    """What one POST was told, each time it was sent, beside what came of it."""
+    final = {(answer.status, answer.location) for answer in wish.answers if answer.final}
+    pending = {answer.location for answer in wish.answers if answer.status == 202}
+    if len(final) > 1 or len(pending) > 1:
+        yield f"POST {wish.path} with key {wish.key} was answered {final} and {pending}"
+        return
+    for path in pending:
+        if not plain["jobs"].count_documents({"_id": _parts(path)[1]}):
+            yield f"POST {wish.path} was accepted as {path}, which is not there"
+    for status, path in final:
+        if status == 201:
+            yield from _of_creation(plain, book, wish, path)
+
+
+def _of_creation(plain: Database, book: Book, wish: Wish, path: str) -> Iterator[str]:
+    kind, id_ = _parts(path)
+    there = plain[kind].find_one({"_id": id_, **_ACTIVE})
+    if there is None and not _doomed(plain, book, path):
+        yield f"{path} was created and is not there"
+    if there is not None and kind == "reservations":
+        yield from _of_count(plain, book, wish, there)
+
+
+def _of_count(plain: Database, book: Book, wish: Wish, reservation: Bson) -> Iterator[str]:
+    """A reservation has what it was asked for, but for what was given back or went with a subnet."""
+    id_ = reservation["_id"]
+    back = book.given_back.get(str(id_), set())
+    most = wish.body["count"] - len(back & book.gone)
+    least = wish.body["count"] - len(back)
+    if any(path.startswith(("/subnets", "/pools")) for path in book.doomed):
+        least = 0
+    held = plain["leases"].count_documents({"reservation": id_})
+    if not least <= held <= most:
+        yield f"reservation {id_} holds {held}, not {least} to {most}"
+
+
+def _doomed(plain: Database, book: Book, path: str) -> bool:
+    """Whether somebody asked to delete *path* or what it is in."""
+    if path in book.doomed:
+        return True
+    kind, id_ = _parts(path)
+    bson = plain[kind].find_one({"_id": id_}) or {}
+    around = [f"/pools/{bson['pool']}"] if "pool" in bson else []
+    around += [f"/subnets/{subnet}" for subnet in bson.get("subnets", ())]
+    if not around:  # Its document is gone, or does not say any more what it was in.
+        return any(other.startswith(("/subnets", "/pools")) for other in book.doomed)
+    return bool(book.doomed.intersection(around))
+
+
+def _parts(path: str) -> tuple[str, ObjectId]:
+    _, kind, id_ = path.split("/")
+    return kind, ObjectId(id_)

@@ -1,0 +1,52 @@
+"""A world without a real clock and without real chance: what a process would ask its machine for, from a seed."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import bson.objectid
+import tenacity
+import tenacity.nap
+from bson import ObjectId
+
+from ipam.models import documents
+
+_BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """Seconds since the beginning of a history; they pass only when someone says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def utc_now(self, _tz: object = UTC) -> datetime:
+        return _BEGINNING + timedelta(seconds=self.now_s)
+
+    def since_the_epoch_s(self) -> float:
+        return self.utc_now().timestamp()
+
+
+@contextmanager
+def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
+    """Within it the time is *clock*'s, waiting is *sleep*(seconds), and ids and random numbers follow from *seed*.
+
+    Ids hash by their value: else the order of a set of them would be another in each process.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    standing_still = SimpleNamespace(monotonic=lambda: clock.now_s, time=clock.since_the_epoch_s, sleep=sleep)
+    with (
+        patch.object(documents, "datetime", SimpleNamespace(now=clock.utc_now)),
+        patch.object(tenacity, "time", standing_still),
+        patch.object(tenacity.nap, "time", standing_still),
+        patch.object(bson.objectid, "time", standing_still),
+        patch.object(ObjectId, "_inc", 1),
+        patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
+        patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),
+    ):
+        yield
+    random.setstate(state)

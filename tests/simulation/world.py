@@ -1,0 +1,129 @@
+"""All of ipam without a network: web processes, workers, beat, and a broker that loses and doubles messages."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bson import ObjectId
+from falcon.testing import TestClient
+
+from ipam.api.app import create_app
+from ipam.errors import Transient
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
+from tests.simulation.database import Database
+from tests.simulation.scheduler import NEVER, Process, Scheduler
+
+SETTINGS = Settings()
+_LATEST_MESSAGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Wakes a worker for *target*, not before *due_s*."""
+
+    target: ObjectId
+    due_s: float
+
+
+class Broker:
+    """Keeps messages, or does not."""
+
+    def __init__(self, scheduler: Scheduler, loss: float) -> None:
+        self._scheduler = scheduler
+        self._loss = loss
+        self.messages: list[Message] = []
+
+    def dispatch(self, target: ObjectId) -> None:
+        """Send a message: it comes once, twice, late or never."""
+        scheduler = self._scheduler
+        now_s, fate = scheduler.clock.now_s, scheduler.chance.random()
+        if scheduler.calm or fate > 2 * self._loss:
+            self.messages.append(Message(target, now_s))
+        elif fate > self._loss:
+            late_s = scheduler.chance.uniform(0, _LATEST_MESSAGE_S)
+            self.messages += [Message(target, now_s), Message(target, now_s + late_s)]
+
+    def receive(self) -> Message | None:
+        """A message that is due, whichever."""
+        due = [message for message in self.messages if message.due_s <= self._scheduler.clock.now_s]
+        if not due:
+            return None
+        message = self._scheduler.chance.choice(due)
+        self.messages.remove(message)
+        return message
+
+
+class World:
+    """The processes of an installation on one database and one broker."""
+
+    def __init__(self, scheduler: Scheduler, database: Database, broker: Broker) -> None:
+        self.scheduler = scheduler
+        self.database = database
+        self.broker = broker
+        self.web = [Process(f"web {n}") for n in (1, 2)]
+        self.workers = [Process(f"worker {n}") for n in (1, 2, 3)]
+        self.beat = Process("beat")
+        self._memories: dict[Process, tuple[int, Services, TestClient]] = {}
+        self._recovers_at_s = 0.0
+
+    def client(self, process: Process) -> TestClient:
+        """HTTP to a web process."""
+        return self._memory(process)[1]
+
+    def services(self, process: Process) -> Services:
+        """The services of a process as it is now; another life has others."""
+        return self._memory(process)[0]
+
+    def serve(self) -> None:
+        """Let an idle worker take a message."""
+        idle = [worker for worker in self.workers if not worker.threads]
+        message = self.broker.receive() if idle else None
+        if message is not None:
+            self._start_work(self.scheduler.chance.choice(idle), message.target)
+
+    def beat_if_due(self) -> None:
+        """Let beat look around when it is time to."""
+        if self.scheduler.clock.now_s >= self._recovers_at_s and not self.beat.threads:
+            self.recover()
+
+    def recover(self) -> None:
+        """Let beat look around now."""
+        self._recovers_at_s = self.scheduler.clock.now_s + SETTINGS.recovery_interval_s
+        recovery = self.services(self.beat).recovery
+
+        def look_around() -> None:
+            with suppress(Transient):  # The next one is on its way.
+                recovery.run()
+
+        self.scheduler.spawn(self.beat, "recovers", look_around)
+
+    def replace_sleepers(self) -> None:
+        """Start others beside the workers and the beat that sleep for good, as on another machine."""
+        self.workers = [Process(f"{one.name}+") if _sleeps(one) else one for one in self.workers]
+        self.beat = Process("beat+") if _sleeps(self.beat) else self.beat
+
+    def _start_work(self, worker: Process, target: ObjectId) -> None:
+        jobs = self.services(worker).jobs
+
+        def work() -> None:
+            try:
+                jobs.carry_out(target)
+            except Transient:
+                self.broker.dispatch(target)  # As Celery does, a little later.
+
+        self.scheduler.spawn(worker, f"carries out {target}", work)
+
+    def _memory(self, process: Process) -> tuple[Services, TestClient]:
+        lives, *memory = self._memories.get(process, (0,))
+        if lives != process.lives:
+            services = build_services(Stores(self.database), SETTINGS, self.broker)
+            memory = [services, TestClient(create_app(services, lambda: None))]
+            self._memories[process] = (process.lives, *memory)
+        return tuple(memory)
+
+
+def _sleeps(process: Process) -> bool:
+    return any(thread.wakes_at_s == NEVER for thread in process.threads)
