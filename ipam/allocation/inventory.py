@@ -72,7 +72,7 @@ class Inventory:
             self.sweep_subnet(subnet.id)
             raise
         if not self._stores.subnets.activate(subnet.id):
-            self._stores.pools.drop_range(subnet.pool, subnet.id)
+            self._drop_if_deleted(subnet.pool, subnet.id)
         return self._stores.subnets.get(subnet.id)
 
     def delete_subnet(

@@ -109,12 +109,14 @@ class Jobs:
             _try([job], partial(self._finish, job))
 
     def _finish(self, job: Job) -> None:
-        self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+        if job.failures < GIVE_UP_AFTER_FAILURES:
+            self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+        else:
+            self._settling.abandon(job, _given_up())
 
     def _give_up(self, token: ObjectId, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            error = GivenUp(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
-            self._stores.jobs.fail(job.id, error.to_record(), token)
+            self._stores.jobs.fail(job.id, _given_up().to_record(), token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
         granted, refused = retry_contended(lambda: self._grant(token, jobs))
@@ -197,6 +199,10 @@ class Jobs:
             for grant in subnet.ledger.grants:
                 if grant.batch == token and grant.job not in spare:
                     self._settling.withdraw(subnet.id, grant)
+
+
+def _given_up() -> GivenUp:
+    return GivenUp(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
 
 
 def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from bson import ObjectId
@@ -9,10 +10,13 @@ from bson import ObjectId
 from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import withdraw
 from ipam.allocation.requests import ReservationRequest
+from ipam.errors import GivenUp, Transient
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
+
+log = logging.getLogger(__name__)
 
 
 class Settling:
@@ -42,13 +46,33 @@ class Settling:
         for subnet, grants in due:
             self._stores.subnets.finish_grants(subnet.id, grants)
 
+    def abandon(self, job: Job, error: GivenUp) -> None:
+        """Give up a decided *job* that cannot be finished as it is: its addresses go back, the caller gets *error*.
+
+        Its reservation is stored without what the user wrote, which may be what cannot be stored, and as one that
+        is being released: from then on `Recovery` takes it for a release that was left half done.
+        """
+        subnets = self.subnets_of(job)
+        due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
+        held = tuple(subnet.id for subnet, grants in due if grants)
+        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=held, count=0)
+        self._stores.reservations.insert_unwanted(unwanted)
+        if self._stores.reservations.get_many([job.reservation]):
+            self.finish({job.id: job}, subnets)  # Someone else could store it after all.
+            return
+        for subnet, grants in due:
+            self._leasing.hand_out(subnet, grants)
+        self._stores.jobs.abandon(job.id, error.to_record())
+        for subnet, grants in due:
+            self._stores.subnets.finish_grants(subnet.id, grants)
+
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
         """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""
         grants = [grant for grant in subnet.ledger.grants if grant.reservation == reservation]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)
         due = {grant.job: jobs[grant.job] for grant in grants if _counts(grant, jobs.get(grant.job))}
-        for id_, job in due.items():
-            self.finish({id_: job}, self.subnets_of(job))
+        for job in due.values():
+            self._finish_or_leave(job, by_force=False)
         return bool(due)
 
     def subnets_of(self, job: Job) -> list[Subnet]:
@@ -76,11 +100,24 @@ class Settling:
                 self._stores.jobs.disown([grant.job])
                 job = self._stores.jobs.get(grant.job)
             if job is not None and _counts(grant, job):
-                self.finish({job.id: job}, self.subnets_of(job))
+                changed |= self._finish_or_leave(job, by_force=by_force)
             else:
                 self.withdraw(subnet.id, grant)
-            changed = True
+                changed = True
         return changed
+
+    def _finish_or_leave(self, job: Job, *, by_force: bool) -> bool:
+        """Finish a decided job; one that cannot be finished is left for later, or *by_force* abandoned."""
+        try:
+            self.finish({job.id: job}, self.subnets_of(job))
+        except Transient:
+            raise
+        except Exception:
+            log.exception("job %s could not be finished", job.id)
+            if not by_force:
+                return False
+            self.abandon(job, GivenUp("The job could not be finished before its subnet was deleted."))
+        return True
 
     def withdraw(self, subnet_id: ObjectId, grant: Grant) -> None:
         """Send the addresses of a grant that does not count back to the queue."""
@@ -96,7 +133,7 @@ class Settling:
 
 
 def _counts(grant: Grant, job: Job | None) -> bool:
-    return job is not None and job.decision == grant.batch
+    return job is not None and (job.id, job.decision) == (grant.job, grant.batch)
 
 
 def _in_hand(grant: Grant, job: Job | None) -> bool:

@@ -293,7 +293,7 @@ class Job:
         claim: Token of the worker that has it in hand.
         claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
             one condition finds both.
-        decision: Token of the claim whose grants count; once set, the job can only succeed.
+        decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned.
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
     """

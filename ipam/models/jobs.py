@@ -97,6 +97,13 @@ class JobStore(DocumentStore[Job]):
         failed = _close({"state": JobState.FAILED.value, "error": json.dumps(error)})
         return self._collection.update_one(wanted, failed).modified_count > 0
 
+    def abandon(self, id_: ObjectId, error: Bson) -> None:
+        """Close a job that was decided and cannot be finished."""
+        self._collection.update_one(
+            {"_id": id_, "state": _OPEN, "decision": {"$ne": None}},
+            _close({"state": JobState.FAILED.value, "error": json.dumps(error)}),
+        )
+
     def cancel(self, id_: ObjectId) -> Job:
         """Close a job that no worker has begun.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,11 @@ class ReservationStore(DocumentStore[Reservation]):
     def insert(self, reservations: Iterable[Reservation]) -> None:
         """Store new reservations; those that are there already, as tombstones perhaps, are left alone."""
         insert_missing(self._collection, [reservation.to_bson() for reservation in reservations])
+
+    def insert_unwanted(self, reservation: Reservation) -> None:
+        """Store a new reservation as one whose release was begun, unless it is there already."""
+        hidden = replace(reservation, state=ReservationState.RELEASING)
+        insert_missing(self._collection, [{**hidden.to_bson(), "unfinished": utc_now()}])
 
     def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None) -> Reservation:
         """Hide the reservation; from here on its addresses will go back, whatever dies.

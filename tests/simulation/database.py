@@ -17,6 +17,9 @@ from ipam.models.indexes import INDEXES
 from tests.simulation.scheduler import Command, Scheduler
 
 _DUPLICATE_KEY = 11000
+_TOO_LARGE = 10334
+# No document of this name can be stored: whatever it is that a database will not take, and nobody has thought of.
+POISON = "poison"
 
 
 class Collection:
@@ -61,6 +64,9 @@ class Collection:
         assert not ordered
         faults = []
         for document in documents:
+            if document.get("name") == POISON:
+                faults.append({"code": _TOO_LARGE})
+                continue
             try:
                 self._write("insert_one", document)
             except DuplicateKeyError:

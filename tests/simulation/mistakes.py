@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import click
 
+from ipam.allocation import settling
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
 from ipam.allocation.planning import Plan
@@ -37,10 +38,10 @@ from tests.simulation.seeds import SEEDS
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """In the method *name* of *owner* stands *wrong* instead of *right*."""
+    """In the function *name* of *owner*, a class or module, stands *wrong* instead of *right*."""
 
     says: str
-    owner: type
+    owner: object
     name: str
     right: str
     wrong: str
@@ -110,6 +111,10 @@ MISTAKES = (
         "        self._stores.pools.drop_range(subnet.pool, id_)\n"
         "    while subnet and subnet.state is SubnetState.DELETING and",
     ),
+    Mistake(
+        "a creation that came too late drops the range of what is not swept",
+        Inventory, "finish_creation", "self._drop_if_deleted(", "self._stores.pools.drop_range(",
+    ),
     Mistake("a range is held in a pool that is hidden", PoolStore, "hold_range", "**self.visible, ", ""),
     Mistake("ranges may cross", PoolStore, "hold_range", ', "ranges": {"$not": crossing}}', "}"),
     Mistake(
@@ -125,6 +130,14 @@ MISTAKES = (
         ReservationStore, "recount", "change if subnets else _bury()", "change",
     ),
     Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
+    Mistake(
+        "grants of others in its batch count for a job that is given up",
+        settling, "_counts", "(job.id, job.decision) == (grant.job, grant.batch)", "job.decision == grant.batch",
+    ),
+    Mistake(
+        "a job that cannot be finished holds up the others",
+        Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
+    ),
     Mistake("a refusal does not wait for what comes back", Jobs, "_grant", "if refused and any", "if () and any"),
 )  # fmt: skip
 

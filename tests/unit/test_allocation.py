@@ -248,7 +248,9 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
     assert used(services, subnet) == 1
 
 
-def test_a_decided_job_that_cannot_be_finished_holds_up_no_other(services, monkeypatch):
+@pytest.fixture
+def poisoned(services, monkeypatch):
+    """A subnet with a decided job whose reservation cannot be stored; and the job."""
     subnet = make_subnet(services)
     poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
     insert = services.stores.reservations.insert
@@ -260,11 +262,28 @@ def test_a_decided_job_that_cannot_be_finished_holds_up_no_other(services, monke
 
     monkeypatch.setattr(services.stores.reservations, "insert", fail_on_poison)
     services.jobs.carry_out(subnet.id)
-    let_claims_run_out(services)
-    healthy = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
-    services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(poison.id).decision is not None
-    assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED
+    return subnet, poison
+
+
+def test_a_decided_job_that_cannot_be_finished_holds_up_no_other_and_ends(services, poisoned):
+    subnet, poison = poisoned
+    for _ in range(10):
+        let_claims_run_out(services)
+        assert reserve(services, subnet, 4).state is JobState.FAILED  # Three are free, and that is what it is told.
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
+    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.run()
+    assert used(services, subnet) == 0
+    assert reserve(services, subnet, 4).state is JobState.SUCCEEDED
+
+
+def test_a_subnet_can_be_deleted_whatever_cannot_be_finished_in_it(services, poisoned):
+    subnet, poison = poisoned
+    services.inventory.delete_subnet(subnet.id)
+    assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
+    assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
 
 
 def test_a_job_that_was_given_back_often_is_not_given_up(services, monkeypatch):
