@@ -48,5 +48,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
         patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),
     ):
-        yield
-    random.setstate(state)
+        try:
+            yield
+        finally:
+            random.setstate(state)
