@@ -96,9 +96,10 @@ class Inventory:
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and it has subnets.
         """
-        if not cascade:
+        if not cascade:  # What a deleted subnet may still hold does not count; the first one that is there decides.
             for subnet in self._stores.pools.holders(id_):
-                self._drop_if_deleted(id_, subnet)
+                if not self._drop_if_deleted(id_, subnet):
+                    break
         self._stores.pools.begin_delete(id_, revisions, only_empty=not cascade)
         self.sweep_pool(id_)
 

@@ -14,7 +14,7 @@ from tests.simulation.history import Outcome, run
 
 
 @click.command()
-@click.option("--seeds", default=1000, show_default=True, help="How many histories.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1000, show_default=True, help="How many histories.")
 @click.option("--from", "first", default=1, show_default=True, help="Seed of the first one.")
 @click.option("--stories", default=1, show_default=True, help="How many broken histories to tell.")
 def main(seeds: int, first: int, stories: int) -> None:

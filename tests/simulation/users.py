@@ -58,7 +58,7 @@ class Users:
             self._chance.choices(self._deeds, self._weights)[0]()
 
     def begin(self) -> None:
-        """A pool with a subnet, to have something."""
+        """A pool, for what follows to have a place."""
         self._create_pool()
 
     def reserve_one(self, subnet: ObjectId) -> None:

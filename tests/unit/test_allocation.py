@@ -333,6 +333,15 @@ def test_what_was_deleted_is_remembered_for_seven_days(services):
     assert services.stores.leases._collection.count_documents({"subnet": subnet.id}) == 0  # noqa: SLF001
 
 
+def test_what_a_late_creation_left_of_a_deleted_subnet_does_not_make_its_pool_full(services):
+    subnet = make_subnet(services)
+    services.inventory.delete_subnet(subnet.id)
+    services.stores.pools.hold_range(subnet)  # By a creation that slept until now, and died right after.
+    services.inventory.delete_pool(subnet.pool, cascade=False)
+    with pytest.raises(NotFound):
+        services.stores.pools.get(subnet.pool)
+
+
 def test_a_deleted_pool_does_not_come_back_when_its_creation_is_repeated(services):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     services.inventory.delete_pool(pool.id)
