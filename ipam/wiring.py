@@ -55,7 +55,7 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
         stores=stores,
         inventory=inventory,
         releasing=releasing,
-        jobs=Jobs(stores, leasing, settling, dispatcher, settings.claim_timeout_s),
+        jobs=Jobs(stores, settling, dispatcher, settings.claim_timeout_s),
         recovery=Recovery(
             stores,
             settling,

@@ -10,6 +10,7 @@ from bson import ObjectId
 from ipam.allocation.leasing import space_of
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Subnet, SubnetState
 from ipam.models.stores import Stores
@@ -123,7 +124,8 @@ class Inventory:
             subnet = self._stores.subnets.find(id_)
         if subnet is None or subnet.state is not SubnetState.DELETING:
             return
-        self._stores.leases.retire(id_)
+        for block in self._stores.blocks.of_subnet(id_):
+            self._stores.leases.retire(id_, AddressSet.of_blocks({block.number: block.taken}))
         for reservation in self._stores.reservations.of_subnet(id_):
             self._recount_without(reservation.id, id_)
         self._stores.pools.drop_range(subnet.pool, id_)

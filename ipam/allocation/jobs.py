@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import Leasing, space_of
+from ipam.allocation.leasing import space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
@@ -41,11 +41,8 @@ class Dispatcher(Protocol):
 class Jobs:
     """Accepts reservation requests and carries them out."""
 
-    def __init__(
-        self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher, claim_timeout_s: float
-    ) -> None:
+    def __init__(self, stores: Stores, settling: Settling, dispatcher: Dispatcher, claim_timeout_s: float) -> None:
         self._stores = stores
-        self._leasing = leasing
         self._settling = settling
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
@@ -177,10 +174,10 @@ class Jobs:
         for subnet in subnets:
             if needed <= 0:
                 return
-            space = space_of(subnet)
-            lacking = needed - space.left(subnet.ledger.cursor)
-            queued = self._leasing.queued(subnet, lacking) if lacking > 0 else []
-            plan = Plan(subnet.ledger, space, queued, token, now)
+            read = partial(self._stores.blocks.read, subnet.id)
+            plan = Plan(subnet.ledger, space_of(subnet), read, token, now)
+            if not plan.find(min(needed, plan.available)):
+                raise Contended(f"Blocks of subnet {subnet.id} have changed since its ledger was read.")
             needed -= plan.available
             yield subnet, plan
 
@@ -198,7 +195,7 @@ class Jobs:
         for subnet in subnets:
             for grant in subnet.ledger.grants:
                 if grant.batch == token and grant.job not in spare:
-                    self._settling.withdraw(subnet.id, grant)
+                    self._stores.subnets.withdraw_grant(subnet.id, grant)
 
 
 def _given_up() -> GivenUp:

@@ -1,20 +1,20 @@
-"""Writing leases for what a ledger says is on its way; every step may be done twice, by anyone, at any time."""
+"""Carrying out what a ledger says is on its way; every step may be done twice, by anyone, at any time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 
 from bson import ObjectId
+from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space, parse_exclusion
-from ipam.models.addresses import Address
+from ipam.errors import Contended
+from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
+from ipam.models.addresses import from_number
 from ipam.models.documents import Lease, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
-
-# Positions of the queue that one read asks for: few for the usual single address, more when the queue has gaps.
-_WINDOW_FIRST = 16
-_WINDOW_LARGEST = 4096
+from ipam.retrying import retry_contended
 
 
 def space_of(subnet: Subnet) -> Space:
@@ -26,85 +26,85 @@ def space_of(subnet: Subnet) -> Space:
 
 
 class Leasing:
-    """Carries out grants and releases."""
+    """Writes the leases and the blocks of grants and releases."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def queued(self, subnet: Subnet, needed: int) -> list[int]:
-        """Up to *needed* positions of the queue that hold a released lease, from the head on."""
-        found: list[int] = []
-        position, ready, window = subnet.ledger.head, subnet.ledger.ready, max(needed, _WINDOW_FIRST)
-        while len(found) < needed and position < ready:
-            end = min(position + min(window, _WINDOW_LARGEST), ready)
-            found += sorted(self._stores.leases.queued(subnet.id, range(position, end)))
-            position, window = end, window * 4
-        return found[:needed]
-
-    def hand_out(self, subnet: Subnet, grants: Iterable[Grant]) -> None:
+    def hand_out(self, subnet: Subnet, grants: Collection[Grant]) -> None:
         """Write the leases of *grants*, which must be decided.
 
-        A lease that was written before is left alone, even when it was given back since: a new one is only
-        inserted, a recycled one only taken from its place in the queue, and neither can happen a second time.
+        A lease that was written before is left alone, even when it was given back since: one without a document is
+        only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
+        happen a second time.
         """
-        space = space_of(subnet)
+        blocks = self._stores.blocks.read(subnet.id, _numbers(grant.addresses for grant in grants))
         fresh: list[Lease] = []
-        recycled: dict[int, Lease] = {}
+        recycled: list[Lease] = []
         for grant in grants:
-            addresses = _addresses(space, grant)
-            for ordinal, address in enumerate(addresses):
-                fresh.append(_lease(subnet, grant.reservation, address, ordinal))
-            places = self._stores.leases.queued(subnet.id, range(*grant.recycled))
-            for position, address in places.items():
-                ordinal = grant.fresh_count + position - grant.recycled[0]
-                recycled[position] = _lease(subnet, grant.reservation, address, ordinal)
+            for number, positions in grant.addresses.blocks.items():
+                known = blocks[number].known
+                fresh += _leases(subnet, grant, number, positions - known)
+                recycled += _leases(subnet, grant, number, positions & known)
         self._stores.leases.insert(fresh)
-        self._stores.leases.take_queued(recycled)
+        self._stores.leases.take(recycled)
 
-    def put_back(self, subnet: Subnet, release: Release) -> None:
+    def mark(self, subnet: ObjectId, grants: Collection[Grant]) -> None:
+        """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""
+        retry_contended(lambda: self._change_blocks(subnet, grants, ()))
+
+    def put_back(self, subnet: ObjectId, release: Release) -> None:
         """Give the addresses of *release* back and strike it out."""
-        if release.grant is not None:
-            self._requeue(subnet, release.grant, release.first)
-        else:
-            self._stores.leases.put_back(self._places(subnet.id, release))
-        if release.lease is not None:
-            reservation = release.reservation
-            self._stores.reservations.recount(
-                reservation, lambda: self._stores.leases.count_of_reservation(reservation)
-            )
-        self._stores.subnets.finish_release(subnet.id, release)
+        self._stores.leases.put_back(subnet, release.reservation, release.addresses)
+        if release.is_partial:
+            count = self._stores.leases.count_of_reservation
+            self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
+        retry_contended(lambda: self._change_blocks(subnet, (), [release]))
+        self._stores.subnets.finish_release(subnet, release)
 
-    def _places(self, subnet: ObjectId, release: Release) -> Mapping[int, Lease]:
-        """The position in the queue for each lease that is still to be given back."""
-        held = self._stores.leases.of_reservation(release.reservation, subnet)
-        if release.lease is not None:
-            alone = (lease for lease in held if lease.id == release.lease)
-            return {release.first + n: lease for n, lease in enumerate(alone)}
-        return {release.first + lease.ordinal: lease for lease in held}
+    def _change_blocks(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
+        """Bring blocks in line with what was carried out.
 
-    def _requeue(self, subnet: Subnet, grant: Grant, first: int) -> None:
-        """Put the addresses of a grant that no job wants behind the queue, from position *first* on."""
-        addresses = _addresses(space_of(subnet), grant)
-        self._stores.leases.insert_queued(subnet.id, {address: first + n for n, address in enumerate(addresses)})
-        offset = first + grant.fresh_count - grant.recycled[0]
-        self._stores.leases.move_queued(
-            subnet.id, {position: position + offset for position in range(*grant.recycled)}
+        A block is changed only for what still stands in the ledger after the block was read: what does not was
+        finished by someone else, and the block may know already what came after it.
+
+        Raises:
+            Contended: If a block was changed by someone else meanwhile.
+        """
+        entries: tuple[Grant | Release, ...] = (*grants, *releases)
+        blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
+        subnet = self._stores.subnets.find(subnet_id)
+        if subnet is None:
+            return
+        taken = [grant.addresses for grant in grants if grant in subnet.ledger.grants]
+        freed = [release.addresses for release in releases if release in subnet.ledger.releases]
+        lost = False
+        for number, block in blocks.items():
+            more, less = _positions(taken, number), _positions(freed, number)
+            now = (block.taken | more) - less
+            if now != block.taken:
+                lost |= not self._stores.blocks.change(block, now, block.known | more)
+        if lost:
+            raise Contended(f"Blocks of subnet {subnet_id} were changed by someone else.")
+
+
+def _numbers(addresses: Iterable[AddressSet]) -> set[int]:
+    return {number for one in addresses for number in one.blocks}
+
+
+def _positions(addresses: Collection[AddressSet], number: int) -> FrozenBitMap:
+    return EMPTY.union(*(one.blocks.get(number, EMPTY) for one in addresses))
+
+
+def _leases(subnet: Subnet, grant: Grant, number: int, positions: FrozenBitMap) -> list[Lease]:
+    return [
+        Lease(
+            id=ObjectId(),
+            subnet=subnet.id,
+            pool=subnet.pool,
+            reservation=grant.reservation,
+            address=from_number(number << BLOCK_BITS | position),
+            entry=grant.version,
         )
-
-
-def _addresses(space: Space, grant: Grant) -> Iterator[Address]:
-    """The never-used addresses of *grant*, in order."""
-    for offset, count in grant.fresh:
-        for step in range(count):
-            yield space.address(offset + step)
-
-
-def _lease(subnet: Subnet, reservation: ObjectId, address: Address, ordinal: int) -> Lease:
-    return Lease(
-        id=ObjectId(),
-        subnet=subnet.id,
-        pool=subnet.pool,
-        reservation=reservation,
-        address=address,
-        ordinal=ordinal,
-    )
+        for position in positions
+    ]

@@ -1,17 +1,19 @@
-"""Arithmetic on ranges of addresses; pure, and as quick for an IPv6 /64 as for a /30.
-
-An *offset* is the distance of an address from the start of its range, in addresses.
-"""
+"""Arithmetic on ranges of addresses; pure, and as quick for an IPv6 /64 as for a /30."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from operator import itemgetter
 
+from pyroaring import BitMap, FrozenBitMap
+
+from ipam.allocation.runs import Runs, length, merged
 from ipam.errors import Invalid
-from ipam.models.addresses import Address
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.addresses import Address, to_number
 
 Network = IPv4Network | IPv6Network
 # An IPv4 network this long or longer has no network and broadcast address to leave out (RFC 3021).
@@ -82,77 +84,49 @@ def parse_exclusion(text: str, pointer: str) -> tuple[Address, Address]:
     return low, high
 
 
-def offset_of(address: Address, start: Address) -> int:
-    """Distance of *address* from *start*, in addresses (0 for *start* itself, negative below it)."""
-    return int(address) - int(start)
-
-
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The addresses of a range that may be handed out, in order.
+    """The addresses of a range that may be handed out, as the numbers that `to_number` makes of them.
 
     Attributes:
-        start: The address at offset 0.
-        gaps: Offsets `[first, end)` that are left out: sorted, apart from each other, within the range.
-        length: Addresses in the range, those left out included.
+        first: The first address of the range.
+        last: The last one.
+        gaps: Runs that are left out.
     """
 
-    start: Address
-    length: int
-    gaps: tuple[tuple[int, int], ...] = ()
+    first: int
+    last: int
+    gaps: Runs = ()
 
     @classmethod
     def of(cls, start: Address, end: Address, excluded: Iterable[tuple[Address, Address]] = ()) -> Space:
         """The space from *start* to *end* without the inclusive ranges *excluded*."""
-        length = offset_of(end, start) + 1
+        first, last = to_number(start), to_number(end)
         cut = (
-            (max(0, offset_of(low, start)), min(length, offset_of(high, start) + 1))
+            (max(first, to_number(low)), min(last, to_number(high)))
             for low, high in excluded
             if low.version == start.version
         )
-        return cls(start, length, tuple(_merged(gap for gap in cut if gap[0] < gap[1])))
+        return cls(first, last, merged(gap for gap in cut if gap[0] <= gap[1]))
 
     @property
     def size(self) -> int:
         """How many addresses may be handed out in all."""
-        return self.length - sum(end - first for first, end in self.gaps)
+        return length(((self.first, self.last),)) - length(self.gaps)
 
-    def left(self, cursor: int) -> int:
-        """How many may be handed out from offset *cursor* on."""
-        return self.length - cursor - sum(end - max(first, cursor) for first, end in self.gaps if end > cursor)
+    @property
+    def closed(self) -> Runs:
+        """The blocks that lie in a gap as a whole."""
+        blocks = (((first - 1 >> BLOCK_BITS) + 1, (last + 1 >> BLOCK_BITS) - 1) for first, last in self.gaps)
+        return tuple(run for run in blocks if run[0] <= run[1])
 
-    def take(self, cursor: int, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
-        """The first *count* from offset *cursor* on, as runs `(offset, count)`, and the offset after the last.
-
-        There must be as many; see `left`.
-        """
-        runs: list[tuple[int, int]] = []
-        index = bisect_left(self.gaps, cursor, key=lambda gap: gap[1] - 1)
-        for first, end in [*self.gaps[index:], (self.length, self.length)]:
-            if not count:
+    def positions(self, block: int) -> FrozenBitMap:
+        """Which positions of *block* may be handed out; see `AddressSet`."""
+        base = block << BLOCK_BITS
+        first, last = max(self.first, base), min(self.last, base + BLOCK_SIZE - 1)
+        positions = BitMap(range(first - base, last - base + 1))
+        for low, high in self.gaps[bisect_left(self.gaps, first, key=itemgetter(1)) :]:
+            if low > last:
                 break
-            length = min(count, first - cursor)
-            if length > 0:
-                runs.append((cursor, length))
-                cursor, count = cursor + length, count - length
-            if count:
-                cursor = end
-        return tuple(runs), cursor
-
-    def address(self, offset: int) -> Address:
-        """The address at *offset*."""
-        return self.start + offset
-
-
-def _merged(gaps: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The same offsets as gaps that are sorted and do not touch."""
-    current: tuple[int, int] | None = None
-    for first, end in sorted(gaps):
-        if current and first <= current[1]:
-            current = (current[0], max(current[1], end))
-            continue
-        if current:
-            yield current
-        current = (first, end)
-    if current:
-        yield current
+            positions.remove_range(max(low, first) - base, min(high, last) - base + 1)
+        return FrozenBitMap(positions)

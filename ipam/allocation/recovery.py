@@ -12,6 +12,7 @@ from ipam.allocation.jobs import Dispatcher
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Rejected, Transient
+from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Subnet, SubnetState, utc_now
 from ipam.models.indexes import KEEP_TOMBSTONES_S
 from ipam.models.stores import Stores
@@ -70,7 +71,9 @@ class Recovery:
             case SubnetState.DELETING:
                 self._inventory.sweep_subnet(subnet.id)
             case SubnetState.DELETED:
-                self._stores.leases.forget(subnet.id)
+                for block in self._stores.blocks.of_subnet(subnet.id):
+                    self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
+                self._stores.blocks.forget(subnet.id)
                 self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
                 self._settling.settle(subnet)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bson import ObjectId
 
 from ipam.allocation.leasing import Leasing
-from ipam.allocation.planning import queue_release
+from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
+from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Lease, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
@@ -54,7 +57,7 @@ class Releasing:
         self._finish_pending(subnet, reservation)
         held = self._stores.leases.of_reservation(reservation, subnet.id)
         if held:
-            self._begin(subnet, held, reservation, None)
+            self._begin(subnet, held, reservation, is_partial=False)
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
@@ -65,10 +68,7 @@ class Releasing:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
-        if self._settling.finish_grants_of(subnet, lease.reservation):
-            # Else the reservation would be stored afterwards, with a count that knows nothing of this.
-            raise Contended(f"The lease {id_} was on its way to its reservation.")
-        self._begin(subnet, [lease], lease.reservation, lease.id)
+        self._begin(subnet, [lease], lease.reservation, is_partial=True)
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
         """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
@@ -76,26 +76,27 @@ class Releasing:
         return subnet if subnet and subnet.state is SubnetState.ACTIVE else None
 
     def _finish_pending(self, subnet: Subnet, reservation: ObjectId) -> None:
-        """End releases of the same reservation that were begun before, so that no lease is counted twice.
+        """End what else is on its way from *subnet* to *reservation* or back.
+
+        So no lease is given back twice, no block marks as taken what is given back already, and no reservation is
+        stored with a count that knows nothing of it.
 
         Raises:
-            Contended: If there were any: what was read is not true any more.
+            Contended: If there was anything: what was read is not true any more.
         """
         pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
         for release in pending:
-            self._leasing.put_back(subnet, release)
-        if pending:
-            raise Contended(f"Releases of reservation {reservation} were under way.")
+            self._leasing.put_back(subnet.id, release)
+        if self._settling.finish_grants_of(subnet, reservation) or pending:
+            raise Contended(f"Addresses of reservation {reservation} were on their way.")
 
-    def _begin(self, subnet: Subnet, held: list[Lease], reservation: ObjectId, lease: ObjectId | None) -> None:
+    def _begin(self, subnet: Subnet, held: Sequence[Lease], reservation: ObjectId, *, is_partial: bool) -> None:
         release = Release(
             id=ObjectId(),
-            first=subnet.ledger.tail,
-            count=len(held),
-            span=1 if lease else max(one.ordinal for one in held) + 1,
-            at=utc_now(),
             reservation=reservation,
-            lease=lease,
+            addresses=AddressSet.of(lease.address for lease in held),
+            is_partial=is_partial,
+            at=utc_now(),
         )
-        changed = self._stores.subnets.change_ledger(subnet, queue_release(subnet.ledger, release))
-        self._leasing.put_back(changed, release)
+        self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))
+        self._leasing.put_back(subnet.id, release)

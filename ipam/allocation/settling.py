@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bson import ObjectId
 
 from ipam.allocation.leasing import Leasing
-from ipam.allocation.planning import withdraw
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
-from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
+from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
-from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,7 @@ class Settling:
         """Carry decided *jobs* to their success; *subnets* are those that they have grants in.
 
         The order is what makes it repeatable: leases, then the reservation that shows them, then the job that
-        points at it, and only then are the grants struck out that say what to do.
+        points at it, then the blocks, and only then are the grants struck out that say what to do.
         """
         due = [
             (subnet, [grant for grant in subnet.ledger.grants if _counts(grant, jobs.get(grant.job))])
@@ -43,8 +41,7 @@ class Settling:
                 held.setdefault(grant.job, []).append(subnet.id)
         self._stores.reservations.insert([_reservation(jobs[job], ids) for job, ids in held.items()])
         self._stores.jobs.succeed(jobs)
-        for subnet, grants in due:
-            self._stores.subnets.finish_grants(subnet.id, grants)
+        self._strike_out(due)
 
     def abandon(self, job: Job, error: GivenUp) -> None:
         """Give up a decided *job* that cannot be finished as it is: its addresses go back, the caller gets *error*.
@@ -63,7 +60,11 @@ class Settling:
         for subnet, grants in due:
             self._leasing.hand_out(subnet, grants)
         self._stores.jobs.abandon(job.id, error.to_record())
+        self._strike_out(due)
+
+    def _strike_out(self, due: Iterable[tuple[Subnet, Sequence[Grant]]]) -> None:
         for subnet, grants in due:
+            self._leasing.mark(subnet.id, grants)
             self._stores.subnets.finish_grants(subnet.id, grants)
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
@@ -89,7 +90,7 @@ class Settling:
         """
         changed = False
         for release in subnet.ledger.releases:
-            self._leasing.put_back(subnet, release)
+            self._leasing.put_back(subnet.id, release)
             changed = True
         jobs = self._stores.jobs.get_many(grant.job for grant in subnet.ledger.grants)
         for grant in subnet.ledger.grants:
@@ -102,7 +103,7 @@ class Settling:
             if job is not None and _counts(grant, job):
                 changed |= self._finish_or_leave(job, by_force=by_force)
             else:
-                self.withdraw(subnet.id, grant)
+                self._stores.subnets.withdraw_grant(subnet.id, grant)
                 changed = True
         return changed
 
@@ -118,18 +119,6 @@ class Settling:
                 return False
             self.abandon(job, GivenUp("The job could not be finished before its subnet was deleted."))
         return True
-
-    def withdraw(self, subnet_id: ObjectId, grant: Grant) -> None:
-        """Send the addresses of a grant that does not count back to the queue."""
-
-        def attempt() -> None:
-            subnet = self._stores.subnets.find(subnet_id)
-            if subnet is None or grant not in subnet.ledger.grants:
-                return
-            ledger, release = withdraw(subnet.ledger, grant, ObjectId(), utc_now())
-            self._leasing.put_back(self._stores.subnets.change_ledger(subnet, ledger), release)
-
-        retry_contended(attempt)
 
 
 def _counts(grant: Grant, job: Job | None) -> bool:

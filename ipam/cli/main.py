@@ -119,7 +119,10 @@ def flower(settings: Settings) -> None:
 @cli.command("init-db")
 @_settings(*_DATABASE, "mongo_timeout_s")
 def init_db(settings: Settings) -> None:
-    """Create the indexes that are missing; the other commands do so at their start as well."""
+    """Bring the database to today's form and create missing indexes; other commands do so at their start as well.
+
+    Stop all processes of an older version first.
+    """
     for name in prepare_database(open_stores(settings, settings.mongo_timeout_s)):
         click.echo(name)
 

@@ -12,7 +12,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare_database(stores: Stores) -> list[str]:
-    """Create missing indexes, waiting for the database for as long as it takes; returns the names of all."""
+    """Bring the database to today's form, waiting for it for as long as it takes; returns what there is to say.
+
+    That is what was brought over from an older version, and the names of all indexes, which are created if missing.
+    """
     tried = ", ".join(map(_resolved, stores.whole.servers.split(",")))
 
     def explain(pause_s: float) -> None:
@@ -22,7 +25,11 @@ def prepare_database(stores: Stores) -> list[str]:
             pause_s,
         )
 
-    return wait_out(stores.indexes.create, explain)
+    def prepare() -> list[str]:
+        # The old form is known by an index that today's has not; the index is dropped last.
+        return [*stores.upgrade.run(), *stores.indexes.create()]
+
+    return wait_out(prepare, explain)
 
 
 def _resolved(server: str) -> str:

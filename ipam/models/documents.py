@@ -221,15 +221,18 @@ class Reservation(Document):
 class Lease(Document):
     """One address, held by one reservation.
 
-    The stored document stays when the address is given back, as a place in the subnet's queue; its `id` does
-    not, so that a client with an old id cannot touch the address's next holder.
+    The stored document stays when the address is given back, so that a worker that slept cannot hand it out once
+    more; its `id` does not, so that a client with an old id cannot touch the address's next holder.
+
+    Attributes:
+        entry: Version of the ledger's entry that handed it out.
     """
 
     subnet: ObjectId
     pool: ObjectId
     reservation: ObjectId
     address: Address
-    ordinal: int
+    entry: int
 
     def to_bson(self) -> Bson:
         """The stored form of a lease that is held."""
@@ -240,7 +243,7 @@ class Lease(Document):
             "subnet": self.subnet,
             "pool": self.pool,
             "reservation": self.reservation,
-            "ordinal": self.ordinal,
+            "entry": self.entry,
         }
 
     @classmethod
@@ -253,18 +256,13 @@ class Lease(Document):
             pool=bson["pool"],
             reservation=bson["reservation"],
             address=from_bytes(bson["_id"][12:]),
-            ordinal=bson["ordinal"],
+            entry=bson["entry"],
         )
 
 
 def lease_key(subnet: ObjectId, address: Address) -> bytes:
     """The `_id` of a lease, 12 bytes of subnet and 16 of address: the database itself keeps an address single."""
     return subnet.binary + to_bytes(address)
-
-
-def slot_key(subnet: ObjectId, position: int) -> bytes:
-    """The place *position* in the queue of released leases of *subnet*, 12 and 8 bytes."""
-    return subnet.binary + position.to_bytes(8, "big")
 
 
 class JobState(StrEnum):

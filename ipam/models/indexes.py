@@ -45,9 +45,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         _FACETS,
         IndexModel("lease", name="by_id", sparse=True),
         IndexModel("reservation", name="of_reservation", sparse=True),
-        # The queue of released leases; unique, so that no place is given to two.
-        IndexModel("slot", name="queue", unique=True, sparse=True),
     ],
+    # What the deletion of a subnet has to go through; its other reads are by exact key.
+    "blocks": [IndexModel("subnet", name="of_subnet")],
     "jobs": [
         # What a worker may claim for a target, and which targets have anything waiting.
         IndexModel("waiting", name="waiting", sparse=True),

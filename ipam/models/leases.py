@@ -1,33 +1,35 @@
-"""Leases that are held, and the queue of those that were given back."""
+"""Leases: who holds an address, and which addresses were ever held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne, timeout
+from pymongo import DeleteOne, UpdateOne, timeout
 from pymongo.database import Database
 
-from ipam.models.addresses import Address, from_bytes
+from ipam.models.address_sets import AddressSet
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Bson, Lease, lease_key, slot_key, utc_now
+from ipam.models.documents import Bson, Lease, lease_key
 from ipam.models.store import DocumentStore
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
-# What goes through all leases of a large reservation or subnet may take longer than other calls.
+# What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
 # The fields that only a lease that is held has.
 _HELD = dict.fromkeys(
     (
-        *("lease", "reservation", "name", "tags", "metadata", "facets", "pool", "ordinal"),
+        *("lease", "reservation", "name", "tags", "metadata", "facets", "pool"),
         *("created_at", "updated_at", "revision"),
     ),
     1,
 )
+_FREE = {"reservation": {"$exists": False}}
 
 
 def keys_of_subnet(subnet: ObjectId) -> Bson:
@@ -37,7 +39,7 @@ def keys_of_subnet(subnet: ObjectId) -> Bson:
 
 @speaks_mongo
 class LeaseStore(DocumentStore[Lease]):
-    """The collection `leases`; a document without `reservation` is a place in its subnet's queue."""
+    """The collection `leases`; a document without `reservation` is of an address that was given back."""
 
     kind = "lease"
     key = "lease"
@@ -47,65 +49,26 @@ class LeaseStore(DocumentStore[Lease]):
         super().__init__(database, Lease.from_bson)
 
     def insert(self, leases: Sequence[Lease]) -> None:
-        """Store leases of addresses that were never used; what is there already is left alone."""
+        """Store leases of addresses that were never held; what is there already is left alone."""
         for first in range(0, len(leases), _CHUNK):
             chunk = leases[first : first + _CHUNK]
             insert_missing(self._collection, [lease.to_bson() for lease in chunk])
 
-    def insert_queued(self, subnet: ObjectId, slots: Mapping[Address, int]) -> None:
-        """Put addresses that were never held into the queue, each at its position."""
-        insert_missing(
-            self._collection,
-            [
-                {
-                    "_id": lease_key(subnet, address),
-                    "subnet": subnet,
-                    "slot": slot_key(subnet, position),
-                    "released_at": utc_now(),
-                }
-                for address, position in slots.items()
-            ],
-        )
-
-    def queued(self, subnet: ObjectId, positions: Iterable[int]) -> dict[int, Address]:
-        """Which of *positions* in the queue hold an address, and which one."""
-        wanted = [slot_key(subnet, position) for position in positions]
-        found: dict[int, Address] = {}
-        for first in range(0, len(wanted), _CHUNK):
-            chunk = wanted[first : first + _CHUNK]
-            for bson in self._collection.find({"slot": {"$in": chunk}}, {"slot": 1}):
-                found[int.from_bytes(bson["slot"][12:], "big")] = from_bytes(bson["_id"][12:])
-        return found
-
-    def take_queued(self, leases: Mapping[int, Lease]) -> None:
-        """Turn places in the queue, by position, into held leases; those taken before are left alone."""
+    def take(self, leases: Iterable[Lease]) -> None:
+        """Store leases of addresses that were given back; one that a later entry has handed out is left alone."""
         self._write(
             UpdateOne(
-                {"_id": lease_key(lease.subnet, lease.address), "slot": slot_key(lease.subnet, position)},
-                {"$set": _without_id(lease.to_bson()), "$unset": {"slot": 1, "released_at": 1}},
+                {"_id": lease_key(lease.subnet, lease.address), **_FREE, "entry": {"$lt": lease.entry}},
+                {"$set": _without_id(lease.to_bson())},
             )
-            for position, lease in leases.items()
+            for lease in leases
         )
 
-    def move_queued(self, subnet: ObjectId, moves: Mapping[int, int]) -> None:
-        """Move places in the queue from position to position."""
+    def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
+        """Free *addresses*; those that *reservation* does not hold are left alone."""
         self._write(
-            UpdateOne({"slot": slot_key(subnet, old)}, {"$set": {"slot": slot_key(subnet, new)}})
-            for old, new in moves.items()
-        )
-
-    def put_back(self, leases: Mapping[int, Lease]) -> None:
-        """Turn held leases into places in the queue, by position; those no longer held are left alone."""
-        now = utc_now()
-        self._write(
-            UpdateOne(
-                {"_id": lease_key(lease.subnet, lease.address), "reservation": lease.reservation},
-                {
-                    "$set": {"slot": slot_key(lease.subnet, position), "released_at": now},
-                    "$unset": _HELD,
-                },
-            )
-            for position, lease in leases.items()
+            UpdateOne({"_id": key, "reservation": reservation}, {"$unset": _HELD})
+            for key in _keys(subnet, addresses)
         )
 
     def of_reservation(self, reservation: ObjectId, subnet: ObjectId | None = None) -> list[Lease]:
@@ -121,23 +84,25 @@ class LeaseStore(DocumentStore[Lease]):
         """How many leases *reservation* holds."""
         return self._collection.count_documents({"reservation": reservation})
 
-    def retire(self, subnet: ObjectId) -> None:
-        """Take all leases of a deleted subnet from their holders.
+    def retire(self, subnet: ObjectId, addresses: AddressSet) -> None:
+        """Take *addresses* of a deleted subnet from their holders.
 
         Their documents stay, so that a worker that slept cannot insert them again.
         """
-        with timeout(_LONG_S):
-            self._collection.update_many({"_id": keys_of_subnet(subnet), **self.visible}, {"$unset": _HELD})
+        self._write(UpdateOne({"_id": key}, {"$unset": _HELD}) for key in _keys(subnet, addresses))
 
-    def forget(self, subnet: ObjectId) -> None:
-        """Remove all documents of a subnet that was deleted long ago."""
-        with timeout(_LONG_S):
-            self._collection.delete_many({"_id": keys_of_subnet(subnet)})
+    def forget(self, subnet: ObjectId, addresses: AddressSet) -> None:
+        """Remove the documents of *addresses* of a subnet that was deleted long ago."""
+        self._write(DeleteOne({"_id": key}) for key in _keys(subnet, addresses))
 
-    def _write(self, updates: Iterable[UpdateOne]) -> None:
-        operations = list(updates)
-        for first in range(0, len(operations), _UPDATE_CHUNK):
-            self._collection.bulk_write(operations[first : first + _UPDATE_CHUNK], ordered=False)
+    def _write(self, operations: Iterable[UpdateOne | DeleteOne]) -> None:
+        rest = iter(operations)
+        while chunk := list(islice(rest, _UPDATE_CHUNK)):
+            self._collection.bulk_write(chunk, ordered=False)
+
+
+def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:
+    return (lease_key(subnet, address) for address in addresses)
 
 
 def _without_id(bson: Bson) -> Bson:

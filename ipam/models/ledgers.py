@@ -1,4 +1,4 @@
-"""The ledger of a subnet: the part of its document that says what was taken and what is on its way."""
+"""The ledger of a subnet: the part of its document that says how much is taken and what is on its way."""
 
 from __future__ import annotations
 
@@ -7,39 +7,31 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pyroaring import FrozenBitMap
+
+from ipam.models.address_sets import EMPTY, AddressSet, number_from_bytes, number_to_bytes
+from ipam.models.addresses import ADDRESS_BYTES
 
 Bson = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """Addresses that a batch has taken from a subnet for one job and has not finished handing out.
 
     Attributes:
         batch: The claim under which they were taken; the job decides whether it counts.
-        fresh: Runs `(offset, count)` of addresses that were never used.
-        recycled: Queue positions `[first, end)` of released leases; those that exist in it are meant.
-        count: How many addresses that is in all.
+        version: The ledger's version that it came with: a lease is handed out only by a grant that is younger than
+            the one which handed it out before.
         at: When they were taken.
     """
 
     batch: ObjectId
     job: ObjectId
     reservation: ObjectId
-    fresh: tuple[tuple[int, int], ...]
-    recycled: tuple[int, int]
-    count: int
+    addresses: AddressSet
+    version: int
     at: datetime
-
-    @property
-    def fresh_count(self) -> int:
-        """How many of the addresses were never used."""
-        return sum(count for _, count in self.fresh)
-
-    @property
-    def span(self) -> int:
-        """How many ordinals its leases may have: recycled ones keep the gaps of the queue."""
-        return self.fresh_count + self.recycled[1] - self.recycled[0]
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -47,99 +39,80 @@ class Grant:
             "batch": self.batch,
             "job": self.job,
             "reservation": self.reservation,
-            "fresh": [list(run) for run in self.fresh],
-            "recycled": list(self.recycled),
-            "count": self.count,
+            "addresses": self.addresses.to_bson(),
+            "version": self.version,
             "at": self.at,
         }
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Grant:
         """The grant that was stored."""
-        first, end = bson["recycled"]
-        return cls(
-            batch=bson["batch"],
-            job=bson["job"],
-            reservation=bson["reservation"],
-            fresh=tuple((offset, count) for offset, count in bson["fresh"]),
-            recycled=(first, end),
-            count=bson["count"],
-            at=bson["at"],
-        )
+        return cls(**{**bson, "addresses": AddressSet.from_bson(bson["addresses"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Addresses on their way back to the queue of a subnet, at positions from `first` on.
+    """Addresses that a reservation gives back; they count as used until all of it is done.
 
-    Exactly one of three is given back: a whole reservation, one lease of a reservation, or a grant that no job
-    wants any more.
+    Attributes:
+        is_partial: Whether the reservation keeps others: then its count has to be taken anew.
+        at: When it was begun.
     """
 
     id: ObjectId
-    first: int
-    count: int
-    span: int
-    at: datetime
     reservation: ObjectId
-    lease: ObjectId | None = None
-    grant: Grant | None = None
+    addresses: AddressSet
+    is_partial: bool
+    at: datetime
 
     def to_bson(self) -> Bson:
         """The stored form."""
         return {
             "id": self.id,
-            "first": self.first,
-            "count": self.count,
-            "span": self.span,
-            "at": self.at,
             "reservation": self.reservation,
-            "lease": self.lease,
-            "grant": self.grant.to_bson() if self.grant else None,
+            "addresses": self.addresses.to_bson(),
+            "is_partial": self.is_partial,
+            "at": self.at,
         }
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Release:
         """The release that was stored."""
-        grant = bson["grant"]
-        return cls(**{**bson, "grant": Grant.from_bson(grant) if grant else None})
+        return cls(**{**bson, "addresses": AddressSet.from_bson(bson["addresses"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What a subnet has given out; changed only by writes conditional on `version`.
+    """What a subnet has given out; changed only by writes conditional on `version`, or that let it grow.
 
     Attributes:
         version: Grows with every change.
-        cursor: Offset from the subnet's start; every allocatable address below it has been taken at least once.
-        head: First position of the queue of released leases that has not been handed out again.
-        tail: First position that no release has got.
-        used: Addresses that are taken, grants included.
-        grants: Addresses taken, leases not yet all written.
-        releases: Addresses given back, leases not yet all written.
+        used: Addresses that are taken, those on their way out or back included.
+        cursor: The address that was handed out last, as a number; None before the first.
+        full: Runs of blocks in which nothing is free, as first and last block, so that nobody looks there.
+        grants: What was taken and is not handed out in full.
+        releases: What was given back and is not free yet.
     """
 
     version: int = 0
-    cursor: int = 0
-    head: int = 0
-    tail: int = 0
     used: int = 0
+    cursor: int | None = None
+    full: tuple[tuple[int, int], ...] = ()
     grants: tuple[Grant, ...] = ()
     releases: tuple[Release, ...] = ()
 
-    @property
-    def ready(self) -> int:
-        """End of the positions that may be handed out: a pending release and what is behind it must wait."""
-        return min((release.first for release in self.releases), default=self.tail)
+    def on_its_way(self, block: int) -> FrozenBitMap:
+        """The positions of *block* that are not free, whatever the block itself says."""
+        entries: tuple[Grant | Release, ...] = (*self.grants, *self.releases)
+        return EMPTY.union(*(entry.addresses.blocks.get(block, EMPTY) for entry in entries))
 
     def to_bson(self) -> Bson:
         """The stored form."""
         return {
             "version": self.version,
-            "cursor": self.cursor,
-            "head": self.head,
-            "tail": self.tail,
             "used": self.used,
+            "cursor": None if self.cursor is None else self.cursor.to_bytes(ADDRESS_BYTES, "big"),
+            "full": [[number_to_bytes(first), number_to_bytes(last)] for first, last in self.full],
             "grants": [grant.to_bson() for grant in self.grants],
             "releases": [release.to_bson() for release in self.releases],
         }
@@ -149,10 +122,9 @@ class Ledger:
         """The ledger that was stored."""
         return cls(
             version=bson["version"],
-            cursor=bson["cursor"],
-            head=bson["head"],
-            tail=bson["tail"],
             used=bson["used"],
+            cursor=None if bson["cursor"] is None else int.from_bytes(bson["cursor"], "big"),
+            full=tuple((number_from_bytes(first), number_from_bytes(last)) for first, last in bson["full"]),
             grants=tuple(map(Grant.from_bson, bson["grants"])),
             releases=tuple(map(Release.from_bson, bson["releases"])),
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from pymongo.database import Database
 
+from ipam.models.blocks import BlockStore
 from ipam.models.connection import Store
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
@@ -14,6 +15,7 @@ from ipam.models.leases import LeaseStore
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.subnets import SubnetStore
+from ipam.models.upgrading import Upgrade
 
 
 class Stores:
@@ -22,9 +24,11 @@ class Stores:
     def __init__(self, database: Database[Any], servers: str = "") -> None:
         self.whole = Store(database, servers)
         self.indexes = Indexes(database)
+        self.upgrade = Upgrade(database)
         self.pools = PoolStore(database)
         self.subnets = SubnetStore(database)
         self.reservations = ReservationStore(database)
+        self.blocks = BlockStore(database)
         self.leases = LeaseStore(database)
         self.jobs = JobStore(database)
         self.idempotency = IdempotencyStore(database)

@@ -93,7 +93,7 @@ class SubnetStore(DocumentStore[Subnet]):
         return replace(subnet, ledger=new)
 
     def finish_grants(self, id_: ObjectId, grants: Iterable[Grant]) -> None:
-        """Strike out grants whose leases are all written; nothing happens to those struck out before."""
+        """Strike out grants that were carried out; nothing happens to those struck out before."""
         by_batch: dict[ObjectId, list[ObjectId]] = {}
         for grant in grants:
             by_batch.setdefault(grant.batch, []).append(grant.job)
@@ -106,13 +106,24 @@ class SubnetStore(DocumentStore[Subnet]):
                 },
             )
 
+    def withdraw_grant(self, id_: ObjectId, grant: Grant) -> None:
+        """Strike out a grant that does not count, and count its addresses as free, once."""
+        named = {"batch": grant.batch, "job": grant.job}
+        self._collection.update_one(
+            {"_id": id_, "ledger.grants": {"$elemMatch": named}},
+            {
+                "$pull": {"ledger.grants": named},
+                "$inc": {"ledger.used": -len(grant.addresses), "ledger.version": 1},
+            },
+        )
+
     def finish_release(self, id_: ObjectId, release: Release) -> None:
         """Strike out a release whose leases are all back, and count them as free, once."""
         self._collection.update_one(
             {"_id": id_, "ledger.releases.id": release.id},
             {
                 "$pull": {"ledger.releases": {"id": release.id}},
-                "$inc": {"ledger.used": -release.count, "ledger.version": 1},
+                "$inc": {"ledger.used": -len(release.addresses), "ledger.version": 1},
             },
         )
 

@@ -9,13 +9,16 @@ from itertools import pairwise
 
 import pytest
 from bson import ObjectId
+from pyroaring import FrozenBitMap
 
 from ipam.errors import Contended, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
+from ipam.models.address_sets import AddressSet
+from ipam.models.blocks import Block
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
-from ipam.models.ledgers import Release
+from ipam.models.ledgers import Grant, Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
 
@@ -43,7 +46,7 @@ def a_lease(subnet: Subnet, n: int, reservation: ObjectId | None = None) -> Leas
         pool=subnet.pool,
         reservation=reservation or ObjectId(),
         address=subnet.start + n,
-        ordinal=n,
+        entry=1,
     )
 
 
@@ -105,19 +108,58 @@ def test_an_address_is_in_one_lease_whoever_inserts_it(stores):
         stores.leases.get(second.id)
 
 
-def test_a_lease_goes_to_the_queue_and_comes_out_of_it_once(stores):
+def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
+    alone = AddressSet.of([held.address])
     stores.leases.insert([held])
-    stores.leases.put_back({7: held})
-    assert stores.leases.queued(subnet.id, range(5, 10)) == {7: held.address}
+    stores.leases.put_back(subnet.id, ObjectId(), alone)
+    assert stores.leases.of_reservation(held.reservation) == [held]
+    stores.leases.put_back(subnet.id, held.reservation, alone)
     assert stores.leases.of_reservation(held.reservation) == []
-    next_holder, too_late = a_lease(subnet, 3), a_lease(subnet, 3)
-    stores.leases.take_queued({7: next_holder})
-    stores.leases.take_queued({7: too_late})
-    stores.leases.put_back({8: held})
-    assert stores.leases.get(next_holder.id).reservation == next_holder.reservation
-    assert stores.leases.queued(subnet.id, range(5, 10)) == {}
+    stores.leases.take([held])
+    assert stores.leases.of_reservation(held.reservation) == []
+    next_holder, too_late = replace(a_lease(subnet, 3), entry=2), replace(a_lease(subnet, 3), entry=3)
+    stores.leases.take([next_holder])
+    stores.leases.take([too_late])
+    stores.leases.put_back(subnet.id, held.reservation, alone)
+    assert stores.leases.get(next_holder.id) == next_holder
+
+
+def test_a_block_comes_back_as_it_was_stored_and_one_that_was_not_is_empty(stores):
+    subnet = ObjectId()
+    far = 2**112 - 1
+    assert stores.blocks.read(subnet, [7, far]) == {
+        number: Block(subnet=subnet, number=number) for number in (7, far)
+    }
+    taken, known = FrozenBitMap([1, 65_535]), FrozenBitMap(range(65_536))
+    assert stores.blocks.change(Block(subnet=subnet, number=far), taken, known)
+    stored = stores.blocks.read(subnet, [far])[far]
+    assert stored == Block(subnet=subnet, number=far, version=1, taken=taken, known=known)
+    assert list(stores.blocks.of_subnet(subnet)) == [stored]
+    assert stores.blocks.change(stored, known, known)
+    assert not stores.blocks.change(stored, taken, known)
+    assert not stores.blocks.change(Block(subnet=subnet, number=far), taken, known)
+    assert stores.blocks.read(subnet, [7, far])[far].taken == known
+    stores.blocks.forget(subnet)
+    assert list(stores.blocks.of_subnet(subnet)) == []
+
+
+def test_of_many_processes_changing_a_block_each_change_counts(stores, database, database_name):
+    subnet = ObjectId()
+    code = f"""
+import os
+from pyroaring import FrozenBitMap
+for n in range(25):
+    while True:
+        block = stores.blocks.read(ObjectId("{subnet}"), [0])[0]
+        free = (FrozenBitMap(range(1000)) - block.taken).min()
+        if stores.blocks.change(block, block.taken | FrozenBitMap([free]), block.known):
+            print(free)
+            break
+"""
+    assert sorted(map(int, in_processes(database, database_name, code))) == list(range(25 * PROCESSES))
+    assert stores.blocks.read(subnet, [0])[0].version == 25 * PROCESSES
 
 
 def test_of_many_processes_changing_a_ledger_each_change_counts(stores, database, database_name):
@@ -127,8 +169,8 @@ from dataclasses import replace
 from ipam.retrying import retry_contended
 def step():
     subnet = stores.subnets.get(ObjectId("{subnet.id}"))
-    stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=subnet.ledger.cursor + 1))
-    return subnet.ledger.cursor
+    stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=subnet.ledger.used + 1))
+    return subnet.ledger.used
 for _ in range(25):
     print(retry_contended(step))
 """
@@ -221,10 +263,11 @@ def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
     stores.leases.insert([held])
-    stores.leases.retire(subnet.id)
+    alone = AddressSet.of([held.address])
+    stores.leases.retire(subnet.id, alone)
     stores.leases.insert([held])
     assert stores.leases.of_reservation(held.reservation) == []
-    stores.leases.forget(subnet.id)
+    stores.leases.forget(subnet.id, alone)
     stores.leases.insert([held])
     assert stores.leases.of_reservation(held.reservation) == [held]
 
@@ -252,14 +295,24 @@ def test_a_claim_that_ran_out_counts_as_a_failure_and_one_given_back_does_not(st
     assert [(one.attempts, one.failures) for one in claimed] == [(3, 1)]
 
 
-def test_a_release_that_is_finished_twice_is_counted_once(stores):
+def test_what_is_struck_out_twice_is_counted_once(stores):
     subnet = a_subnet(stores)
-    release = Release(id=ObjectId(), first=0, count=3, span=3, at=utc_now(), reservation=ObjectId())
-    subnet = stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=5, tail=3, releases=(release,)))
-    stores.subnets.finish_release(subnet.id, release)
-    stores.subnets.finish_release(subnet.id, release)
+    some = AddressSet.of([subnet.start, subnet.end])
+    release = Release(id=ObjectId(), reservation=ObjectId(), addresses=some, is_partial=False, at=utc_now())
+    dropped, finished = (
+        Grant(batch=ObjectId(), job=ObjectId(), reservation=ObjectId(), addresses=some, version=1, at=utc_now())
+        for _ in range(2)
+    )
+    busy = replace(subnet.ledger, used=9, releases=(release,), grants=(dropped, finished), full=((3, 4),), cursor=5)
+    subnet = stores.subnets.change_ledger(subnet, busy)
+    assert stores.subnets.get(subnet.id) == subnet
+    for _ in range(2):
+        stores.subnets.finish_release(subnet.id, release)
+        stores.subnets.withdraw_grant(subnet.id, dropped)
+        stores.subnets.finish_grants(subnet.id, [finished])
     after = stores.subnets.get(subnet.id).ledger
-    assert (after.used, after.releases, after.version) == (2, (), subnet.ledger.version + 1)
+    assert (after.used, after.releases, after.grants) == (5, (), ())
+    assert after.version == subnet.ledger.version + 3
 
 
 def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):

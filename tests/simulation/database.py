@@ -10,7 +10,7 @@ from typing import Any
 
 import mongomock
 from mongomock import DuplicateKeyError
-from pymongo import UpdateOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from ipam.models.indexes import INDEXES
@@ -44,6 +44,9 @@ class Collection:
     def update_one(self, *arguments: Any) -> Any:
         return self._write("update_one", *arguments)
 
+    def insert_one(self, document: dict[str, Any]) -> None:
+        self._write("insert_one", document)
+
     def delete_one(self, *arguments: Any) -> Any:
         return self._write("delete_one", *arguments)
 
@@ -55,10 +58,13 @@ class Collection:
         for bson in list(self.find(wanted, {"_id": 1})):
             self.delete_one({"$and": [{"_id": bson["_id"]}, wanted]})
 
-    def bulk_write(self, operations: Sequence[UpdateOne], *, ordered: bool) -> None:
+    def bulk_write(self, operations: Sequence[UpdateOne | DeleteOne], *, ordered: bool) -> None:
         assert not ordered
         for operation in operations:
-            self.update_one(operation._filter, operation._doc)  # noqa: SLF001
+            if isinstance(operation, DeleteOne):
+                self.delete_one(operation._filter)  # noqa: SLF001
+            else:
+                self.update_one(operation._filter, operation._doc)  # noqa: SLF001
 
     def insert_many(self, documents: Sequence[dict[str, Any]], *, ordered: bool) -> None:
         assert not ordered

@@ -22,7 +22,15 @@ _MOST_ROUNDS_OF_RECOVERY = 20
 _COMMANDS = (
     *("leases.find", "leases.insert_one", "leases.update_one", "leases.count_documents"),
     *("reservations.find", "reservations.find_one", "reservations.insert_one", "reservations.update_one"),
-    *("subnets.find_one", "subnets.insert_one", "subnets.update_one", "pools.find_one", "pools.update_one"),
+    *(
+        "subnets.find_one",
+        "subnets.insert_one",
+        "subnets.update_one",
+        "blocks.find",
+        "blocks.update_one",
+        "pools.find_one",
+        "pools.update_one",
+    ),
     *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one"),
 )
 _USUAL_WEIGHTS = {

@@ -18,12 +18,14 @@ from unittest.mock import patch
 
 import click
 
-from ipam.allocation import settling
+from ipam.allocation import releasing, settling
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
+from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import Plan
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
+from ipam.models.blocks import BlockStore
 from ipam.models.connection import _translated
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.jobs import JobStore
@@ -63,21 +65,47 @@ MISTAKES = (
     Mistake(
         "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
     ),
-    Mistake("a grant does not count as used", Plan, "take", "used=ledger.used + count", "used=ledger.used"),
-    Mistake("what is on its way back is handed out", Ledger, "ready", "min(", "max(self.tail, 0) or min("),
+    Mistake("a grant does not count as used", Plan, "take", "self._ledger.used + count", "self._ledger.used"),
+    Mistake("what is on its way back is handed out", Ledger, "on_its_way", ", *self.releases)", ",)"),
+    Mistake("what is on its way out is handed out", Ledger, "on_its_way", "*self.grants, ", "*(), "),
     Mistake(
-        "a queued lease is taken wherever it stands now",
-        LeaseStore, "take_queued", ', "slot": slot_key(lease.subnet, position)}', "}",
+        "a freed lease is taken by a grant that is no younger than its last one",
+        LeaseStore, "take", ', "entry": {"$lt": lease.entry}}', "}",
     ),
     Mistake(
-        "a lease is put back whoever holds it",
-        LeaseStore, "put_back", ', "reservation": lease.reservation}', "}",
+        "a lease is put back whoever holds it", LeaseStore, "put_back", ', "reservation": reservation}', "}"
     ),
     Mistake(
         "leases of a deleted subnet are forgotten at once",
         LeaseStore, "retire",
-        'update_many({"_id": keys_of_subnet(subnet), **self.visible}, {"$unset": _HELD})',
-        'delete_many({"_id": keys_of_subnet(subnet)})',
+        'UpdateOne({"_id": key}, {"$unset": _HELD})', 'DeleteOne({"_id": key})',
+    ),
+    Mistake("a block is written over what is not known", BlockStore, "change", ', "version": block.version}', "}"),
+    Mistake(
+        "a block is changed for what does not stand in the ledger any more",
+        Leasing, "_change_blocks", " if grant in subnet.ledger.grants", "",
+    ),
+    Mistake(
+        "a block is cleared for what does not stand in the ledger any more",
+        Leasing, "_change_blocks", " if release in subnet.ledger.releases", "",
+    ),
+    Mistake(
+        "grants are struck out before their blocks are written",
+        Settling, "_strike_out",
+        "        self._leasing.mark(subnet.id, grants)\n",
+        "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
+        "        self._leasing.mark(subnet.id, grants)\n",
+    ),
+    Mistake(
+        "a release is struck out before its blocks are written",
+        Leasing, "put_back",
+        "    if release.is_partial:",
+        "    self._stores.subnets.finish_release(subnet, release)\n    if release.is_partial:",
+    ),
+    Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
+    Mistake(
+        "a block is marked as full while something comes back to it",
+        Plan, "_look_at", " and number not in coming_back", "",
     ),
     Mistake(
         "what a worker has in hand is withdrawn and the worker not told",
@@ -100,8 +128,8 @@ MISTAKES = (
         "    for subnet, grants in due:\n        self._leasing.hand_out(subnet, grants)\n",
     ),
     Mistake(
-        "a lease is given back while its reservation is on its way",
-        Releasing, "_give_back_one", "if self._settling.finish_grants_of(", "if () and (",
+        "addresses are given back while their reservation is on its way",
+        Releasing, "_finish_pending", "if self._settling.finish_grants_of(subnet, reservation) or", "if",
     ),
     Mistake(
         "a deleted subnet's range goes first",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from bson import ObjectId
 from mongomock import Database
 
+from ipam.models.ledgers import Release
+
 
 class Refusals:
     """Follows what is free in each subnet, command by command; addresses on their way back count as free."""
@@ -26,7 +28,7 @@ class Refusals:
     def _follow(self) -> None:
         for subnet in self._plain["subnets"].find({"state": "active"}):
             ledger = subnet["ledger"]
-            back = sum(release["count"] for release in ledger["releases"])
+            back = sum(len(Release.from_bson(one).addresses) for one in ledger["releases"])
             self._free.setdefault(subnet["_id"], []).append(int(subnet["size"]) - ledger["used"] + back)
 
     def _judge(self) -> Iterator[str]:

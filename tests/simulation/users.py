@@ -15,7 +15,8 @@ from tests.simulation.scheduler import Process
 from tests.simulation.world import World
 
 # Few addresses, so that subnets overlap and are exhausted all the time: first offset and size of a subnet.
-_FIRST = ip_address("10.0.0.0")
+# Some of the ranges lie in two blocks.
+_FIRST = ip_address("10.0.255.255")
 _RANGES = ((0, 4), (4, 4), (0, 2), (2, 4), (8, 2))
 _REFUSALS = (404, 409)
 # A fault of our own; a revision that nobody spoke of.

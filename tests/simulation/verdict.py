@@ -9,7 +9,11 @@ from typing import Any
 from bson import ObjectId
 from mongomock import Database
 
+from ipam.allocation.leasing import space_of
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes
+from ipam.models.blocks import Block
+from ipam.models.documents import Subnet
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 
@@ -69,6 +73,23 @@ def _of_subnets(plain: Database) -> Iterator[str]:
             yield f"subnet {id_} has {ledger['used']} used and {leases} leases"
         if ledger["grants"] or ledger["releases"]:
             yield f"subnet {id_} has something left in its ledger"
+        yield from _of_blocks(plain, Subnet.from_bson(subnet))
+
+
+def _of_blocks(plain: Database, subnet: Subnet) -> Iterator[str]:
+    """The blocks of a subnet say what its leases say."""
+    blocks = {block.number: block for block in map(Block.from_bson, plain["blocks"].find({"subnet": subnet.id}))}
+    leases = list(plain["leases"].find({"subnet": subnet.id}))
+    known = AddressSet.of(from_bytes(lease["_id"][12:]) for lease in leases)
+    taken = AddressSet.of(from_bytes(lease["_id"][12:]) for lease in leases if "reservation" in lease)
+    if AddressSet.of_blocks({number: block.taken for number, block in blocks.items()}) != taken:
+        yield f"the blocks of subnet {subnet.id} take other addresses than those of its leases {list(taken)}"
+    if AddressSet.of_blocks({number: block.known for number, block in blocks.items()}) != known:
+        yield f"the blocks of subnet {subnet.id} know other leases than {list(known)}"
+    for first, last in subnet.ledger.full:
+        for number in range(first, last + 1):
+            if space_of(subnet).positions(number) - blocks[number].taken:
+                yield f"block {number} of subnet {subnet.id} is not full"
 
 
 def _of_reservations(plain: Database) -> Iterator[str]:

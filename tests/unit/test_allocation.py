@@ -78,7 +78,13 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
 
 @pytest.mark.parametrize(
     ("store", "step"),
-    [("leases", "insert"), ("reservations", "insert"), ("jobs", "succeed"), ("subnets", "finish_grants")],
+    [
+        ("leases", "insert"),
+        ("reservations", "insert"),
+        ("jobs", "succeed"),
+        ("blocks", "change"),
+        ("subnets", "finish_grants"),
+    ],
 )
 def test_a_decided_job_is_finished_by_the_next_worker(services, monkeypatch, store, step):
     subnet = make_subnet(services)
@@ -173,17 +179,25 @@ def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(ser
     assert used(services, subnet) == 1
 
 
-def test_gaps_in_the_queue_are_stepped_over(services):
+def test_what_was_given_back_one_by_one_is_handed_out_again(services):
     subnet = make_subnet(services, 40)
     job = reserve(services, subnet, 40)
     leases = services.stores.leases.of_reservation(job.reservation)
     for lease in leases[1:39]:
         services.releasing.release_lease(lease.id)
-    services.releasing.release_reservation(job.reservation)  # Its release spans 40 places and fills 2.
+    services.releasing.release_reservation(job.reservation)
     assert used(services, subnet) == 0
     assert len(addresses(services, reserve(services, subnet, 39))) == 39
     assert len(addresses(services, reserve(services, subnet, 1))) == 1
     assert reserve(services, subnet).state is JobState.FAILED
+
+
+def test_an_address_is_reused_as_late_as_the_size_of_its_subnet_allows(services):
+    subnet = make_subnet(services, 4)
+    first = reserve(services, subnet)
+    services.releasing.release_reservation(first.reservation)
+    given = [addresses(services, reserve(services, subnet))[0] for _ in range(4)]
+    assert given == ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.1"]
 
 
 def test_a_creation_that_died_half_way_is_finished_by_recovery(services, monkeypatch):

@@ -1,0 +1,71 @@
+"""Sets of addresses, kept as one roaring bitmap for each block of 65,536 of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyroaring import FrozenBitMap
+
+from ipam.models.addresses import Address, from_number, to_number
+
+BLOCK_BITS = 16
+BLOCK_SIZE = 1 << BLOCK_BITS
+EMPTY = FrozenBitMap()
+# What is left of 128 bits.
+_NUMBER_BYTES = 14
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """Any number of addresses; a run of them or a few need some bytes, a block 8 KB at most.
+
+    Attributes:
+        blocks: By block number (that of an address without its last 16 bits), which of the block's positions are
+            meant; numbers ascend and no bitmap is empty.
+    """
+
+    blocks: Mapping[int, FrozenBitMap]
+
+    @classmethod
+    def of_blocks(cls, blocks: Mapping[int, FrozenBitMap]) -> AddressSet:
+        """The set that has these positions of these blocks."""
+        return cls({number: blocks[number] for number in sorted(blocks) if blocks[number]})
+
+    @classmethod
+    def of(cls, addresses: Iterable[Address]) -> AddressSet:
+        """The set of these addresses."""
+        positions: dict[int, list[int]] = {}
+        for number in map(to_number, addresses):
+            positions.setdefault(number >> BLOCK_BITS, []).append(number % BLOCK_SIZE)
+        return cls.of_blocks({number: FrozenBitMap(some) for number, some in positions.items()})
+
+    def __len__(self) -> int:
+        """How many addresses it has."""
+        return sum(map(len, self.blocks.values()))
+
+    def __iter__(self) -> Iterator[Address]:
+        """The addresses, lowest first."""
+        for block, positions in self.blocks.items():
+            for position in positions:
+                yield from_number(block << BLOCK_BITS | position)
+
+    def to_bson(self) -> list[list[bytes]]:
+        """The stored form."""
+        return [[number_to_bytes(number), positions.serialize()] for number, positions in self.blocks.items()]
+
+    @classmethod
+    def from_bson(cls, bson: Iterable[Any]) -> AddressSet:
+        """The set that was stored."""
+        return cls({number_from_bytes(number): FrozenBitMap.deserialize(positions) for number, positions in bson})
+
+
+def number_to_bytes(number: int) -> bytes:
+    """A block's number as 14 bytes, which sort as numbers do: it may have 112 bits, and the database's have 64."""
+    return number.to_bytes(_NUMBER_BYTES, "big")
+
+
+def number_from_bytes(packed: bytes) -> int:
+    """The number that `number_to_bytes` was given."""
+    return int.from_bytes(packed, "big")

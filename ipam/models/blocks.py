@@ -1,0 +1,107 @@
+"""Which addresses of a subnet are taken, 65,536 of them a document."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Numbers
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+from pyroaring import FrozenBitMap
+
+from ipam.models.address_sets import EMPTY, number_from_bytes, number_to_bytes
+from ipam.models.connection import speaks_mongo
+
+Bson = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One block of a subnet, by positions from 0 to 65,535.
+
+    Attributes:
+        number: Its addresses without their last 16 bits.
+        version: Grows with every change; 0 while it is not stored.
+        taken: What is not free, but for what the subnet's ledger has on its way.
+        known: What has a document among the leases, held or not.
+    """
+
+    subnet: ObjectId
+    number: int
+    version: int = 0
+    taken: FrozenBitMap = EMPTY
+    known: FrozenBitMap = EMPTY
+
+    def to_bson(self) -> Bson:
+        """The stored form."""
+        return {
+            "_id": block_key(self.subnet, self.number),
+            "subnet": self.subnet,
+            "version": self.version,
+            "taken": _packed(self.taken),
+            "known": _packed(self.known),
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Block:
+        """The block that was stored."""
+        return cls(
+            subnet=bson["subnet"],
+            number=number_from_bytes(bson["_id"][12:]),
+            version=bson["version"],
+            taken=FrozenBitMap.deserialize(bson["taken"]),
+            known=FrozenBitMap.deserialize(bson["known"]),
+        )
+
+
+def block_key(subnet: ObjectId, number: int) -> bytes:
+    """The `_id` of a block, 12 bytes of subnet and 14 of number: it is read by its exact key."""
+    return subnet.binary + number_to_bytes(number)
+
+
+def _packed(positions: FrozenBitMap) -> bytes:
+    positions.run_optimize()  # The same set, kept in the least space.
+    return positions.serialize()
+
+
+@speaks_mongo
+class BlockStore:
+    """The collection `blocks`: only blocks of which some address was ever taken."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._collection: Collection[Any] = database["blocks"]
+
+    def read(self, subnet: ObjectId, numbers: Numbers[int]) -> dict[int, Block]:
+        """The blocks called *numbers*, by number; one that is not stored is empty."""
+        blocks = {number: Block(subnet=subnet, number=number) for number in numbers}
+        keys = [block_key(subnet, number) for number in blocks]
+        for bson in self._collection.find({"_id": keys[0] if len(keys) == 1 else {"$in": keys}}):
+            block = Block.from_bson(bson)
+            blocks[block.number] = block
+        return blocks
+
+    def of_subnet(self, subnet: ObjectId) -> Iterator[Block]:
+        """All blocks of *subnet* that are stored."""
+        return map(Block.from_bson, self._collection.find({"subnet": subnet}))
+
+    def change(self, block: Block, taken: FrozenBitMap, known: FrozenBitMap) -> bool:
+        """Replace the content of *block*; False if someone else has changed it since it was read."""
+        new = Block(
+            subnet=block.subnet, number=block.number, version=block.version + 1, taken=taken, known=known
+        ).to_bson()
+        if block.version:
+            written = self._collection.update_one({"_id": new.pop("_id"), "version": block.version}, {"$set": new})
+            return written.modified_count > 0
+        try:
+            self._collection.insert_one(new)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def forget(self, subnet: ObjectId) -> None:
+        """Remove the blocks of a subnet that was deleted long ago."""
+        self._collection.delete_many({"subnet": subnet})

@@ -1,0 +1,152 @@
+"""Bringing over a database that was written when released addresses stood in a queue, and not in bitmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bson import ObjectId
+from pymongo import timeout
+from pymongo.database import Database
+from pyroaring import BitMap, FrozenBitMap
+
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
+from ipam.models.addresses import Address, from_bytes
+from ipam.models.blocks import Block
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import lease_key
+from ipam.models.ledgers import Grant, Ledger, Release
+
+Bson = dict[str, Any]
+# The index of the queue; it goes last, so that what was cut short is done again.
+_QUEUE = "queue"
+# It goes through all leases, once in the life of a database.
+_LONGEST_S = 3600.0
+_CHUNK = 1000
+
+
+Place = tuple[bytes, int]
+
+
+@speaks_mongo
+class Upgrade:
+    """To do it again changes nothing; no process of the version before may run meanwhile."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._subnets = database["subnets"]
+        self._leases = database["leases"]
+        self._blocks = database["blocks"]
+
+    def run(self) -> list[str]:
+        """Bring over what has the old form; returns a line that says what was done, or none."""
+        if _QUEUE not in self._leases.index_information():
+            return []
+        with timeout(_LONGEST_S):
+            # Queue and ordinals stay until no ledger refers to them.
+            self._leases.update_many({"entry": {"$exists": False}}, {"$set": {"entry": 0}})
+            known = self._write_blocks()
+            subnets = self._write_ledgers(known)
+            old = {"slot": 1, "released_at": 1, "ordinal": 1}
+            self._leases.update_many({"$or": [{name: {"$exists": True}} for name in old]}, {"$unset": old})
+            self._leases.drop_index(_QUEUE)
+        leases = sum(map(len, known.values()))
+        return [f"brought over from the form of 0.1: {subnets} subnets with {leases} leases, held or released"]
+
+    def _write_blocks(self) -> dict[Place, BitMap]:
+        """Write the blocks; returns which addresses have a lease document, by subnet and block."""
+        taken: dict[Place, BitMap] = {}
+        known: dict[Place, BitMap] = {}
+        for bson in self._leases.find({}, {"reservation": 1}):
+            place, position = _place(bson["_id"])
+            known.setdefault(place, BitMap()).add(position)
+            if "reservation" in bson:
+                taken.setdefault(place, BitMap()).add(position)
+        blocks = [
+            Block(
+                subnet=ObjectId(subnet),
+                number=number,
+                version=1,
+                taken=FrozenBitMap(taken.get((subnet, number), ())),
+                known=FrozenBitMap(positions),
+            ).to_bson()
+            for (subnet, number), positions in known.items()
+        ]
+        for first in range(0, len(blocks), _CHUNK):
+            insert_missing(self._blocks, blocks[first : first + _CHUNK])
+        return known
+
+    def _write_ledgers(self, known: Mapping[Place, BitMap]) -> int:
+        written = 0
+        for subnet in self._subnets.find({"ledger.head": {"$exists": True}}):
+            old = subnet["ledger"]
+            ledger = Ledger(
+                version=old["version"] + 1,
+                used=old["used"],
+                grants=tuple(self._grant(subnet, grant, known) for grant in old["grants"]),
+                releases=tuple(self._release(subnet, release) for release in old["releases"]),
+            )
+            changed = self._subnets.update_one(
+                {"_id": subnet["_id"], "ledger.head": {"$exists": True}, "ledger.version": old["version"]},
+                {"$set": {"ledger": ledger.to_bson()}},
+            )
+            written += changed.modified_count
+        return written
+
+    def _grant(self, subnet: Bson, old: Bson, known: Mapping[Place, BitMap]) -> Grant:
+        id_ = subnet["_id"]
+        # One that has a document was handed out; it may be somebody else's by now.
+        fresh = [one for one in _fresh(subnet, old) if not _is_known(id_, one, known)]
+        addresses = [*fresh, *self._queued(id_, *old["recycled"]), *self._held(id_, old["reservation"], {})]
+        return Grant(
+            batch=old["batch"],
+            job=old["job"],
+            reservation=old["reservation"],
+            addresses=AddressSet.of(addresses),
+            version=subnet["ledger"]["version"] + 1,
+            at=old["at"],
+        )
+
+    def _release(self, subnet: Bson, old: Bson) -> Release:
+        id_, grant = subnet["_id"], old["grant"]
+        addresses = list(
+            self._queued(id_, old["first"], old["first"] + old["span"])
+        )  # Those that are back already.
+        if grant is not None:
+            addresses += [*_fresh(subnet, grant), *self._queued(id_, *grant["recycled"])]
+        else:
+            one = {"lease": old["lease"]} if old["lease"] else {}
+            addresses += self._held(id_, old["reservation"], one)
+        return Release(
+            id=old["id"],
+            reservation=old["reservation"],
+            addresses=AddressSet.of(addresses),
+            is_partial=old["lease"] is not None,
+            at=old["at"],
+        )
+
+    def _queued(self, subnet: ObjectId, first: int, end: int) -> Iterator[Address]:
+        """The addresses at places of the queue from *first* to before *end*."""
+        low, high = (subnet.binary + place.to_bytes(8, "big") for place in (first, end))
+        return self._addresses({"slot": {"$gte": low, "$lt": high}})
+
+    def _held(self, subnet: ObjectId, reservation: ObjectId, more: Bson) -> Iterator[Address]:
+        return self._addresses({"reservation": reservation, "subnet": subnet, **more})
+
+    def _addresses(self, wanted: Bson) -> Iterator[Address]:
+        return (from_bytes(bson["_id"][12:]) for bson in self._leases.find(wanted, {"_id": 1}))
+
+
+def _place(key: bytes) -> tuple[Place, int]:
+    """Subnet, block and position of a lease, from its `_id`."""
+    number = int.from_bytes(key[12:], "big")
+    return (key[:12], number >> BLOCK_BITS), number % BLOCK_SIZE
+
+
+def _is_known(subnet: ObjectId, address: Address, known: Mapping[Place, BitMap]) -> bool:
+    place, position = _place(lease_key(subnet, address))
+    return position in known.get(place, ())
+
+
+def _fresh(subnet: Bson, grant: Bson) -> Iterator[Address]:
+    start = from_bytes(subnet["start"])
+    return (start + offset + n for offset, count in grant["fresh"] for n in range(count))

@@ -1,0 +1,154 @@
+"""A database of the version that kept released addresses in a queue: nothing of it is lost, doubled or leaked."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bson import ObjectId
+from pymongo import IndexModel
+from pymongo.database import Database
+
+from ipam.allocation.requests import ReservationRequest
+from ipam.models.addresses import Address
+from ipam.models.connection import connect
+from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, ReservationState, Subnet, SubnetState
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
+
+FIRST = ip_address("10.0.255.250")
+SIZE = 12
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+POOL, SUBNET = ObjectId(), ObjectId()
+HOLDER, GRANTED, WITHDRAWN, RELEASING = (ObjectId() for _ in range(4))
+DECIDED_BATCH, LOST_BATCH = ObjectId(), ObjectId()
+DECIDED_JOB, LOST_JOB = ObjectId(), ObjectId()
+
+
+@pytest.fixture
+def old(database: str) -> Iterator[Database[Any]]:
+    """Half-done work of every kind: a decided grant, one that is not, a release, a grant on its way back."""
+    made = connect(database, f"old-{uuid4().hex[:8]}", 60)
+    made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
+    pool = Pool(id=POOL).to_bson()
+    subnet = Subnet(
+        id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
+    ).to_bson()
+    pool["ranges"] = [{"subnet": SUBNET, "start": subnet["start"], "end": subnet["end"]}]
+    subnet["ledger"] = {
+        "version": 40, "cursor": 10, "head": 3, "tail": 15, "used": 9,
+        "grants": [
+            # Two new addresses, of which one is handed out, and the one that was released first.
+            a_grant(DECIDED_BATCH, DECIDED_JOB, GRANTED, [[1, 2]], [0, 1]),
+            a_grant(LOST_BATCH, LOST_JOB, ObjectId(), [[3, 1]], [1, 1]),
+        ],
+        "releases": [
+            # Two addresses, of which one is back.
+            {"id": ObjectId(), "first": 11, "count": 2, "span": 2, "at": AT, "reservation": RELEASING,
+             "lease": None, "grant": None},
+            # One new address and a released one, which has got its new place already.
+            {"id": ObjectId(), "first": 13, "count": 2, "span": 2, "at": AT, "reservation": WITHDRAWN,
+             "lease": None, "grant": a_grant(ObjectId(), ObjectId(), WITHDRAWN, [[6, 1]], [2, 3])},
+        ],
+    }  # fmt: skip
+    made["pools"].insert_one(pool)
+    made["subnets"].insert_one(subnet)
+    made["leases"].insert_many(
+        [
+            held(0, HOLDER),
+            held(1, GRANTED),
+            queued(5, 0),
+            queued(4, 11),
+            held(7, RELEASING),
+            queued(8, 4),
+            queued(9, 14),
+        ]
+    )
+    releasing = Reservation(id=RELEASING, pool=POOL, subnets=(SUBNET,), count=2, state=ReservationState.RELEASING)
+    made["reservations"].insert_many(
+        [
+            Reservation(id=HOLDER, pool=POOL, subnets=(SUBNET,), count=1).to_bson(),
+            {**releasing.to_bson(), "unfinished": AT},
+        ]
+    )
+    made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
+    yield made
+    made.client.drop_database(made.name)
+    made.client.close()
+
+
+def a_grant(batch: ObjectId, job: ObjectId, reservation: ObjectId, fresh: Any, recycled: Any) -> Any:
+    return {
+        "batch": batch, "job": job, "reservation": reservation, "fresh": fresh, "recycled": recycled,
+        "count": sum(count for _, count in fresh) + recycled[1] - recycled[0], "at": AT,
+    }  # fmt: skip
+
+
+def held(n: int, reservation: ObjectId) -> dict[str, Any]:
+    lease = Lease(
+        id=ObjectId(), subnet=SUBNET, pool=POOL, reservation=reservation, address=FIRST + n, entry=0
+    ).to_bson()
+    del lease["entry"]
+    return {**lease, "ordinal": 0}
+
+
+def queued(n: int, place: int) -> dict[str, Any]:
+    key = held(n, HOLDER)["_id"]
+    return {"_id": key, "subnet": SUBNET, "slot": SUBNET.binary + place.to_bytes(8, "big"), "released_at": AT}
+
+
+def a_job(id_: ObjectId, reservation: ObjectId, decision: ObjectId | None, count: int) -> dict[str, Any]:
+    job = Job(
+        id=id_, kind="reservation", target=SUBNET, pool=POOL, subnet=SUBNET, reservation=reservation,
+        request=ReservationRequest(count=count).to_json(), state=JobState.RUNNING, claim=LOST_BATCH,
+    )  # fmt: skip
+    return {**replace(job, decision=decision).to_bson(), "claimed_until": AT}
+
+
+class Nobody:
+    def dispatch(self, target: ObjectId) -> None:
+        """Nobody is to be woken."""
+
+
+def addresses(services: Services, reservation: ObjectId) -> list[Address]:
+    return [lease.address for lease in services.stores.leases.of_reservation(reservation)]
+
+
+def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
+    stores = Stores(old)
+    before = len(list(old["leases"].find()))
+    said = stores.upgrade.run()
+    assert said == [f"brought over from the form of 0.1: 1 subnets with {before} leases, held or released"]
+    assert stores.upgrade.run() == []
+    stores.indexes.create()
+    services = build_services(stores, Settings(), Nobody())
+    services.jobs.carry_out(SUBNET)
+    services.recovery.run()
+    ledger = stores.subnets.get(SUBNET).ledger
+    assert (ledger.grants, ledger.releases) == ((), ())
+    # One stays with its holder, three go to the job that was decided, one to the job that is tried again.
+    assert ledger.used == 5
+    assert addresses(services, HOLDER) == [FIRST]
+    assert addresses(services, GRANTED) == [FIRST + 1, FIRST + 2, FIRST + 5]
+    assert stores.jobs.get(DECIDED_JOB).state is JobState.SUCCEEDED
+    assert stores.jobs.get(LOST_JOB).state is JobState.SUCCEEDED
+    request = ReservationRequest(count=SIZE - 5)
+    rest = services.jobs.request_from_subnet(ObjectId(), SUBNET, request)
+    services.jobs.carry_out(SUBNET)
+    assert stores.jobs.get(rest.id).state is JobState.SUCCEEDED
+    leases = stores.leases._collection.find()  # noqa: SLF001
+    assert sum("reservation" in lease for lease in leases) == SIZE
+    assert list(old["leases"].find({"slot": {"$exists": True}})) == []
+
+
+def test_what_was_cut_short_is_brought_over_by_the_next_attempt(old: Database[Any], monkeypatch):
+    stores = Stores(old)
+    with monkeypatch.context() as crash:
+        crash.setattr(stores.upgrade, "_write_ledgers", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stores.upgrade.run()
+    test_a_database_of_the_version_before_is_brought_over(old)
