@@ -66,7 +66,6 @@ MISTAKES = (
         "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
     ),
     Mistake("a grant does not count as used", Plan, "take", "self._ledger.used + count", "self._ledger.used"),
-    Mistake("what is on its way back is handed out", Ledger, "on_its_way", ", *self.releases)", ",)"),
     Mistake("what is on its way out is handed out", Ledger, "on_its_way", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",

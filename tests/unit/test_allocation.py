@@ -369,3 +369,23 @@ def test_a_job_keeps_every_field_when_stored(services):
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
     stored = services.stores.jobs.get(job.id)
     assert replace(stored, created_at=job.created_at) == job
+
+
+def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
+    """Its block says that it is free already, but whoever finishes the release will say so once more."""
+    subnet = make_subnet(services, 2)
+    first, second = reserve(services, subnet), reserve(services, subnet)
+    services.releasing.release_reservation(second.reservation)
+    with monkeypatch.context() as crash:
+        crash.setattr(
+            services.stores.subnets, "finish_release", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            services.releasing.release_reservation(first.reservation)
+    third = reserve(services, subnet)
+    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.run()
+    assert addresses(services, third) == ["10.0.0.2"]
+    assert used(services, subnet) == 1
+    assert addresses(services, reserve(services, subnet)) == ["10.0.0.1"]
+    assert reserve(services, subnet).state is JobState.FAILED
