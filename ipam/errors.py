@@ -110,6 +110,12 @@ class Exhausted(Rejected):
     slug = "exhausted"
 
 
+class AddressTaken(Rejected):
+    """Certain addresses were asked for that are not all free; `addresses` names those that are not."""
+
+    slug = "address-taken"
+
+
 class NotEmpty(Rejected):
     """A deletion that was not to cascade met something inside."""
 

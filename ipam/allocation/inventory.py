@@ -12,7 +12,7 @@ from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.documents import Pool, Subnet, SubnetState
+from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
@@ -29,6 +29,7 @@ class SubnetDraft:
     cidr: str | None = None
     gateway: Address | None = None
     exclusions: tuple[str, ...] = ()
+    strategy: Strategy = Strategy.NEXT
 
 
 class Inventory:
@@ -169,6 +170,7 @@ def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
         cidr=draft.cidr,
         gateway=draft.gateway,
         exclusions=draft.exclusions,
+        strategy=draft.strategy,
     )
     size = space_of(subnet).size
     if not size:

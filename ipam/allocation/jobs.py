@@ -10,11 +10,12 @@ from typing import Protocol
 
 from bson import ObjectId
 
+from ipam.allocation.choosing import choose
 from ipam.allocation.leasing import space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Exhausted, GivenUp, NotFound, Rejected, Transient
+from ipam.errors import Contended, GivenUp, NotFound, Rejected, Transient
 from ipam.models.documents import Job, Subnet, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
@@ -150,42 +151,27 @@ class Jobs:
 
     def _plan(
         self, token: ObjectId, jobs: Sequence[Job], subnets: Sequence[Subnet]
-    ) -> tuple[list[tuple[Subnet, Plan]], dict[ObjectId, Rejected]]:
-        counts = {job.id: ReservationRequest.from_json(job.request).count for job in jobs}
-        plans = list(self._plans(token, sum(counts.values()), subnets))
+    ) -> tuple[list[Plan], dict[ObjectId, Rejected]]:
+        now, read = utc_now(), self._stores.blocks.read
+        plans = [Plan(subnet, space_of(subnet), partial(read, subnet.id), token, now) for subnet in subnets]
         refused: dict[ObjectId, Rejected] = {}
         for job in jobs:
-            wanted = counts[job.id]
-            free = sum(plan.available for _, plan in plans)
-            if wanted > free:
-                message = f"{wanted} addresses were asked for and {free} are free; ask for fewer or elsewhere."
-                refused[job.id] = Exhausted(message, asked=wanted, free=free)
+            try:
+                chosen = choose(ReservationRequest.from_json(job.request), plans)
+            except Rejected as error:
+                refused[job.id] = error
                 continue
-            for _, plan in plans:
-                share = min(wanted, plan.available)
-                if share:
-                    plan.take(job.id, job.reservation, share)
-                    wanted -= share
-        return [(subnet, plan) for subnet, plan in plans if plan.grants], refused
+            for plan, pick in chosen:
+                plan.take(job.id, job.reservation, pick)
+        return [plan for plan in plans if plan.grants], refused
 
-    def _plans(self, token: ObjectId, needed: int, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Plan]]:
-        """Plans for as many of *subnets*, in order, as it takes for *needed* addresses."""
-        now = utc_now()
-        for subnet in subnets:
-            if needed <= 0:
-                return
-            read = partial(self._stores.blocks.read, subnet.id)
-            plan = Plan(subnet.ledger, space_of(subnet), read, token, now)
-            if not plan.find(min(needed, plan.available)):
-                raise Contended(f"Blocks of subnet {subnet.id} have changed since its ledger was read.")
-            needed -= plan.available
-            yield subnet, plan
-
-    def _commit(self, token: ObjectId, plans: Sequence[tuple[Subnet, Plan]]) -> list[Subnet]:
+    def _commit(self, token: ObjectId, plans: Sequence[Plan]) -> list[Subnet]:
         granted: list[Subnet] = []
         try:
-            for subnet, plan in plans:
-                granted.append(self._stores.subnets.change_ledger(subnet, plan.ledger))
+            for plan in plans:
+                granted.append(  # noqa: PERF401 (what was granted before one fails must be known)
+                    self._stores.subnets.change_ledger(plan.subnet, plan.ledger)
+                )
         except Contended:
             self._withdraw(token, granted)
             raise

@@ -1,4 +1,4 @@
-"""Deciding which addresses a batch of requests gets from a subnet; pure but for reading its blocks.
+"""Deciding which addresses a batch of requests gets from a subnet; pure but for chance and for reading its blocks.
 
 It costs the same however large or full the subnet is: blocks are looked at until enough is free in them, those in
 which nothing is free are known beforehand, and what is free in one is an operation on its bitmap.
@@ -6,118 +6,178 @@ which nothing is free are known beforehand, and what is free in one is an operat
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import merged, without
-from ipam.allocation.strategies import next_windows
-from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
+from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, windows
+from ipam.errors import AddressTaken, Contended
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.blocks import Block
+from ipam.models.documents import Strategy, Subnet
 from ipam.models.ledgers import Grant, Ledger, Release
 
 # Windows looked at together: the first one usually has what is wanted; where it has not, many are read at once.
 _LOT_FIRST = 1
 _LOT_GROWS = 4
 _LOT_LARGEST = 64
+# Addresses that a sentence names; its facts name all of them.
+_SHOWN = 5
 
 Read = Callable[[Collection[int]], Mapping[int, Block]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Free addresses of a subnet; *cursor* is where the ledger's is to be once they are taken."""
+
+    addresses: AddressSet
+    cursor: int | None
+
+
 class Plan:
-    """A ledger, and what the requests of a batch would take from it.
+    """A subnet, and what the requests of a batch would take from it.
 
     Args:
-        ledger: As it was read.
-        space: The addresses that its subnet may hand out.
-        read: Reads blocks, by number; called after *ledger* was read.
+        subnet: With its ledger as it was read.
+        space: The addresses that it may hand out.
+        read: Reads blocks, by number; called after the subnet was read.
         batch: Token of the claim that the grants are made under.
         now: The time that they get.
     """
 
-    def __init__(self, ledger: Ledger, space: Space, read: Read, batch: ObjectId, now: datetime) -> None:
-        self._ledger = ledger
+    def __init__(self, subnet: Subnet, space: Space, read: Read, batch: ObjectId, now: datetime) -> None:
+        self.subnet = subnet
+        self.ledger = subnet.ledger
+        self.grants: list[Grant] = []
         self._space = space
         self._read = read
         self._batch = batch
         self._now = now
-        self._version = ledger.version + 1
-        self._windows = next_windows(space, ledger.full, ledger.cursor)
-        self._lot = _LOT_FIRST
         self._free: dict[int, FrozenBitMap] = {}
-        self._found: deque[tuple[int, FrozenBitMap]] = deque()
-        self.grants: list[Grant] = []
 
     @property
     def available(self) -> int:
         """How many addresses can still be taken, by the ledger's count."""
-        return self._space.size - self._ledger.used
+        return self._space.size - self.ledger.used
 
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger as the batch would leave it."""
-        return self._ledger
+    def pick(self, count: int, strategy: Strategy | None) -> Pick:
+        """*count* free addresses, of which there must be as many `available`.
 
-    def find(self, count: int) -> bool:
-        """Look until *count* free addresses are at hand; False if that many are not to be found.
-
-        There are as many as are `available`, unless the blocks have changed since the ledger was read.
+        Raises:
+            Contended: If they are not to be found: the blocks have changed since the ledger was read.
         """
-        while self._at_hand < count:
-            windows = list(islice(self._windows, self._lot))
-            if not windows:
-                return False
-            self._lot = min(self._lot * _LOT_GROWS, _LOT_LARGEST)
-            self._look_at({number for number, _, _ in windows} - self._free.keys())
-            for number, first, end in windows:
-                self._found.append((number, self._free[number] & FrozenBitMap(range(first, end))))
-        return True
-
-    def take(self, job: ObjectId, reservation: ObjectId, count: int) -> None:
-        """Take *count* of the addresses that were found, of which there must be as many, for a job."""
-        taken: dict[int, FrozenBitMap] = {}
-        left, cursor = count, self._ledger.cursor
-        while left:
-            number, free = self._found.popleft()
-            some = free[:left]
+        strategy = strategy or self.subnet.strategy
+        picked: dict[int, FrozenBitMap] = {}
+        cursor, left = self.ledger.cursor, count
+        for window in self._windows(strategy):
+            some = choice(strategy, window.of(self._free[window.block]), left)
             if some:
-                taken[number] = taken.get(number, EMPTY) | some
-                left, cursor = left - len(some), number << BLOCK_BITS | some.max()
-            if len(some) < len(free):
-                self._found.appendleft((number, free - some))
+                picked[window.block] = picked.get(window.block, EMPTY) | some
+                cursor, left = window.block << BLOCK_BITS | some.max(), left - len(some)
+            if not left:
+                return self._pick(picked, strategy, cursor)
+        raise Contended(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
+
+    def pick_run(self, count: int, strategy: Strategy | None) -> Pick | None:
+        """*count* free addresses that follow each other; None if there is no such run.
+
+        They are 65,536 at most: so a run lies in one block or in two.
+        """
+        strategy = strategy or self.subnet.strategy
+        before: tuple[int, int] = (-1, 0)  # The number of the block before, and how long the run at its end is.
+        # Once more from the beginning: a run may lie across the place where the strategy began.
+        for window in chain(self._windows(strategy), self._windows(Strategy.LOWEST)):
+            free = window.of(self._free[window.block])
+            open_, head = before[1] if before[0] == window.block - 1 else 0, run_at_start(free)
+            if open_ and open_ + head >= count:
+                return self._run((window.block << BLOCK_BITS) - open_, count, strategy)
+            if starts := run_starts(free, count):
+                first = choice(strategy, starts, 1).min()
+                return self._run(window.block << BLOCK_BITS | first, count, strategy)
+            before = window.block, run_at_end(free)
+        return None
+
+    def within(self, addresses: AddressSet) -> AddressSet:
+        """Those of *addresses* that the subnet may hand out."""
+        return AddressSet.of_blocks(
+            {number: self._space.positions(number) & some for number, some in addresses.blocks.items()}
+        )
+
+    def pick_these(self, addresses: AddressSet) -> Pick:
+        """These very *addresses*, which the subnet may hand out.
+
+        Raises:
+            AddressTaken: If some of them are not free.
+        """
+        self._look_at(addresses.blocks.keys())
+        taken = AddressSet.of_blocks(
+            {number: some - self._free[number] for number, some in addresses.blocks.items()}
+        )
+        if taken:
+            names = [str(address) for address in taken]
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            raise AddressTaken(f"{shown} cannot be had: taken; choose others.", addresses=names)
+        return Pick(addresses, self.ledger.cursor)
+
+    def take(self, job: ObjectId, reservation: ObjectId, pick: Pick) -> None:
+        """Take for a job what was picked last."""
         grant = Grant(
             batch=self._batch,
             job=job,
             reservation=reservation,
-            addresses=AddressSet.of_blocks(taken),
-            version=self._version,
+            addresses=pick.addresses,
+            version=self.subnet.ledger.version + 1,
             at=self._now,
         )
+        for number, positions in pick.addresses.blocks.items():
+            self._free[number] -= positions
         self.grants.append(grant)
-        self._ledger = replace(
-            self._ledger, cursor=cursor, used=self._ledger.used + count, grants=(*self._ledger.grants, grant)
+        self.ledger = replace(
+            self.ledger,
+            cursor=pick.cursor,
+            used=self.ledger.used + len(pick.addresses),
+            grants=(*self.ledger.grants, grant),
         )
 
-    @property
-    def _at_hand(self) -> int:
-        return sum(len(free) for _, free in self._found)
+    def _run(self, first: int, count: int, strategy: Strategy) -> Pick:
+        last = first + count - 1
+        blocks: dict[int, FrozenBitMap] = {}
+        for number in range(first >> BLOCK_BITS, (last >> BLOCK_BITS) + 1):
+            base = number << BLOCK_BITS
+            blocks[number] = FrozenBitMap(range(max(first - base, 0), min(last - base + 1, BLOCK_SIZE)))
+        return self._pick(blocks, strategy, last)
+
+    def _pick(self, blocks: Mapping[int, FrozenBitMap], strategy: Strategy, cursor: int | None) -> Pick:
+        # Only `next` has a cursor to move: what is picked otherwise says nothing about whose turn it is.
+        return Pick(AddressSet.of_blocks(blocks), cursor if strategy is Strategy.NEXT else self.ledger.cursor)
+
+    def _windows(self, strategy: Strategy) -> Iterator[Window]:
+        """The windows of the subnet in the order of *strategy*, what is free in them being known."""
+        coming = windows(strategy, self._space, self.ledger.full, self.ledger.cursor)
+        lot = _LOT_FIRST
+        while some := list(islice(coming, lot)):
+            self._look_at({window.block for window in some})
+            yield from some
+            lot = min(lot * _LOT_GROWS, _LOT_LARGEST)
 
     def _look_at(self, numbers: Collection[int]) -> None:
-        coming_back = {number for release in self._ledger.releases for number in release.addresses.blocks}
+        unseen = [number for number in numbers if number not in self._free]
+        coming_back = {number for release in self.ledger.releases for number in release.addresses.blocks}
         full: list[tuple[int, int]] = []
-        for number, block in self._read(numbers).items() if numbers else ():
+        for number, block in self._read(unseen).items() if unseen else ():
             free = self._space.positions(number) - block.taken
             if not free and number not in coming_back:
                 full.append((number, number))
-            self._free[number] = free - self._ledger.on_its_way(number)
+            self._free[number] = free - self.ledger.on_its_way(number)
         if full:
-            self._ledger = replace(self._ledger, full=merged((*self._ledger.full, *full)))
+            self.ledger = replace(self.ledger, full=merged((*self.ledger.full, *full)))
 
 
 def enter_release(ledger: Ledger, release: Release) -> Ledger:

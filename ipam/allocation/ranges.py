@@ -12,7 +12,7 @@ from pyroaring import BitMap, FrozenBitMap
 
 from ipam.allocation.runs import Runs, length, merged
 from ipam.errors import Invalid
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import Address, to_number
 
 Network = IPv4Network | IPv6Network
@@ -124,6 +124,8 @@ class Space:
         """Which positions of *block* may be handed out; see `AddressSet`."""
         base = block << BLOCK_BITS
         first, last = max(self.first, base), min(self.last, base + BLOCK_SIZE - 1)
+        if first > last:
+            return EMPTY
         positions = BitMap(range(first - base, last - base + 1))
         for low, high in self.gaps[bisect_left(self.gaps, first, key=itemgetter(1)) :]:
             if low > last:

@@ -1,28 +1,83 @@
-"""In which order a subnet's addresses are looked at; pure.
-
-A *window* is a part of a block: its number, its first position and the one after its last.
-"""
+"""In which order a subnet's addresses are looked at, and which of the free ones are taken; pure but for chance."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import Runs, merged, outside
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.documents import Strategy
 
-Window = tuple[int, int, int]
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The positions of a block from *first* to before *end*."""
+
+    block: int
+    first: int = 0
+    end: int = BLOCK_SIZE
+
+    def of(self, positions: FrozenBitMap) -> FrozenBitMap:
+        """Those of *positions* that lie in it."""
+        if self.end - self.first == BLOCK_SIZE:
+            return positions
+        return positions & FrozenBitMap(range(self.first, self.end))
 
 
-def next_windows(space: Space, full: Runs, cursor: int | None) -> Iterator[Window]:
-    """From the address after *cursor* to the end, then from the beginning to *cursor*, without the *full* blocks.
+def windows(strategy: Strategy, space: Space, full: Runs, cursor: int | None) -> Iterator[Window]:
+    """All of *space* but its *full* blocks, in the order in which *strategy* looks at it.
 
-    So an address that was given back is handed out again as late as the size of the subnet allows.
+    `next` begins behind *cursor*, so that an address which was given back is handed out again as late as the size
+    of the subnet allows; `random` begins with the block of any address.
     """
-    after = space.first if cursor is None or not space.first <= cursor < space.last else cursor + 1
-    here, position = after >> BLOCK_BITS, after % BLOCK_SIZE
+    match strategy:
+        case Strategy.NEXT if cursor is not None and space.first <= cursor < space.last:
+            return _round(space, full, cursor + 1)
+        case Strategy.RANDOM:
+            anywhere = random.randint(space.first, space.last)  # noqa: S311 (nobody is to be kept from guessing)
+            return _round(space, full, max(space.first, anywhere >> BLOCK_BITS << BLOCK_BITS))
+    return _round(space, full, space.first)
+
+
+def _round(space: Space, full: Runs, begin: int) -> Iterator[Window]:
+    """From *begin* to the end, then from the first address to before *begin*."""
+    here, position = begin >> BLOCK_BITS, begin % BLOCK_SIZE
     passed = merged((*full, *space.closed))
     for block in outside(passed, here, space.last >> BLOCK_BITS):
-        yield block, position if block == here else 0, BLOCK_SIZE
-    for block in outside(passed, space.first >> BLOCK_BITS, after - 1 >> BLOCK_BITS) if after > space.first else ():
-        yield block, 0, position if block == here else BLOCK_SIZE
+        yield Window(block, position if block == here else 0)
+    for block in outside(passed, space.first >> BLOCK_BITS, begin - 1 >> BLOCK_BITS) if begin > space.first else ():
+        yield Window(block, 0, position if block == here else BLOCK_SIZE)
+
+
+def choice(strategy: Strategy, free: FrozenBitMap, count: int) -> FrozenBitMap:
+    """Up to *count* of the positions *free*: any if *strategy* is `random`, else the lowest."""
+    if strategy is not Strategy.RANDOM or len(free) <= count:
+        return free[:count]
+    return FrozenBitMap([free[index] for index in random.sample(range(len(free)), count)])
+
+
+def run_starts(free: FrozenBitMap, count: int) -> FrozenBitMap:
+    """The positions at which *count* positions in a row begin that are all *free*; it takes log2(count) steps."""
+    starts, length = free, 1
+    while length < count:
+        step = min(length, count - length)
+        starts &= starts.shift(-step)
+        length += step
+    return starts
+
+
+def run_at_end(free: FrozenBitMap) -> int:
+    """How many of the last positions of a block are free in a row."""
+    taken = free.flip(0, BLOCK_SIZE)
+    return BLOCK_SIZE - 1 - taken.max() if taken else BLOCK_SIZE
+
+
+def run_at_start(free: FrozenBitMap) -> int:
+    """How many of the first positions of a block are free in a row."""
+    taken = free.flip(0, BLOCK_SIZE)
+    return taken.min() if taken else BLOCK_SIZE

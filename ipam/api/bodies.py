@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_address, parse_exclusion, parse_network
-from ipam.allocation.requests import COUNT_MAX, ReservationRequest
+from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
 from ipam.errors import Invalid
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address
-from ipam.models.documents import Document
+from ipam.models.documents import Document, Strategy
 
 Json = dict[str, Any]
 B = TypeVar("B", bound=BaseModel)
 D = TypeVar("D", bound=Document)
+E = TypeVar("E", bound=StrEnum)
 
 NAME_MAX = 255
 TAGS_MAX = 100
@@ -55,11 +58,17 @@ class ReservationBody(Description):
     """A request for addresses."""
 
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)] | None = None
+    addresses: Annotated[list[Text], Field(max_length=COUNT_MAX)] | None = None
+    contiguous: bool | None = None
     strategy: Text | None = None
+    spread: Text | None = None
+    ipv4: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
+    ipv6: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
 
 
 # Promised by the contract, not there yet: refused by name, so that nobody believes to have got them.
-_LATER = ("addresses", "contiguous", "spread", "ttl", "expires_at", "reservations")
+_LATER = ("ttl", "expires_at", "reservations")
+_OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
 def described(body: Json, read_only: Json) -> Json:
@@ -135,8 +144,6 @@ def subnet_draft(body: Json, read_only: Json) -> SubnetDraft:
     """
     parsed = _parse(SubnetBody, without_read_only(body, read_only))
     start, end = _range(parsed)
-    if parsed.strategy not in (None, "", "next"):
-        raise Invalid.at("/strategy", 'only "next" is supported in this version')
     if parsed.cooldown:
         raise Invalid.at("/cooldown", "is not supported in this version; leave it out or send 0")
     gateway = parse_address(parsed.gateway, "/gateway") if parsed.gateway else None
@@ -153,6 +160,7 @@ def subnet_draft(body: Json, read_only: Json) -> SubnetDraft:
         cidr=parsed.cidr or None,
         gateway=gateway,
         exclusions=tuple(parsed.exclusions or ()),
+        strategy=_one_of(Strategy, parsed.strategy, "/strategy") or Strategy.NEXT,
     )
 
 
@@ -172,8 +180,8 @@ def _range(parsed: SubnetBody) -> tuple[Address, Address]:
     return start, end
 
 
-def reservation_request(body: Json, read_only: Json) -> ReservationRequest:
-    """The addresses that *body* asks for.
+def reservation_request(body: Json, read_only: Json, kind: str) -> ReservationRequest:
+    """The addresses that *body* asks for, of a *kind*, `subnet` or `pool`.
 
     Raises:
         Invalid: If it breaks a rule, or asks for what this version cannot do.
@@ -183,9 +191,56 @@ def reservation_request(body: Json, read_only: Json) -> ReservationRequest:
         raise _invalid([(f"/{name}", "is not supported in this version; leave it out") for name in later])
     known = {name: value for name, value in body.items() if name not in _LATER}
     parsed = _parse(ReservationBody, without_read_only(known, read_only))
-    if parsed.strategy not in (None, "", "next"):
-        raise Invalid.at("/strategy", 'only "next" is supported in this version')
-    return ReservationRequest(**written(parsed), count=parsed.count or 1)
+    if kind != "pool":
+        _refuse(parsed, _OF_POOLS, "is only for requests to a pool; leave it out")
+    if parsed.addresses:
+        _refuse(parsed, ("contiguous", "strategy", *_OF_POOLS), "cannot be combined with addresses; leave it out")
+    request = ReservationRequest(
+        **written(parsed),
+        count=_count(parsed),
+        addresses=_addresses(parsed.addresses or ()),
+        contiguous=bool(parsed.contiguous),
+        strategy=_one_of(Strategy, parsed.strategy, "/strategy"),
+        spread=_one_of(Spread, parsed.spread, "/spread"),
+        ipv4=parsed.ipv4 or 0,
+        ipv6=parsed.ipv6 or 0,
+    )
+    if request.count > COUNT_MAX:
+        raise Invalid.at("/ipv6", f"and ipv4 come to {request.count}; together they may be at most {COUNT_MAX}")
+    return request
+
+
+def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
+    given = [name for name in names if getattr(parsed, name)]
+    if given:
+        raise _invalid([(f"/{name}", why) for name in given])
+
+
+def _count(parsed: ReservationBody) -> int:
+    """How many addresses are wanted, whichever way it was said; a count that was sent with another must agree."""
+    said = len(parsed.addresses or ()) or (parsed.ipv4 or 0) + (parsed.ipv6 or 0)
+    if said and parsed.count not in (None, said):
+        raise Invalid.at("/count", f"is {parsed.count}, but {said} addresses are asked for; leave it out")
+    return said or parsed.count or 1
+
+
+def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    """*texts* in their normal form."""
+    seen: dict[Address, int] = {}
+    for index, text in enumerate(texts):
+        address = parse_address(text, f"/addresses/{index}")
+        if seen.setdefault(address, index) != index:
+            raise Invalid.at(f"/addresses/{index}", f"{address} is there twice, at {seen[address]} already")
+    return tuple(map(str, seen))
+
+
+def _one_of(kind: type[E], text: str | None, pointer: str) -> E | None:
+    if not text:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise Invalid.at(pointer, f"is {text!r}; it may be {', '.join(kind)}") from None
 
 
 def written(parsed: Description) -> Json:

@@ -28,6 +28,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "stale": (412, "It has changed since it was read"),
     "subnet-overlap": (409, "The range overlaps another subnet"),
     "exhausted": (409, "Not enough addresses are free"),
+    "address-taken": (409, "Addresses are taken"),
     "not-empty": (409, "It is not empty"),
     "not-queued": (409, "The job has been begun"),
     "given-up": (500, "The request was given up"),

@@ -51,7 +51,7 @@ def subnet_json(subnet: Subnet) -> Json:
         "cidr": subnet.cidr,
         "gateway": str(subnet.gateway) if subnet.gateway else None,
         "exclusions": list(subnet.exclusions),
-        "strategy": subnet.strategy,
+        "strategy": subnet.strategy.value,
         "cooldown": subnet.cooldown,
         "size": subnet.size,
         "used": used,

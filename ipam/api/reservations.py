@@ -81,7 +81,7 @@ class ReservationsOf:
         body = read_object(req, "reservation")
         other = "pool" if self._kind == "subnet" else "subnet"
         read_only = {**dict.fromkeys(READ_ONLY), other: None, self._kind: id_.lower()}
-        wanted = bodies.reservation_request(body, read_only)
+        wanted = bodies.reservation_request(body, read_only, self._kind)
         target = object_id(id_, self._kind)
 
         def create(new: ObjectId) -> None:

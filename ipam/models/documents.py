@@ -95,6 +95,17 @@ class Pool(Document):
         return cls(id=bson["_id"], **_common(bson))
 
 
+class Strategy(StrEnum):
+    """Which of the free addresses are handed out.
+
+    `next` is the one after that handed out last, and from the beginning again when the end is reached.
+    """
+
+    NEXT = "next"
+    LOWEST = "lowest"
+    RANDOM = "random"
+
+
 class SubnetState(StrEnum):
     """A subnet is shown and used only while it is active; a deleted one stays for a while as a tombstone.
 
@@ -125,7 +136,7 @@ class Subnet(Document):
     cidr: str | None = None
     gateway: Address | None = None
     exclusions: tuple[str, ...] = ()
-    strategy: str = "next"
+    strategy: Strategy = Strategy.NEXT
     cooldown: int = 0
     state: SubnetState = SubnetState.CREATING
     ledger: Ledger = field(default_factory=Ledger)
@@ -142,7 +153,7 @@ class Subnet(Document):
             "cidr": self.cidr,
             "gateway": to_bytes(self.gateway) if self.gateway else None,
             "exclusions": list(self.exclusions),
-            "strategy": self.strategy,
+            "strategy": self.strategy.value,
             "cooldown": self.cooldown,
             "state": self.state.value,
             "ledger": self.ledger.to_bson(),
@@ -161,7 +172,7 @@ class Subnet(Document):
             cidr=bson["cidr"],
             gateway=from_bytes(bson["gateway"]) if bson["gateway"] else None,
             exclusions=tuple(bson["exclusions"]),
-            strategy=bson["strategy"],
+            strategy=Strategy(bson["strategy"]),
             cooldown=bson["cooldown"],
             state=SubnetState(bson["state"]),
             ledger=Ledger.from_bson(bson["ledger"]),

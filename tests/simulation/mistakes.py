@@ -65,7 +65,7 @@ MISTAKES = (
     Mistake(
         "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
     ),
-    Mistake("a grant does not count as used", Plan, "take", "self._ledger.used + count", "self._ledger.used"),
+    Mistake("a grant does not count as used", Plan, "take", " + len(pick.addresses)", ""),
     Mistake("what is on its way out is handed out", Ledger, "on_its_way", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",

@@ -37,7 +37,9 @@ class Refusals:
             if job["state"] in ("queued", "running"):
                 self._open.setdefault(id_, len(free) - 1)
             elif id_ in self._open:
-                since = self._open.pop(id_)
-                asked = json.loads(job["request"])["count"]
-                if job["state"] == "failed" and "exhausted" in job["error"] and min(free[since:]) >= asked:
-                    yield f"job {id_} was refused {asked} while at least {min(free[since:])} were free"
+                least = min(free[self._open.pop(id_) :])
+                request = json.loads(job["request"])
+                was_refused = job["state"] == "failed" and "exhausted" in job["error"]
+                # Many may be free and not so many in a row.
+                if was_refused and "contiguous" not in request and least >= request["count"]:
+                    yield f"job {id_} was refused {request['count']} while at least {least} were free"

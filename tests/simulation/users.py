@@ -91,9 +91,24 @@ class Users:
         kind = self._chance.choice(["subnets", "subnets", "pools"])
         target = self._some(kind, {"state": "active"})
         if target is not None:
-            count = self._chance.randint(1, 2 if kind == "subnets" else 6)
             name = POISON if self._chance.random() < self._poison else "r"
-            self._post(Wish(f"/{kind}/{target}/reservations", {"count": count, "name": name}, self._key()))
+            body = {"name": name, **self._form(kind)}
+            self._post(Wish(f"/{kind}/{target}/reservations", body, self._key()))
+
+    def _form(self, kind: str) -> dict[str, Any]:
+        """A way to ask for addresses."""
+        count = self._chance.randint(1, 2 if kind == "subnets" else 6)
+        match self._chance.choice(["plain", "plain", "strategy", "contiguous", "addresses", "spread"]):
+            case "strategy":
+                return {"count": count, "strategy": self._chance.choice(["next", "lowest", "random"])}
+            case "contiguous":
+                return {"count": min(count, 3), "contiguous": True}
+            case "addresses":
+                some = self._chance.sample(range(8), min(count, 3))
+                return {"addresses": [str(_FIRST + n) for n in some]}
+            case "spread" if kind == "pools":
+                return {"count": count, "spread": "most-free"}
+        return {"count": count}
 
     def _ask_again(self) -> None:
         again = [wish for wish in self._book.wishes if wish.key is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -115,23 +116,28 @@ def _of_leases(plain: Database) -> Iterator[str]:
 
 
 def _of_jobs(plain: Database, book: Book) -> Iterator[str]:
-    for job in plain["jobs"].find({}):
-        name, target = f"job {job['_id']}", f"/{'subnets' if job['subnet'] else 'pools'}/{job['target']}"
-        match job["state"]:
-            case "succeeded":
-                continue
-            case "failed" if '"exhausted"' in job["error"]:
-                pass
-            case "failed" if '"not-found"' in job["error"] and _doomed(plain, book, target):
-                pass
-            case "failed" if '"given-up"' in job["error"] and POISON in job["request"]:
-                pass
-            case "cancelled" if f"/jobs/{job['_id']}" in book.doomed:
-                pass
-            case _:
-                yield f"{name} is {job['state']}: {job['error']}"
+    for job in plain["jobs"].find({"state": {"$ne": "succeeded"}}):
+        name = f"job {job['_id']}"
+        if not _may_have_ended_so(plain, book, job):
+            yield f"{name} is {job['state']}: {job['error']}"
         if _is_there(plain, "reservations", job["reservation"]):
             yield f"{name} is {job['state']} and has a reservation"
+
+
+def _may_have_ended_so(plain: Database, book: Book, job: Bson) -> bool:
+    if job["state"] == "cancelled":
+        return f"/jobs/{job['_id']}" in book.doomed
+    target = f"/{'subnets' if job['subnet'] else 'pools'}/{job['target']}"
+    match json.loads(job["error"])["slug"] if job["state"] == "failed" else "":
+        case "exhausted":
+            return True
+        case "not-found":
+            return _doomed(plain, book, target)
+        case "given-up":
+            return POISON in job["request"]
+        case "address-taken" | "invalid":
+            return "addresses" in json.loads(job["request"])
+    return False
 
 
 def _of_deletions(plain: Database, book: Book) -> Iterator[str]:
@@ -171,15 +177,19 @@ def _of_creation(plain: Database, book: Book, wish: Wish, path: str) -> Iterator
 
 def _of_count(plain: Database, book: Book, wish: Wish, reservation: Bson) -> Iterator[str]:
     """A reservation has what it was asked for, but for what was given back or went with a subnet."""
-    id_ = reservation["_id"]
+    id_, asked = reservation["_id"], len(wish.body.get("addresses", ())) or wish.body["count"]
     back = book.given_back.get(str(id_), set())
-    most = wish.body["count"] - len(back & book.gone)
-    least = wish.body["count"] - len(back)
+    most = asked - len(back & book.gone)
+    least = asked - len(back)
     if any(path.startswith(("/subnets", "/pools")) for path in book.doomed):
         least = 0
-    held = plain["leases"].count_documents({"reservation": id_})
-    if not least <= held <= most:
-        yield f"reservation {id_} holds {held}, not {least} to {most}"
+    held = [from_bytes(lease["_id"][12:]) for lease in plain["leases"].find({"reservation": id_})]
+    if not least <= len(held) <= most:
+        yield f"reservation {id_} holds {len(held)}, not {least} to {most}"
+    if not set(map(str, held)) <= set(wish.body.get("addresses", map(str, held))):
+        yield f"reservation {id_} holds {held}, which is not what it asked for"
+    if wish.body.get("contiguous") and held and int(max(held)) - int(min(held)) >= asked:
+        yield f"reservation {id_} holds {held}, which are not in a row"
 
 
 def _doomed(plain: Database, book: Book, path: str) -> bool:

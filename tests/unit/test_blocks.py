@@ -1,5 +1,6 @@
 """Laws of the sets of addresses, and of what is found free in them, against plain sets."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -13,9 +14,11 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.planning import Plan, enter_release
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import length, merged, outside, without
+from ipam.errors import AddressTaken, Contended
 from ipam.models.address_sets import BLOCK_SIZE, AddressSet
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block
+from ipam.models.documents import Strategy, Subnet
 from ipam.models.ledgers import Grant, Ledger, Release
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,7 +89,7 @@ def situations(draw):
     return inside, excluded, taken, going, coming, cursor, full
 
 
-def planned(situation):
+def planned(situation, strategy=Strategy.NEXT):
     inside, excluded, taken, going, coming, cursor, full = situation
     space = Space.of(inside[0], inside[-1], [(one, one) for one in excluded])
     sets = AddressSet.of(taken).blocks
@@ -104,17 +107,21 @@ def planned(situation):
         reads.extend(wanted)
         return {number: blocks.get(number, Block(subnet=SUBNET, number=number)) for number in wanted}
 
+    subnet = a_subnet(inside[0], inside[-1], ledger, strategy)
     if full:
-        ledger = known_full(ledger, space, read)
+        looked = Plan(subnet, space, read, ObjectId(), NOW)
+        look_at_all(looked)
+        subnet = replace(subnet, ledger=looked.ledger)
         reads.clear()
-    return Plan(ledger, space, read, ObjectId(), NOW), reads
+    return Plan(subnet, space, read, ObjectId(), NOW), reads
 
 
-def known_full(ledger, space, read):
-    """The ledger after somebody has looked at everything that is free."""
-    looked = Plan(ledger, space, read, ObjectId(), NOW)
-    looked.find(looked.available)
-    return looked.ledger
+def look_at_all(plan):
+    assert plan.pick_run(33, Strategy.LOWEST) is None
+
+
+def a_subnet(start, end, ledger=Ledger(), strategy=Strategy.NEXT):  # noqa: B008 (it is frozen)
+    return Subnet(id=SUBNET, pool=ObjectId(), start=start, end=end, size=0, strategy=strategy, ledger=ledger)
 
 
 def a_grant(some):
@@ -141,10 +148,10 @@ def test_addresses_are_handed_out_in_turn_and_only_free_ones(situation, counts):
     assert plan.available == len(expected)
     for count in counts:
         if count > len(expected):
-            assert not plan.find(count)
+            with pytest.raises(Contended):  # By the ledger there are not so many; who asks for more has an old one.
+                plan.pick(count, None)
             break
-        assert plan.find(count)
-        plan.take(ObjectId(), ObjectId(), count)
+        plan.take(ObjectId(), ObjectId(), plan.pick(count, None))
         given, expected = expected[:count], expected[count:]
         assert set(plan.grants[-1].addresses) == set(given)
         assert (plan.grants[-1].version, plan.ledger.cursor) == (8, to_number(given[-1]))
@@ -152,11 +159,79 @@ def test_addresses_are_handed_out_in_turn_and_only_free_ones(situation, counts):
     assert len(reads) == len(set(reads))
 
 
+@given(situations(), st.sampled_from(Strategy), st.lists(st.integers(1, 5), max_size=12))
+def test_every_strategy_hands_out_all_that_is_free_and_each_once(situation, strategy, counts):
+    plan, _ = planned(situation, strategy)
+    left = set(free_in_turn(situation))
+    for count in (*counts, *[1] * len(left)):
+        if count > len(left):
+            continue
+        pick = plan.pick(count, None)
+        given = set(pick.addresses)
+        plan.take(ObjectId(), ObjectId(), pick)
+        assert (len(given), given - left) == (count, set())
+        if strategy is Strategy.LOWEST:
+            assert sorted(given) == sorted(left)[:count]
+        if strategy is not Strategy.NEXT:
+            assert plan.ledger.cursor == plan.subnet.ledger.cursor
+        left -= given
+    assert (plan.available, left) == (0, set())
+
+
+def runs_of(addresses, count):
+    """The lowest addresses of all runs of *count* of *addresses*."""
+    return [one for one in addresses if all(one + n in addresses for n in range(count))]
+
+
+@given(situations(), st.sampled_from(Strategy), st.integers(1, 20))
+def test_a_run_is_found_whenever_there_is_one(situation, strategy, count):
+    plan, _ = planned(situation, strategy)
+    free = sorted(free_in_turn(situation))
+    begins = runs_of(set(free), count)
+    run = plan.pick_run(count, None)
+    if run is None:
+        assert begins == []
+        return
+    given = list(run.addresses)
+    assert given == [given[0] + n for n in range(count)]
+    assert given[0] in begins
+    if strategy is Strategy.LOWEST:
+        assert given[0] == min(begins)
+    if strategy is Strategy.NEXT:
+        cursor = situation[5] if situation[5] not in (None, situation[0][-1]) else situation[0][0] - 1
+        assert given[0] == min((one for one in begins if one > cursor), default=min(begins))
+        assert run.cursor == to_number(given[-1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 65_535, 65_536])
+def test_a_run_may_lie_across_two_blocks(count):
+    start = ip_address("10.0.255.255")
+    subnet, space = a_subnet(start, start + 65_536), Space.of(start, start + 65_536)
+    run = Plan(subnet, space, some_blocks, ObjectId(), NOW).pick_run(count, None)
+    assert list(run.addresses) == [start + n for n in range(count)]
+
+
+@given(situations(), st.data())
+def test_certain_addresses_are_had_all_or_none(situation, data):
+    inside, excluded, *_ = situation
+    plan, _ = planned(situation)
+    wanted = data.draw(st.sets(st.sampled_from([*inside, inside[0] - 1, inside[-1] + 1]), min_size=1))
+    free = set(free_in_turn(situation))
+    offered = plan.within(AddressSet.of(wanted))
+    assert set(offered) == (wanted & set(inside)) - excluded
+    if set(offered) <= free:
+        assert plan.pick_these(offered).addresses == offered
+    else:
+        with pytest.raises(AddressTaken) as caught:
+            plan.pick_these(offered)
+        assert caught.value.facts["addresses"] == [str(one) for one in sorted(set(offered) - free)]
+
+
 @given(situations())
 def test_a_block_is_known_as_full_when_nothing_in_it_is_free_nor_comes_back(situation):
     inside, excluded, taken, _, coming, _, _ = situation
     plan, _ = planned((*situation[:6], False))
-    plan.find(len(inside) + 1)
+    look_at_all(plan)
     of_block = {}
     for one in inside:
         of_block.setdefault(to_number(one) // BLOCK_SIZE, set()).add(one)
@@ -169,17 +244,17 @@ def test_a_block_is_known_as_full_when_nothing_in_it_is_free_nor_comes_back(situ
 
 @pytest.mark.parametrize("cidr", ["10.0.0.0/30", "10.0.0.0/8", "2001:db8::/64", "8000::/1"])
 @pytest.mark.parametrize("given", [0, 1])
-def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given):
+@pytest.mark.parametrize("strategy", Strategy)
+def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given, strategy):
     network = ip_network(cidr)
     space = Space.of(network[0], network[-1], [(network[0], network[0])])
     cursor = space.first + 1 if given else None
     reads = []
-    plan = Plan(
-        Ledger(cursor=cursor), space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW
-    )
-    assert plan.find(1)
-    plan.take(ObjectId(), ObjectId(), 1)
-    assert list(plan.grants[0].addresses) == [network[1 + given]]
+    subnet = a_subnet(network[0], network[-1], Ledger(cursor=cursor), strategy)
+    plan = Plan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    pick = plan.pick(1, None)
+    expected = {Strategy.NEXT: network[1 + given], Strategy.LOWEST: network[1]}.get(strategy)
+    assert expected in (None, *pick.addresses)
     assert [len(wanted) for wanted in reads] == [1]
 
 
@@ -189,20 +264,28 @@ def test_full_blocks_are_passed_over_without_being_read():
     first = space.first // BLOCK_SIZE
     ledger = Ledger(used=200 * BLOCK_SIZE, full=((first, first + 199),))
     reads = []
-    plan = Plan(ledger, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
-    assert plan.find(3)
-    assert reads == [{first + 200}]
+    subnet = a_subnet(network[0], network[-1], ledger)
+    plan = Plan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    plan.pick(3, None)
+    assert reads == [[first + 200]]
 
 
 def test_an_ipv6_subnet_whose_first_half_is_excluded_hands_out_the_other():
     """Its first free address is further from its start than 64 bits can say."""
     network, half = ip_network("2001:db8::/32"), ip_network("2001:db8::/33")
     space = Space.of(network[0], network[-1], [(half[0], half[-1])])
-    plan = Plan(Ledger(), space, some_blocks, ObjectId(), NOW)
-    assert plan.find(1)
-    plan.take(ObjectId(), ObjectId(), 1)
+    plan = Plan(a_subnet(network[0], network[-1]), space, some_blocks, ObjectId(), NOW)
+    plan.take(ObjectId(), ObjectId(), plan.pick(1, None))
     assert list(plan.grants[0].addresses) == [ip_address("2001:db8:8000::")]
     assert Ledger.from_bson(plan.ledger.to_bson()) == plan.ledger
+
+
+def test_a_random_address_of_a_large_subnet_may_be_anywhere():
+    network = ip_network("10.0.0.0/8")
+    subnet, space = a_subnet(network[0], network[-1], strategy=Strategy.RANDOM), Space.of(network[0], network[-1])
+    picks = [Plan(subnet, space, some_blocks, ObjectId(), NOW).pick(1, None) for _ in range(50)]
+    assert len({block for pick in picks for block in pick.addresses.blocks}) > 25
+    assert len({position for pick in picks for some in pick.addresses.blocks.values() for position in some}) > 45
 
 
 def some_blocks(wanted):

@@ -1,0 +1,71 @@
+"""Which addresses of which subnets a request gets; pure but for what plans read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ipam.allocation.planning import Pick, Plan
+from ipam.allocation.ranges import parse_address
+from ipam.allocation.requests import ReservationRequest, Spread
+from ipam.errors import Exhausted, Invalid
+from ipam.models.address_sets import AddressSet
+
+Choice = list[tuple[Plan, Pick]]
+
+
+def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
+    """What *request* gets of the subnets of *plans*, which are in the order of their addresses: all of it.
+
+    Raises:
+        Exhausted: If fewer addresses are free, or no run is as long as it is to be.
+        AddressTaken: If it wants certain addresses that are not all free.
+        Invalid: If it wants certain addresses that none of the subnets hands out.
+        Contended: If the subnets have changed since they were read.
+    """
+    if request.addresses:
+        return _these(request, plans)
+    chosen: Choice = []
+    for version, count in request.parts:
+        offered = [plan for plan in plans if version in (None, plan.subnet.start.version)]
+        if request.spread is Spread.MOST_FREE:
+            offered.sort(key=lambda plan: -plan.available)
+        of_family = f" IPv{version}" if version else ""
+        chosen += (_run if request.contiguous else _any)(request, count, offered, of_family)
+    return chosen
+
+
+def _any(request: ReservationRequest, count: int, plans: Sequence[Plan], family: str) -> Choice:
+    free = sum(plan.available for plan in plans)
+    if count > free:
+        message = f"{count}{family} addresses were asked for and {free} are free; ask for fewer or elsewhere."
+        raise Exhausted(message, asked=count, free=free)
+    chosen: Choice = []
+    for plan in plans:
+        share = min(count, plan.available)
+        if share:
+            chosen.append((plan, plan.pick(share, request.strategy)))
+            count -= share
+    return chosen
+
+
+def _run(request: ReservationRequest, count: int, plans: Sequence[Plan], family: str) -> Choice:
+    for plan in plans:
+        if count <= plan.available and (run := plan.pick_run(count, request.strategy)):
+            return [(plan, run)]
+    free = sum(plan.available for plan in plans)
+    message = (
+        f"{count}{family} addresses in a row were asked for; {free} are free, but not so many in a row; "
+        "ask for fewer, or without contiguous, or elsewhere."
+    )
+    raise Exhausted(message, asked=count, free=free)
+
+
+def _these(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
+    addresses = [parse_address(text, f"/addresses/{index}") for index, text in enumerate(request.addresses)]
+    wanted = AddressSet.of(addresses)
+    mine = [(plan, plan.within(wanted)) for plan in plans]
+    offered = {address for _, some in mine for address in some}
+    for index, address in enumerate(addresses):
+        if address not in offered:
+            raise Invalid.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
+    return [(plan, plan.pick_these(some)) for plan, some in mine if some]
