@@ -10,6 +10,7 @@ from ipam.allocation.leasing import Leasing
 from ipam.allocation.recovery import Recovery
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
+from ipam.allocation.surveying import Surveying
 from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import mongo_servers
 from ipam.models.connection import connect
@@ -29,6 +30,7 @@ class Services:
     releasing: Releasing
     jobs: Jobs
     recovery: Recovery
+    surveying: Surveying
     waiting: Waiting
 
 
@@ -65,5 +67,6 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
             queued_grace_s=settings.recovery_interval_s,
             claim_timeout_s=settings.claim_timeout_s,
         ),
+        surveying=Surveying(stores),
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from pyroaring import BitMap, FrozenBitMap
 
-from ipam.allocation.runs import Runs, length, merged
+from ipam.allocation.runs import Run, Runs, length, merged
 from ipam.errors import Invalid
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import Address, to_number
@@ -113,6 +113,25 @@ class Space:
     def size(self) -> int:
         """How many addresses may be handed out in all."""
         return length(((self.first, self.last),)) - length(self.gaps)
+
+    @property
+    def runs(self) -> Runs:
+        """What may be handed out."""
+        found: list[Run] = []
+        begin = self.first
+        for first, last in (*self.gaps, (self.last + 1, self.last + 1)):
+            if begin < first:
+                found.append((begin, first - 1))
+            begin = last + 1
+        return tuple(found)
+
+    def within(self, first: int, last: int) -> Space:
+        """The part from *first* to *last*; there may be nothing in it."""
+        first, last = max(first, self.first), min(last, self.last)
+        begin = bisect_left(self.gaps, first, key=itemgetter(1))
+        end = bisect_right(self.gaps, last, key=itemgetter(0))
+        gaps = tuple((max(low, first), min(high, last)) for low, high in self.gaps[begin:end])
+        return Space(first, last, gaps) if first <= last else Space(first, first - 1)
 
     @property
     def closed(self) -> Runs:

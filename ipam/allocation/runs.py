@@ -19,6 +19,20 @@ def merged(runs: Iterable[Run]) -> Runs:
     return tuple(found)
 
 
+def joined(runs: Iterable[Run]) -> Iterator[Run]:
+    """The same numbers as *runs*, which ascend but may touch; found as they are asked for."""
+    current: Run | None = None
+    for first, last in runs:
+        if current and first == current[1] + 1:
+            current = (current[0], last)
+            continue
+        if current:
+            yield current
+        current = (first, last)
+    if current:
+        yield current
+
+
 def without(runs: Runs, number: int) -> Runs:
     """*runs* but for *number*."""
     kept: list[Run] = []

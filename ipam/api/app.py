@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import falcon
 
+from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
 from ipam.api.health import Live, Ready
 from ipam.api.idempotency import Idempotency
 from ipam.api.jobs import JobCollection, JobItem
@@ -37,9 +38,12 @@ def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.A
     app.add_route("/pools/{id_}", pool_item(services))
     app.add_route("/pools/{id_}/subnets", SubnetsOfPool(services, once))
     app.add_route("/pools/{id_}/reservations", from_pool)
+    app.add_route("/pools/{id_}/free", FreeOfPool(services))
     app.add_route("/subnets", SubnetCollection(services))
     app.add_route("/subnets/{id_}", subnet_item(services))
     app.add_route("/subnets/{id_}/reservations", from_subnet)
+    app.add_route("/subnets/{id_}/free", FreeOfSubnet(services))
+    app.add_route("/subnets/{id_}/map", MapOfSubnet(services))
     app.add_route("/subnets/{id_}/leases", LeasesOfSubnet(services))
     app.add_route("/reservations", ReservationCollection(services))
     app.add_route("/reservations/{id_}", ReservationItem(services))

@@ -15,6 +15,7 @@ BLOCK_SIZE = 1 << BLOCK_BITS
 EMPTY = FrozenBitMap()
 # What is left of 128 bits.
 _NUMBER_BYTES = 14
+NUMBER_MAX = (1 << 8 * _NUMBER_BYTES) - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
+from pymongo import ASCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 from pyroaring import FrozenBitMap
 
-from ipam.models.address_sets import EMPTY, number_from_bytes, number_to_bytes
+from ipam.models.address_sets import EMPTY, NUMBER_MAX, number_from_bytes, number_to_bytes
 from ipam.models.connection import speaks_mongo
 
 Bson = dict[str, Any]
@@ -84,9 +85,11 @@ class BlockStore:
             blocks[block.number] = block
         return blocks
 
-    def of_subnet(self, subnet: ObjectId) -> Iterator[Block]:
-        """All blocks of *subnet* that are stored."""
-        return map(Block.from_bson, self._collection.find({"subnet": subnet}))
+    def of_subnet(self, subnet: ObjectId, first: int = 0, last: int = NUMBER_MAX) -> Iterator[Block]:
+        """The blocks of *subnet* that are stored, from number *first* to *last*, ascending."""
+        keys = {"$gte": block_key(subnet, first), "$lte": block_key(subnet, last)}
+        found = self._collection.find({"subnet": subnet, "_id": keys}).sort("_id", ASCENDING)
+        return map(Block.from_bson, found)
 
     def change(self, block: Block, taken: FrozenBitMap, known: FrozenBitMap) -> bool:
         """Replace the content of *block*; False if someone else has changed it since it was read."""

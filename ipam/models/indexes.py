@@ -46,8 +46,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("lease", name="by_id", sparse=True),
         IndexModel("reservation", name="of_reservation", sparse=True),
     ],
-    # What the deletion of a subnet has to go through; its other reads are by exact key.
-    "blocks": [IndexModel("subnet", name="of_subnet")],
+    # The blocks of a subnet in their order, for its deletion and for surveys; other reads are by exact key.
+    "blocks": [IndexModel([("subnet", ASCENDING), ("_id", ASCENDING)], name="in_order")],
     "jobs": [
         # What a worker may claim for a target, and which targets have anything waiting.
         IndexModel("waiting", name="waiting", sparse=True),

@@ -101,10 +101,14 @@ class Ledger:
     grants: tuple[Grant, ...] = ()
     releases: tuple[Release, ...] = ()
 
+    @property
+    def entries(self) -> tuple[Grant | Release, ...]:
+        """Everything that is on its way."""
+        return (*self.grants, *self.releases)
+
     def on_its_way(self, block: int) -> FrozenBitMap:
         """The positions of *block* that are not free, whatever the block itself says."""
-        entries: tuple[Grant | Release, ...] = (*self.grants, *self.releases)
-        return EMPTY.union(*(entry.addresses.blocks.get(block, EMPTY) for entry in entries))
+        return EMPTY.union(*(entry.addresses.blocks.get(block, EMPTY) for entry in self.entries))
 
     def to_bson(self) -> Bson:
         """The stored form."""

@@ -66,7 +66,7 @@ MISTAKES = (
         "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
     ),
     Mistake("a grant does not count as used", Plan, "take", " + len(pick.addresses)", ""),
-    Mistake("what is on its way out is handed out", Ledger, "on_its_way", "*self.grants, ", "*(), "),
+    Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",
         LeaseStore, "take", ', "entry": {"$lt": lease.entry}}', "}",

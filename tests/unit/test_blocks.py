@@ -1,7 +1,6 @@
 """Laws of the sets of addresses, and of what is found free in them, against plain sets."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import FrozenBitMap
 
+from ipam.allocation.leasing import space_of
 from ipam.allocation.planning import Plan, enter_release
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import length, merged, outside, without
@@ -18,11 +18,10 @@ from ipam.errors import AddressTaken, Contended
 from ipam.models.address_sets import BLOCK_SIZE, AddressSet
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block
-from ipam.models.documents import Strategy, Subnet
-from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.documents import Strategy
+from ipam.models.ledgers import Ledger
+from tests.unit.situations import NOW, SUBNET, a_release, a_subnet, situations
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SUBNET = ObjectId()
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda a: a.ipv4_mapped is None))
 small_runs = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6)), max_size=8).map(
     lambda drawn: [(first, first + more) for first, more in drawn]
@@ -71,80 +70,31 @@ def test_what_is_outside_is_found_one_by_one_and_not_written_out():
     assert [next(found), next(found)] == [2**100 + 1, 2**100 + 2]
 
 
-@st.composite
-def situations(draw):
-    """A subnet across two blocks: its addresses, those excluded, taken, on their way out and back, and a cursor."""
-    start = ip_address("10.0.255.240")
-    size = draw(st.integers(1, 32))
-    inside = [start + n for n in range(size)]
-    excluded, taken, going, coming = (
-        draw(st.sets(st.sampled_from(inside)).map(lambda drawn, free=free: drawn & free))
-        for free in [set(inside)] * 4
-    )
-    taken -= excluded
-    going -= excluded | taken
-    coming &= taken
-    cursor = draw(st.one_of(st.none(), st.sampled_from(inside)))
-    full = draw(st.booleans())
-    return inside, excluded, taken, going, coming, cursor, full
-
-
-def planned(situation, strategy=Strategy.NEXT):
-    inside, excluded, taken, going, coming, cursor, full = situation
-    space = Space.of(inside[0], inside[-1], [(one, one) for one in excluded])
-    sets = AddressSet.of(taken).blocks
-    blocks = {number: Block(subnet=SUBNET, number=number, taken=positions) for number, positions in sets.items()}
-    ledger = Ledger(
-        version=7,
-        used=len(taken | going),
-        cursor=None if cursor is None else to_number(cursor),
-        grants=(a_grant(going),) if going else (),
-        releases=(a_release(coming),) if coming else (),
-    )
+def planned(situation, strategy=Strategy.NEXT, ledger=None):
+    """A plan, and the list of the blocks that it reads; *ledger* if it is another than the situation's."""
     reads: list[int] = []
 
     def read(wanted):
         reads.extend(wanted)
-        return {number: blocks.get(number, Block(subnet=SUBNET, number=number)) for number in wanted}
+        return {number: situation.blocks.get(number, Block(subnet=SUBNET, number=number)) for number in wanted}
 
-    subnet = a_subnet(inside[0], inside[-1], ledger, strategy)
-    if full:
-        looked = Plan(subnet, space, read, ObjectId(), NOW)
-        look_at_all(looked)
-        subnet = replace(subnet, ledger=looked.ledger)
-        reads.clear()
-    return Plan(subnet, space, read, ObjectId(), NOW), reads
+    subnet = situation.subnet(strategy)
+    subnet = replace(subnet, ledger=ledger or subnet.ledger)
+    return Plan(subnet, space_of(subnet), read, ObjectId(), NOW), reads
 
 
-def look_at_all(plan):
+def looked_around(situation):
+    """The plan of somebody who has looked at all blocks."""
+    plan, reads = planned(situation)
     assert plan.pick_run(33, Strategy.LOWEST) is None
-
-
-def a_subnet(start, end, ledger=Ledger(), strategy=Strategy.NEXT):  # noqa: B008 (it is frozen)
-    return Subnet(id=SUBNET, pool=ObjectId(), start=start, end=end, size=0, strategy=strategy, ledger=ledger)
-
-
-def a_grant(some):
-    return Grant(
-        batch=ObjectId(), job=ObjectId(), reservation=ObjectId(), addresses=AddressSet.of(some), version=3, at=NOW
-    )
-
-
-def a_release(some):
-    return Release(id=ObjectId(), reservation=ObjectId(), addresses=AddressSet.of(some), is_partial=False, at=NOW)
-
-
-def free_in_turn(situation):
-    """From the address after the cursor on, and round."""
-    inside, excluded, taken, going, _, cursor, _ = situation
-    behind = inside.index(cursor) + 1 if cursor is not None else 0
-    return [one for one in inside[behind:] + inside[:behind] if one not in excluded | taken | going]
+    assert len(reads) == len(set(reads))
+    return plan
 
 
 @given(situations(), st.lists(st.integers(1, 5), max_size=12))
 def test_addresses_are_handed_out_in_turn_and_only_free_ones(situation, counts):
     plan, reads = planned(situation)
-    expected = free_in_turn(situation)
+    expected = situation.free_in_turn
     assert plan.available == len(expected)
     for count in counts:
         if count > len(expected):
@@ -162,7 +112,7 @@ def test_addresses_are_handed_out_in_turn_and_only_free_ones(situation, counts):
 @given(situations(), st.sampled_from(Strategy), st.lists(st.integers(1, 5), max_size=12))
 def test_every_strategy_hands_out_all_that_is_free_and_each_once(situation, strategy, counts):
     plan, _ = planned(situation, strategy)
-    left = set(free_in_turn(situation))
+    left = set(situation.free)
     for count in (*counts, *[1] * len(left)):
         if count > len(left):
             continue
@@ -186,8 +136,7 @@ def runs_of(addresses, count):
 @given(situations(), st.sampled_from(Strategy), st.integers(1, 20))
 def test_a_run_is_found_whenever_there_is_one(situation, strategy, count):
     plan, _ = planned(situation, strategy)
-    free = sorted(free_in_turn(situation))
-    begins = runs_of(set(free), count)
+    begins = runs_of(set(situation.free), count)
     run = plan.pick_run(count, None)
     if run is None:
         assert begins == []
@@ -198,7 +147,8 @@ def test_a_run_is_found_whenever_there_is_one(situation, strategy, count):
     if strategy is Strategy.LOWEST:
         assert given[0] == min(begins)
     if strategy is Strategy.NEXT:
-        cursor = situation[5] if situation[5] not in (None, situation[0][-1]) else situation[0][0] - 1
+        inside, cursor = situation.inside, situation.cursor
+        cursor = inside[0] - 1 if cursor in (None, inside[-1]) else cursor
         assert given[0] == min((one for one in begins if one > cursor), default=min(begins))
         assert run.cursor == to_number(given[-1])
 
@@ -213,12 +163,12 @@ def test_a_run_may_lie_across_two_blocks(count):
 
 @given(situations(), st.data())
 def test_certain_addresses_are_had_all_or_none(situation, data):
-    inside, excluded, *_ = situation
+    inside = situation.inside
     plan, _ = planned(situation)
     wanted = data.draw(st.sets(st.sampled_from([*inside, inside[0] - 1, inside[-1] + 1]), min_size=1))
-    free = set(free_in_turn(situation))
+    free = set(situation.free)
     offered = plan.within(AddressSet.of(wanted))
-    assert set(offered) == (wanted & set(inside)) - excluded
+    assert set(offered) == (wanted & set(inside)) - situation.excluded
     if set(offered) <= free:
         assert plan.pick_these(offered).addresses == offered
     else:
@@ -229,17 +179,27 @@ def test_certain_addresses_are_had_all_or_none(situation, data):
 
 @given(situations())
 def test_a_block_is_known_as_full_when_nothing_in_it_is_free_nor_comes_back(situation):
-    inside, excluded, taken, _, coming, _, _ = situation
-    plan, _ = planned((*situation[:6], False))
-    look_at_all(plan)
+    plan = looked_around(situation)
     of_block = {}
-    for one in inside:
+    for one in situation.inside:
         of_block.setdefault(to_number(one) // BLOCK_SIZE, set()).add(one)
-    expected = {number for number, all_ in of_block.items() if all_ <= excluded | taken and not all_ & coming}
+    gone = situation.excluded | situation.taken
+    expected = {number for number, all_ in of_block.items() if all_ <= gone and not all_ & situation.coming}
     assert numbers(plan.ledger.full) == expected
     for number in expected:
         back = enter_release(plan.ledger, a_release([max(of_block[number], key=to_number)]))
         assert numbers(back.full) == expected - {number}
+
+
+@given(situations())
+def test_who_knows_the_full_blocks_finds_the_same(situation):
+    plan, _ = planned(situation)
+    knowing, _ = planned(situation, ledger=looked_around(situation).ledger)
+    for _ in situation.free:
+        pick = plan.pick(1, None)
+        assert knowing.pick(1, None) == pick
+        plan.take(ObjectId(), ObjectId(), pick)
+        knowing.take(ObjectId(), ObjectId(), pick)
 
 
 @pytest.mark.parametrize("cidr", ["10.0.0.0/30", "10.0.0.0/8", "2001:db8::/64", "8000::/1"])

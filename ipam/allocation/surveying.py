@@ -1,0 +1,140 @@
+"""What is free in subnets, to be looked at: runs, aligned networks, a map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from pyroaring import FrozenBitMap
+
+from ipam.allocation.leasing import space_of
+from ipam.allocation.ranges import Network, Space
+from ipam.allocation.runs import Run, joined
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.addresses import Address, from_number, to_number
+from ipam.models.documents import Subnet
+from ipam.models.stores import Stores
+
+# A map shows a network in so many parts at most, 2 to the power of this.
+_CELL_BITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRun:
+    """Addresses of a subnet that follow each other and are all free."""
+
+    subnet: Subnet
+    first: Address
+    last: Address
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return int(self.last) - int(self.first) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A part of a subnet's map.
+
+    Attributes:
+        used: How many of its addresses are taken.
+        excluded: How many are never handed out, those outside of the subnet's range included.
+    """
+
+    network: Network
+    used: int
+    excluded: int
+
+
+class Surveying:
+    """Looks at subnets without taking anything; what it says may be out of date as soon as it is said."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def free_runs(self, subnets: Iterable[Subnet], begin: Address | None) -> Iterator[FreeRun]:
+        """The free runs of *subnets*, in their order, from *begin* on, each as long as can be.
+
+        They are found as they are asked for; only blocks that were ever touched are read.
+        """
+        for subnet in subnets:
+            space = space_of(subnet)
+            if begin is not None:
+                space = space.within(to_number(begin), space.last)
+            for first, last in joined(self._free_pieces(subnet, space)):
+                yield FreeRun(subnet, from_number(first), from_number(last))
+
+    def free_networks(self, subnets: Iterable[Subnet], begin: Address | None, length: int) -> Iterator[FreeRun]:
+        """The networks with a prefix of *length* bits of which every address is free; see `free_runs`."""
+        for run in self.free_runs((one for one in subnets if one.start.max_prefixlen >= length), begin):
+            size = 1 << (run.first.max_prefixlen - length)
+            end = int(run.last) + 1
+            for first in range(-(-int(run.first) // size) * size, end - size + 1, size):
+                low = type(run.first)(first)
+                yield FreeRun(run.subnet, low, low + (size - 1))
+
+    def cells(self, subnet: Subnet, network: Network) -> list[Cell]:
+        """*network* in up to 256 parts of one size, each with what *subnet* has in it."""
+        longer = min(_CELL_BITS, network.max_prefixlen - network.prefixlen)
+        width = network.num_addresses >> longer
+        begin, space = to_number(network[0]), space_of(subnet).within(to_number(network[0]), to_number(network[-1]))
+        used = [0] * (1 << longer)
+        for number, taken in self._taken(subnet, space):
+            _count(taken & space.positions(number), (number << BLOCK_BITS) - begin, width, used)
+        parts: list[Network] = list(network.subnets(longer))
+        return [
+            Cell(part, count, width - space.within(to_number(part[0]), to_number(part[-1])).size)
+            for part, count in zip(parts, used, strict=True)
+        ]
+
+    def _taken(self, subnet: Subnet, space: Space) -> Iterator[tuple[int, FrozenBitMap]]:
+        """What is not free, by block, ascending; those of which nothing was ever taken are left out."""
+        first, last = space.first >> BLOCK_BITS, space.last >> BLOCK_BITS
+        entered = {number for entry in subnet.ledger.entries for number in entry.addresses.blocks}
+        coming = sorted(number for number in entered if first <= number <= last)
+        for block in self._stores.blocks.of_subnet(subnet.id, first, last):
+            while coming and coming[0] < block.number:
+                yield coming[0], subnet.ledger.on_its_way(coming.pop(0))
+            if coming and coming[0] == block.number:
+                coming.pop(0)
+            yield block.number, block.taken | subnet.ledger.on_its_way(block.number)
+        yield from ((number, subnet.ledger.on_its_way(number)) for number in coming)
+
+    def _free_pieces(self, subnet: Subnet, space: Space) -> Iterator[Run]:
+        """What is free as runs, ascending; two may touch where a block begins."""
+        begin = space.first
+        for number, taken in self._taken(subnet, space):
+            base = number << BLOCK_BITS
+            yield from space.within(begin, base - 1).runs
+            for low, high in _runs_of(space.positions(number) - taken):
+                yield base + low, base + high
+            begin = base + BLOCK_SIZE
+        yield from space.within(begin, space.last).runs
+
+
+def network_around(subnet: Subnet) -> Network:
+    """The smallest network that has all addresses of *subnet*."""
+    differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
+    return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
+
+
+def _runs_of(positions: FrozenBitMap) -> Iterator[Run]:
+    holes = positions.flip(0, BLOCK_SIZE + 1)  # The one after the last position is a hole always.
+    while positions:
+        first = positions.min()
+        end = holes.next_set_bit(first)
+        yield first, end - 1
+        positions = positions - FrozenBitMap(range(first, end))
+
+
+def _count(taken: FrozenBitMap, offset: int, width: int, used: list[int]) -> None:
+    """Add to each cell of *used* how many positions of a block lie in it; the block begins at *offset*."""
+    if width >= BLOCK_SIZE:
+        if taken:
+            used[offset // width] += len(taken)
+        return
+    for cell in range(max(offset, 0) // width, min((offset + BLOCK_SIZE) // width, len(used))):
+        first = cell * width - offset
+        used[cell] += taken.range_cardinality(first, first + width)
