@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import falcon
 
@@ -34,24 +35,29 @@ def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.A
     )
     from_pool = ReservationsOf(services, once, kind="pool", field="pool", accept=services.jobs.request_from_pool)
 
-    app.add_route("/pools", PoolCollection(services, once))
-    app.add_route("/pools/{id_}", pool_item(services))
-    app.add_route("/pools/{id_}/subnets", SubnetsOfPool(services, once))
-    app.add_route("/pools/{id_}/reservations", from_pool)
-    app.add_route("/pools/{id_}/free", FreeOfPool(services))
-    app.add_route("/subnets", SubnetCollection(services))
-    app.add_route("/subnets/{id_}", subnet_item(services))
-    app.add_route("/subnets/{id_}/reservations", from_subnet)
-    app.add_route("/subnets/{id_}/free", FreeOfSubnet(services))
-    app.add_route("/subnets/{id_}/map", MapOfSubnet(services))
-    app.add_route("/subnets/{id_}/leases", LeasesOfSubnet(services))
-    app.add_route("/reservations", ReservationCollection(services))
-    app.add_route("/reservations/{id_}", ReservationItem(services))
-    app.add_route("/reservations/{id_}/leases", LeasesOfReservation(services))
-    app.add_route("/leases", LeaseCollection(services))
-    app.add_route("/leases/{id_}", lease_item(services))
-    app.add_route("/jobs", JobCollection(services))
-    app.add_route("/jobs/{id_}", JobItem(services))
-    app.add_route("/livez", Live())
-    app.add_route("/readyz", Ready({"database": services.stores.whole.ping, "broker": check_broker}))
+    routes: dict[str, Any] = {
+        "/pools": PoolCollection(services, once),
+        "/pools/{id_}": pool_item(services),
+        "/pools/{id_}/subnets": SubnetsOfPool(services, once),
+        "/pools/{id_}/reservations": from_pool,
+        "/pools/{id_}/free": FreeOfPool(services),
+        "/subnets": SubnetCollection(services),
+        "/subnets/{id_}": subnet_item(services),
+        "/subnets/{id_}/reservations": from_subnet,
+        "/subnets/{id_}/free": FreeOfSubnet(services),
+        "/subnets/{id_}/map": MapOfSubnet(services),
+        "/subnets/{id_}/leases": LeasesOfSubnet(services),
+        "/reservations": ReservationCollection(services),
+        "/reservations/{id_}": ReservationItem(services),
+        "/reservations/{id_}/leases": LeasesOfReservation(services),
+        "/leases": LeaseCollection(services),
+        "/leases/{id_}": lease_item(services),
+        "/jobs": JobCollection(services),
+        "/jobs/{id_}": JobItem(services),
+        "/livez": Live(),
+        "/readyz": Ready({"database": services.stores.whole.ping, "broker": check_broker}),
+    }
+    for path, resource in routes.items():
+        resource.on_head = resource.on_get  # Falcon leaves the body away, but does not answer HEAD by itself.
+        app.add_route(path, resource)
     return app

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_address, parse_exclusion, parse_network
 from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
+from ipam.api.fields import invalid, is_empty
 from ipam.errors import Invalid
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address
@@ -26,8 +27,6 @@ NAME_MAX = 255
 TAGS_MAX = 100
 EXCLUSIONS_MAX = 1000
 Text = Annotated[str, StringConstraints(max_length=NAME_MAX)]
-# Empty as Go and JavaScript clients send what they do not mean to set.
-EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 class _Strict(BaseModel):
@@ -71,38 +70,33 @@ _LATER = ("ttl", "expires_at", "reservations")
 _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
-def described(body: Json, read_only: Json) -> Json:
-    """Name, tags and metadata in a body that creates a resource; see `without_read_only`.
+def described(body: Json) -> Json:
+    """Name, tags and metadata in a body that creates a resource.
 
     Raises:
         Invalid: If it breaks a rule.
     """
-    return written(_parse(Description, without_read_only(body, read_only)))
+    return written(_parse(Description, body))
 
 
-def replaced(document: D, body: Json, read_only: Json) -> D:
+def replaced(document: D, body: Json) -> D:
     """*document* with name, tags and metadata of *body*; what it does not name becomes empty.
 
     Raises:
         Invalid: If it breaks a rule.
     """
-    return replace(document, **described(body, read_only))
+    return replace(document, **described(body))
 
 
-def patched(document: D, body: Json, read_only: Json) -> D:
+def patched(document: D, body: Json) -> D:
     """*document* changed by the merge patch *body* (RFC 7396).
 
     Raises:
         Invalid: If it breaks a rule.
     """
-    patch = without_read_only(body, read_only)
-    _parse(Description, patch)
+    _parse(Description, body)
     value: Json = {"name": document.name, "tags": list(document.tags), "metadata": document.metadata}
-    both_objects = isinstance(value["metadata"], dict) and isinstance(patch.get("metadata"), dict)
-    merged = {**value, **patch}
-    if both_objects:
-        merged["metadata"] = merge_patch(value["metadata"], patch["metadata"])
-    return replace(document, **written(_parse(Description, merged)))
+    return replace(document, **described(merge_patch(value, body)))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -118,31 +112,13 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return result
 
 
-def without_read_only(body: Json, stored: Json) -> Json:
-    """*body* without the fields that cannot be written; *stored* says what they are now.
-
-    Raises:
-        Invalid: If it would change one of them: each may be empty or equal to what is stored.
-    """
-    wrong = [
-        name for name, value in body.items() if name in stored and value not in EMPTY and value != stored[name]
-    ]
-    if wrong:
-        raise _invalid([(f"/{name}", _refusal(stored[name])) for name in wrong])
-    return {name: value for name, value in body.items() if name not in stored}
-
-
-def _refusal(stored: Any) -> str:
-    return "cannot be set; leave it out" if stored is None else f"cannot be changed; it is {stored!r}"
-
-
-def subnet_draft(body: Json, read_only: Json) -> SubnetDraft:
+def subnet_draft(body: Json) -> SubnetDraft:
     """The subnet that *body* asks for.
 
     Raises:
         Invalid: If it breaks a rule.
     """
-    parsed = _parse(SubnetBody, without_read_only(body, read_only))
+    parsed = _parse(SubnetBody, body)
     start, end = _range(parsed)
     if parsed.cooldown:
         raise Invalid.at("/cooldown", "is not supported in this version; leave it out or send 0")
@@ -180,17 +156,16 @@ def _range(parsed: SubnetBody) -> tuple[Address, Address]:
     return start, end
 
 
-def reservation_request(body: Json, read_only: Json, kind: str) -> ReservationRequest:
+def reservation_request(body: Json, kind: str) -> ReservationRequest:
     """The addresses that *body* asks for, of a *kind*, `subnet` or `pool`.
 
     Raises:
         Invalid: If it breaks a rule, or asks for what this version cannot do.
     """
-    later = [name for name in _LATER if body.get(name) not in (*EMPTY, False)]
+    later = [name for name in _LATER if not is_empty(body.get(name))]
     if later:
-        raise _invalid([(f"/{name}", "is not supported in this version; leave it out") for name in later])
-    known = {name: value for name, value in body.items() if name not in _LATER}
-    parsed = _parse(ReservationBody, without_read_only(known, read_only))
+        raise invalid([(f"/{name}", "is not supported in this version; leave it out") for name in later])
+    parsed = _parse(ReservationBody, {name: value for name, value in body.items() if name not in _LATER})
     if kind != "pool":
         _refuse(parsed, _OF_POOLS, "is only for requests to a pool; leave it out")
     if parsed.addresses:
@@ -213,7 +188,7 @@ def reservation_request(body: Json, read_only: Json, kind: str) -> ReservationRe
 def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
     given = [name for name in names if getattr(parsed, name)]
     if given:
-        raise _invalid([(f"/{name}", why) for name in given])
+        raise invalid([(f"/{name}", why) for name in given])
 
 
 def _count(parsed: ReservationBody) -> int:
@@ -252,8 +227,8 @@ def _parse(model: type[B], body: Json) -> B:
     try:
         parsed = model.model_validate(body)
     except ValidationError as error:
-        raise _invalid([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
-    meta.encode(body.get("metadata"))
+        raise invalid([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
+    meta.check(body.get("metadata"))
     return parsed
 
 
@@ -266,8 +241,3 @@ def _detail(fault: Any) -> str:
 
 def _pointer(location: tuple[int | str, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
-
-
-def _invalid(faults: list[tuple[str, str]]) -> Invalid:
-    detail = "; ".join(f"{pointer}: {text}" for pointer, text in faults)
-    return Invalid(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in faults])

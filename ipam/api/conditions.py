@@ -8,6 +8,8 @@ import falcon
 
 from ipam.errors import InvalidParameter, Stale
 
+_REVISION_DIGITS = 18
+
 
 def entity_tag(revision: int, body: bytes) -> falcon.ETag:
     """A strong tag: the revision guards writes, the digest tells apart any two bodies.
@@ -40,7 +42,8 @@ def accepted_revisions(req: falcon.Request) -> frozenset[int] | None:
 
 def _revision(tag: str) -> int | None:
     number = tag.partition("-")[0]
-    return int(number) if number.isascii() and number.isdigit() else None
+    # A longer one is none of ours, nor a number that the database can be asked for.
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= _REVISION_DIGITS else None
 
 
 def is_unchanged(req: falcon.Request, tag: falcon.ETag) -> bool:

@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from ipam.api import bodies
 from ipam.api.conditions import accepted_revisions
+from ipam.api.fields import FIXED, writable
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import refuse_unknown
 from ipam.api.rendering import Json, render
@@ -28,6 +29,7 @@ class Item(Generic[D]):
         show: Its JSON.
         delete: Removes it, given its id, the revisions that may be removed and the query parameters.
         parameters: Those that DELETE knows.
+        computed: Fields that it is shown with only sometimes.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Item(Generic[D]):
         delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], None],
         *,
         parameters: tuple[str, ...] = (),
+        computed: tuple[str, ...] = (),
     ) -> None:
         self._store = store
         self._kind = store.kind
         self._show = show
         self._delete = delete
         self._parameters = parameters
+        self._computed = computed
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Show it."""
@@ -65,16 +69,16 @@ class Item(Generic[D]):
         resp.status = 204
         resp.set_header("Location", f"/{self._kind}s")
 
-    def _write(
-        self, req: falcon.Request, resp: falcon.Response, id_: str, change: Callable[[D, Json, Json], D]
-    ) -> None:
+    def _write(self, req: falcon.Request, resp: falcon.Response, id_: str, change: Callable[[D, Json], D]) -> None:
         negotiate(req, self._kind)
         refuse_unknown(req)
         body = read_object(req, self._kind)
 
         def changed(document: D) -> D:
-            stored = {name: value for name, value in self._show(document).items() if name not in WRITABLE}
-            return change(document, body, stored)
+            shown = self._show(document)
+            fixed = {name: value for name, value in shown.items() if name in FIXED}
+            computed = {*shown, *self._computed} - {*WRITABLE, *FIXED}
+            return change(document, writable(body, fixed, computed))
 
         written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
         render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

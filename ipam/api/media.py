@@ -64,16 +64,24 @@ def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
         raise MalformedJson("The body is nested too deep.") from None
     except UnicodeError:
         raise MalformedJson("The body is not valid Unicode in UTF-8.") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise MalformedJson(f"The body is not JSON: {error}.") from None
+    except ValueError as error:
+        # Of a number too long for Python it says what a programmer could do about that.
+        why = str(error) if isinstance(error, _NotJson) else "a number in it has too many digits"
+        raise MalformedJson(f"The body is not JSON as it is read here: {why}.") from None
     if not isinstance(value, dict):
         raise MalformedJson("The body must be a JSON object.")
     return value
 
 
+class _NotJson(ValueError):
+    pass
+
+
 def _refuse_constant(name: str) -> None:
     message = f"{name} is not a JSON number"
-    raise ValueError(message)
+    raise _NotJson(message)
 
 
 def _check_type(req: falcon.Request, kind: str) -> None:

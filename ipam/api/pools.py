@@ -6,6 +6,7 @@ import falcon
 from bson import ObjectId
 
 from ipam.api import bodies
+from ipam.api.fields import writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
@@ -14,7 +15,7 @@ from ipam.api.rendering import Json, pool_json, render, render_list
 from ipam.models.documents import Pool
 from ipam.wiring import Services
 
-READ_ONLY = dict.fromkeys(("id", "subnets", "size", "used", "free", "created_at", "updated_at", "revision"))
+COMPUTED = ("subnets", "size", "used", "free", "created_at", "updated_at", "revision")
 
 
 class PoolCollection:
@@ -36,7 +37,7 @@ class PoolCollection:
         negotiate(req, "pool")
         refuse_unknown(req)
         body = read_object(req, "pool")
-        described = bodies.described(body, READ_ONLY)
+        described = bodies.described(writable(body, {"id": None}, COMPUTED))
 
         def create(id_: ObjectId) -> None:
             pool = self._services.inventory.create_pool(Pool(id=id_, **described))

@@ -123,7 +123,7 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
     resp.set_header("Vary", "Accept")
     if location is not None:
         resp.set_header("Location", location)
-    if req.method == "GET" and is_unchanged(req, tag):
+    if req.method in ("GET", "HEAD") and is_unchanged(req, tag):
         resp.status = 304
         return
     resp.status = status

@@ -10,6 +10,7 @@ from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
 from ipam.api import bodies
+from ipam.api.fields import is_empty, writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
@@ -23,9 +24,15 @@ from ipam.wiring import Services
 
 # While an async answer is polled: about how long a job takes when nothing is in its way.
 POLL_AFTER_S = 1
-READ_ONLY = (
-    *("id", "subnets", "state", "pool_metadata", "subnet_metadata", "leases"),
-    *("created_at", "updated_at", "revision"),
+COMPUTED = (
+    "subnets",
+    "state",
+    "pool_metadata",
+    "subnet_metadata",
+    "leases",
+    "created_at",
+    "updated_at",
+    "revision",
 )
 FILTERS: Filters = {
     "pool": id_filter("pool"),
@@ -79,10 +86,11 @@ class ReservationsOf:
         refuse_unknown(req)
         waiting = preferred(req)
         body = read_object(req, "reservation")
-        other = "pool" if self._kind == "subnet" else "subnet"
-        read_only = {**dict.fromkeys(READ_ONLY), other: None, self._kind: id_.lower()}
-        wanted = bodies.reservation_request(body, read_only, self._kind)
         target = object_id(id_, self._kind)
+        fixed = {"id": None, "subnet": None, "pool": None, self._kind: id_}
+        if self._kind == "subnet" and not is_empty(body.get("pool")):
+            fixed["pool"] = str(self._owners.get(target).pool)
+        wanted = bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
 
         def create(new: ObjectId) -> None:
             job = self._accept(new, target, wanted)
@@ -116,6 +124,7 @@ class ReservationItem(Item[Reservation]):
             services.stores.reservations,
             lambda reservation: _show(services, reservation),
             lambda id_, revisions, _: services.releasing.release_reservation(id_, revisions),
+            computed=("leases",),
         )
         self._services = services
 

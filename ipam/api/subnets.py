@@ -6,6 +6,7 @@ import falcon
 from bson import ObjectId
 
 from ipam.api import bodies
+from ipam.api.fields import writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
@@ -15,7 +16,7 @@ from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
 from ipam.wiring import Services
 
-READ_ONLY = ("id", "size", "used", "free", "utilization", "created_at", "updated_at", "revision")
+COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")
 FILTERS = {
     "pool": id_filter("pool"),
     "address": address_filter(lambda packed: {"start": {"$lte": packed}, "end": {"$gte": packed}}),
@@ -53,7 +54,7 @@ class SubnetsOfPool:
         negotiate(req, "subnet")
         refuse_unknown(req)
         body = read_object(req, "subnet")
-        draft = bodies.subnet_draft(body, {**dict.fromkeys(READ_ONLY), "pool": id_.lower()})
+        draft = bodies.subnet_draft(writable(body, {"id": None, "pool": id_}, COMPUTED))
         pool = object_id(id_, "pool")
 
         def create(new: ObjectId) -> None:

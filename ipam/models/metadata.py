@@ -15,6 +15,8 @@ from ipam.errors import Invalid
 
 Json = Any
 MAX_BYTES = 64 * 1024
+# Each value is found by its whole path, so that long keys around many values multiply.
+MAX_FACETS_BYTES = 4 * MAX_BYTES
 # Far beyond what people write, far below where Python's own JSON code runs out of stack.
 MAX_DEPTH = 100
 
@@ -31,6 +33,26 @@ def encode(value: Json, pointer: str = "/metadata") -> str:
     if size > MAX_BYTES:
         raise Invalid.at(pointer, f"is {size} bytes of JSON; at most {MAX_BYTES} are kept")
     return text
+
+
+def check(value: Json) -> None:
+    """Refuse metadata that cannot be stored, or that would come to far more than itself.
+
+    Raises:
+        Invalid: As `encode` does; and if the paths of all its values, by which it is found, come to over 256 KiB.
+    """
+    encode(value)
+    size = 0
+    for path, scalar in _scalars(value, ""):
+        size += len(metadata_facet(path, scalar).encode())
+        if size > MAX_FACETS_BYTES:
+            message = f"has too many values at too long paths: all paths come to over {MAX_FACETS_BYTES} bytes"
+            raise Invalid.at("/metadata", message)
+
+
+def is_same(one: Json, other: Json) -> bool:
+    """Whether both are the same JSON: 0, false and 0.0 are not, though they are equal to Python."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def decode(text: str) -> Json:

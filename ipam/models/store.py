@@ -161,12 +161,13 @@ class DocumentStore(Generic[D]):
             old = self.get(id_)
             check_revision(self.kind, old.revision, revisions)
             new: Any = change(old)
-            if (new.name, new.tags, new.metadata) == (old.name, old.tags, old.metadata):  # type: ignore[union-attr]
-                return old
+            change_ = described(new.name, new.tags, new.metadata)
+            if change_ == described(old.name, old.tags, old.metadata):  # type: ignore[union-attr]
+                return old  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
             written = self._collection.update_one(
                 {self.key: id_, **self.visible, "revision": old.revision},
                 {
-                    "$set": {**described(new.name, new.tags, new.metadata), "updated_at": utc_now()},
+                    "$set": {**change_, "updated_at": utc_now()},
                     "$inc": {"revision": 1},
                 },
             )

@@ -13,6 +13,10 @@ def deep(levels: int) -> str:
     return "[" * levels + "]" * levels
 
 
+# Less than 64 KiB, of which each value is found by a path of 30 KB.
+MULTIPLIED = json.dumps({"k" * 30_000: {str(n): 1 for n in range(3000)}})
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "expected"),
     [
@@ -31,7 +35,9 @@ def deep(levels: int) -> str:
         ('{"tags": "x"}', JSON, (422, "invalid")),
         ('{"tags": [1]}', JSON, (422, "invalid")),
         ('{"colour": "red"}', JSON, (422, "invalid")),
-        ('{"used": 5}', JSON, (422, "invalid")),
+        ('{"id": "%s"}' % ("0" * 24), JSON, (422, "invalid")),
+        (f'{{"metadata": {MULTIPLIED}}}', JSON, (422, "invalid")),
+        ('{"metadata": %s}' % ("9" * 5000), JSON, (400, "malformed-json")),
         ('{"metadata": "%s"}' % ("x" * 65536), JSON, (422, "invalid")),
         ('{"name": "%s"}' % ("x" * 1024 * 1024), JSON, (413, "too-large")),
         ("{}", {"Content-Type": "text/plain"}, (415, "unsupported-media-type")),
@@ -96,6 +102,8 @@ def test_a_bad_subnet_is_refused_with_the_place_of_the_fault(api: Api, body, poi
         ({"count": True}, "/count"),
         ({"count": 1.5}, "/count"),
         ({"ttl": 60}, "/ttl"),
+        ({"ttl": 0}, "/ttl"),
+        ({"metadata": json.loads(MULTIPLIED)}, "/metadata"),
         ({"expires_at": "2030-01-01T00:00:00Z"}, "/expires_at"),
         ({"subnet": "0" * 24}, "/subnet"),
     ],
@@ -138,6 +146,20 @@ def test_a_method_that_is_not_there_is_a_problem_too(api: Api):
     answer = api.delete("/pools")
     assert problem(answer) == (405, "method-not-allowed")
     assert "GET" in answer.headers["Allow"]
+
+
+def test_a_body_that_is_refused_is_refused_in_our_own_words(api: Api):
+    """What a programmer could do about it is of no use to a caller."""
+    answer = api.request("POST", "/pools", data='{"metadata": %s}' % ("9" * 5000), headers=JSON)
+    assert "set_int_max_str_digits" not in answer.text
+    assert "digits" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("revision", ["9" * 20, "9" * 5000, "1" * 19, "-1", "one"])
+def test_an_impossible_revision_is_stale(api: Api, revision: str):
+    path = f"/pools/{api.pool()['id']}"
+    assert problem(api.delete(path, headers={"If-Match": f'"{revision}"'})) == (412, "stale")
+    assert api.get(path).status_code == 200
 
 
 def test_overlap_names_the_other_subnet(api: Api):

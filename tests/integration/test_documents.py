@@ -1,7 +1,10 @@
 """Lists, filters, merge patch, conditional requests."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
+
+import pytest
 
 from tests.stack import Api, all_at_once, problem
 
@@ -114,3 +117,70 @@ def test_the_same_key_creates_one_subnet(api: Api):
     answers = all_at_once(8, lambda _: api.post(f"/pools/{pool['id']}/subnets", body, headers=key), range(8))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent"), [(0, False), (False, 0), (1, True), (1, 1.0), (1.0, 1), ([0], [False]), ("1", 1)], ids=str
+)
+def test_values_that_only_python_takes_for_equal_are_changed(api: Api, stored, sent):
+    pool = api.pool(metadata={"monitored": stored})
+    path = f"/pools/{pool['id']}"
+    changed = api.patch(path, {"metadata": {"monitored": sent}})
+    assert json.dumps(changed.json()["metadata"]) == json.dumps({"monitored": sent})
+    assert changed.json()["revision"] == 2
+    assert api.patch(path, {"metadata": {"monitored": sent}}).json()["revision"] == 2  # No change.
+
+
+@pytest.mark.parametrize("stored", ["text", [1], 7, None])
+def test_a_patch_that_is_an_object_meets_anything_else_as_an_empty_object(api: Api, stored):
+    pool = api.pool(metadata=stored)
+    patched = api.patch(f"/pools/{pool['id']}", {"metadata": {"a": {"b": None, "c": 1}, "d": None}})
+    assert patched.json()["metadata"] == {"a": {"c": 1}}
+
+
+def test_what_was_answered_can_be_sent_back_though_it_has_moved_meanwhile(api: Api):
+    pool = api.pool()
+    subnet = api.subnet(pool, cidr="2001:db8::/64", exclusions=["2001:DB8::1"], gateway="2001:db8::a")
+    reservation = api.reserve(subnet, name="r")
+    api.reserve(subnet)
+    for kind, answered in (("pools", pool), ("subnets", subnet), ("reservations", reservation)):
+        path = f"/{kind}/{answered['id']}"
+        for send in (api.put, api.patch):
+            assert send(path, {**answered, "name": "again"}).json()["name"] == "again"
+    lease = reservation["leases"][0]
+    respelled = {**lease, "id": lease["id"].upper(), "address": lease["address"].upper(), "name": "mine"}
+    assert api.put(f"/leases/{lease['id']}", respelled).json()["name"] == "mine"
+    more = api.post(f"/subnets/{subnet['id']}/reservations", {"pool": pool["id"].upper(), "subnet": subnet["id"]})
+    assert more.status_code == 201
+
+
+def test_a_fixed_field_that_would_change_is_refused(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    other = api.pool()
+    for name, value in (("pool", other["id"]), ("start", "10.0.0.2"), ("strategy", "lowest"), ("id", "0" * 24)):
+        for send in (api.put, api.patch):
+            refused = send(f"/subnets/{subnet['id']}", {name: value})
+            assert problem(refused) == (422, "invalid")
+            assert refused.json()["errors"][0]["pointer"] == f"/{name}"
+    wrong = api.post(f"/subnets/{subnet['id']}/reservations", {"pool": other["id"]})
+    assert problem(wrong) == (422, "invalid")
+
+
+def test_head_answers_as_get_does_without_the_body(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    reservation = api.reserve(subnet)
+    paths = [
+        *("/pools", "/subnets", "/reservations", "/leases", "/jobs", "/livez", "/readyz"),
+        *(f"/pools/{subnet['pool']}{below}" for below in ("", "/subnets", "/reservations", "/free")),
+        *(f"/subnets/{subnet['id']}{below}" for below in ("", "/reservations", "/leases", "/free", "/map")),
+        *(f"/reservations/{reservation['id']}{below}" for below in ("", "/leases")),
+        f"/leases/{reservation['leases'][0]['id']}",
+    ]
+    for path in paths:
+        got, head = api.get(path), api.request("HEAD", path)
+        assert (head.status_code, head.content) == (200, b""), path
+        for name in ("Content-Type", "ETag", "Vary"):
+            assert head.headers.get(name) == got.headers.get(name), path
+    assert api.request("HEAD", "/pools/xyz").status_code == 404
+    tag = api.get(paths[11]).headers["ETag"]
+    assert api.request("HEAD", paths[11], headers={"If-None-Match": tag}).status_code == 304
