@@ -13,11 +13,11 @@ from pyroaring import BitMap, FrozenBitMap
 from ipam.allocation.runs import Run, Runs, length, merged
 from ipam.errors import Invalid
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
-from ipam.models.addresses import Address, to_number
+from ipam.models.addresses import MAPPED, Address, to_number
 
 Network = IPv4Network | IPv6Network
-# An IPv4 network this long or longer has no network and broadcast address to leave out (RFC 3021).
-_POINT_TO_POINT = 31
+# A network of so many bits is a link between two, and hands out both addresses (RFC 3021, RFC 6164).
+_POINT_TO_POINT_BITS = 1
 
 
 def parse_address(text: str, pointer: str) -> Address:
@@ -58,11 +58,15 @@ def parse_network(text: str, pointer: str) -> Network:
 
 
 def bounds(network: Network) -> tuple[Address, Address]:
-    """First and last address to hand out: network and broadcast are left out for IPv4 shorter than /31."""
+    """First and last address to hand out.
+
+    Left out are network and broadcast for IPv4 shorter than /31, and for IPv6 shorter than /127 the first one, the
+    subnet-router anycast address (RFC 4291, 2.6.1; RFC 6164).
+    """
     first, last = network[0], network[-1]
-    if isinstance(first, IPv4Address) and network.prefixlen < _POINT_TO_POINT:
-        return first + 1, last - 1
-    return first, last
+    if network.max_prefixlen - network.prefixlen <= _POINT_TO_POINT_BITS:
+        return first, last
+    return (first + 1, last - 1) if isinstance(first, IPv4Address) else (first + 1, last)
 
 
 def parse_exclusion(text: str, pointer: str) -> tuple[Address, Address]:
@@ -102,11 +106,10 @@ class Space:
     def of(cls, start: Address, end: Address, excluded: Iterable[tuple[Address, Address]] = ()) -> Space:
         """The space from *start* to *end* without the inclusive ranges *excluded*."""
         first, last = to_number(start), to_number(end)
-        cut = (
-            (max(first, to_number(low)), min(last, to_number(high)))
-            for low, high in excluded
-            if low.version == start.version
-        )
+        left_out = [(to_number(low), to_number(high)) for low, high in excluded if low.version == start.version]
+        if not isinstance(start, IPv4Address):
+            left_out.append(MAPPED)
+        cut = ((max(first, low), min(last, high)) for low, high in left_out)
         return cls(first, last, merged(gap for gap in cut if gap[0] <= gap[1]))
 
     @property

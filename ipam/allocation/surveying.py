@@ -61,7 +61,7 @@ class Surveying:
         """
         for subnet in subnets:
             space = space_of(subnet)
-            if begin is not None:
+            if begin is not None and begin.version == subnet.start.version:
                 space = space.within(to_number(begin), space.last)
             for first, last in joined(self._free_pieces(subnet, space)):
                 yield FreeRun(subnet, from_number(first), from_number(last))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.ranges import bounds, parse_address, parse_exclusion, parse_network
+from ipam.allocation.ranges import Network, bounds, parse_address, parse_exclusion, parse_network
 from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
 from ipam.api.fields import invalid, is_empty
 from ipam.errors import Invalid
@@ -119,32 +119,33 @@ def subnet_draft(body: Json) -> SubnetDraft:
         Invalid: If it breaks a rule.
     """
     parsed = _parse(SubnetBody, body)
-    start, end = _range(parsed)
+    network = parse_network(parsed.cidr, "/cidr") if parsed.cidr else None
+    start, end = _range(parsed, network)
     if parsed.cooldown:
         raise Invalid.at("/cooldown", "is not supported in this version; leave it out or send 0")
+    low, high = (network[0], network[-1]) if network else (start, end)
     gateway = parse_address(parsed.gateway, "/gateway") if parsed.gateway else None
-    if gateway is not None and gateway.version != start.version:
-        raise Invalid.at("/gateway", f"is IPv{gateway.version}, the subnet is IPv{start.version}")
+    if gateway is not None:
+        _check_inside(gateway, gateway, low, high, "/gateway")
     for index, text in enumerate(parsed.exclusions or ()):
-        low, _ = parse_exclusion(text, f"/exclusions/{index}")
-        if low.version != start.version:
-            raise Invalid.at(f"/exclusions/{index}", f"is IPv{low.version}, the subnet is IPv{start.version}")
+        pointer = f"/exclusions/{index}"
+        _check_inside(*parse_exclusion(text, pointer), low, high, pointer)
     return SubnetDraft(
         **written(parsed),
         start=start,
         end=end,
-        cidr=parsed.cidr or None,
+        cidr=str(network) if network else None,
         gateway=gateway,
         exclusions=tuple(parsed.exclusions or ()),
         strategy=_one_of(Strategy, parsed.strategy, "/strategy") or Strategy.NEXT,
     )
 
 
-def _range(parsed: SubnetBody) -> tuple[Address, Address]:
-    if parsed.cidr:
+def _range(parsed: SubnetBody, network: Network | None) -> tuple[Address, Address]:
+    if network:
         if parsed.start or parsed.end:
             raise Invalid.at("/cidr", "give either cidr, or start and end")
-        return bounds(parse_network(parsed.cidr, "/cidr"))
+        return bounds(network)
     if not (parsed.start and parsed.end):
         missing = "/end" if parsed.start else "/start"
         raise Invalid.at(missing, "is missing: a subnet needs start and end, or cidr")
@@ -154,6 +155,14 @@ def _range(parsed: SubnetBody) -> tuple[Address, Address]:
     if int(start) > int(end):
         raise Invalid.at("/end", f"is below start: {end} < {start}")
     return start, end
+
+
+def _check_inside(first: Address, last: Address, low: Address, high: Address, pointer: str) -> None:
+    if first.version != low.version:
+        raise Invalid.at(pointer, f"is IPv{first.version}, the subnet is IPv{low.version}")
+    outside = next((one for one in (first, last) if not int(low) <= int(one) <= int(high)), None)
+    if outside is not None:
+        raise Invalid.at(pointer, f"{outside} is not in the subnet, which is {low} to {high}")
 
 
 def reservation_request(body: Json, kind: str) -> ReservationRequest:

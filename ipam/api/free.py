@@ -13,7 +13,7 @@ from ipam.api.media import negotiate
 from ipam.api.queries import parameter, refuse_unknown, whole_number
 from ipam.api.rendering import Json, render, render_list
 from ipam.errors import Invalid, InvalidParameter
-from ipam.models.addresses import Address, to_number
+from ipam.models.addresses import Address, to_place
 from ipam.models.documents import Subnet
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX, object_id
 from ipam.wiring import Services
@@ -72,7 +72,7 @@ def _list(services: Services, req: falcon.Request, resp: falcon.Response, subnet
     begin = _begin(parameter(req, "cursor", ""))
     longest = max((subnet.start.max_prefixlen for subnet in subnets), default=_LONGEST)
     length = parameter(req, "prefix_length", "")
-    rest = [subnet for subnet in subnets if begin is None or to_number(begin) <= to_number(subnet.end)]
+    rest = [subnet for subnet in subnets if begin is None or to_place(begin) <= to_place(subnet.end)]
     found: Iterator[FreeRun]
     if length:
         found = services.surveying.free_networks(rest, begin, whole_number(length, "prefix_length", 0, longest))

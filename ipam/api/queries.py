@@ -12,7 +12,7 @@ from bson.errors import InvalidId
 
 from ipam.allocation.ranges import parse_address
 from ipam.errors import Invalid, InvalidParameter, UnknownParameter
-from ipam.models.addresses import Address, to_bytes
+from ipam.models.addresses import Address, to_place
 from ipam.models.metadata import metadata_facet, name_facet, tag_facet
 from ipam.models.store import LIMIT_MAX, Query, decode_cursor
 
@@ -135,8 +135,8 @@ def one_of(field: str, values: tuple[str, ...]) -> Callable[[str], Mapping[str, 
 
 
 def address_filter(condition: Callable[[bytes], Mapping[str, Any]]) -> Callable[[str], Mapping[str, Any]]:
-    """A filter by an address, *condition* being made of its stored form."""
-    return lambda text: condition(to_bytes(address_parameter(text)))
+    """A filter by an address, *condition* being made of its place."""
+    return lambda text: condition(to_place(address_parameter(text)))
 
 
 def address_parameter(text: str) -> Address:

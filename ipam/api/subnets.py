@@ -19,7 +19,7 @@ from ipam.wiring import Services
 COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")
 FILTERS = {
     "pool": id_filter("pool"),
-    "address": address_filter(lambda packed: {"start": {"$lte": packed}, "end": {"$gte": packed}}),
+    "address": address_filter(lambda place: {"low": {"$lte": place}, "high": {"$gte": place}}),
 }
 
 

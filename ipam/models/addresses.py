@@ -8,8 +8,9 @@ Address = IPv4Address | IPv6Address
 
 ADDRESS_BYTES = 16
 # IPv4 is kept as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), as RackHD IPAM 1.0 kept it. Mapped addresses
-# are refused as IPv6 input, so that the two never meet.
+# are refused as IPv6 input and never handed out of an IPv6 subnet, so that the two never meet.
 _MAPPED = 0xFFFF << 32
+MAPPED = (_MAPPED, _MAPPED | 0xFFFFFFFF)
 
 
 def to_number(address: Address) -> int:
@@ -29,5 +30,16 @@ def to_bytes(address: Address) -> bytes:
 
 
 def from_bytes(packed: bytes) -> Address:
-    """The address that `to_bytes` was given."""
+    """The address that `to_bytes` was given, if it is not one of the mapped ones in an IPv6 range."""
     return from_number(int.from_bytes(packed, "big"))
+
+
+def to_place(address: Address) -> bytes:
+    """*address* as 17 bytes that sort by family first: what bounds a range, which in IPv6 may hold mapped ones."""
+    return bytes([address.version]) + to_bytes(address)
+
+
+def from_place(packed: bytes) -> Address:
+    """The address that `to_place` was given."""
+    number = int.from_bytes(packed[1:], "big")
+    return IPv6Address(number) if packed[0] == 6 else IPv4Address(number & 0xFFFFFFFF)  # noqa: PLR2004

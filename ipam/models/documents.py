@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Any
 
 from bson import ObjectId
 
 from ipam.models import metadata as meta
-from ipam.models.addresses import Address, from_bytes, to_bytes
+from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.ledgers import Ledger
 
 Bson = dict[str, Any]
@@ -126,6 +127,8 @@ LIVING = (SubnetState.CREATING, SubnetState.ACTIVE, SubnetState.DELETING)
 class Subnet(Document):
     """A range of addresses, both ends included, and the ledger of what is taken from it.
 
+    `low` and `high` in its document are the ends of what it holds, so that an address finds it.
+
     `size` is how many addresses it can give out; it may exceed 64 bits and is stored as text.
     """
 
@@ -147,8 +150,10 @@ class Subnet(Document):
             "_id": self.id,
             **common_to_bson(self),
             "pool": self.pool,
-            "start": to_bytes(self.start),
-            "end": to_bytes(self.end),
+            "start": to_place(self.start),
+            "end": to_place(self.end),
+            "low": to_place(self.held[0]),
+            "high": to_place(self.held[1]),
             "size": str(self.size),
             "cidr": self.cidr,
             "gateway": to_bytes(self.gateway) if self.gateway else None,
@@ -159,6 +164,14 @@ class Subnet(Document):
             "ledger": self.ledger.to_bson(),
         }
 
+    @property
+    def held(self) -> tuple[Address, Address]:
+        """First and last address that it keeps from other subnets of its pool: of a CIDR all of it."""
+        if self.cidr is None:
+            return self.start, self.end
+        network = ip_network(self.cidr)
+        return network[0], network[-1]
+
     @classmethod
     def from_bson(cls, bson: Bson) -> Subnet:
         """The subnet that was stored."""
@@ -166,8 +179,8 @@ class Subnet(Document):
             id=bson["_id"],
             **_common(bson),
             pool=bson["pool"],
-            start=from_bytes(bson["start"]),
-            end=from_bytes(bson["end"]),
+            start=from_place(bson["start"]),
+            end=from_place(bson["end"]),
             size=int(bson["size"]),
             cidr=bson["cidr"],
             gateway=from_bytes(bson["gateway"]) if bson["gateway"] else None,

@@ -29,7 +29,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # The subnets of a pool in the order in which a pool's request fills them.
         IndexModel([("pool", ASCENDING), ("start", ASCENDING)], name="of_pool"),
         # Which subnets could hold an address (search by address).
-        IndexModel([("start", ASCENDING)], name="by_start"),
+        IndexModel("low", name="by_low"),
     ],
     "reservations": [
         _FACETS,

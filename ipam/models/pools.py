@@ -8,7 +8,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import NotEmpty, SubnetOverlap
-from ipam.models.addresses import to_bytes
+from ipam.models.addresses import to_place
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Pool, PoolState, Subnet, described, utc_now
 from ipam.models.store import DocumentStore, check_revision
@@ -39,7 +39,7 @@ class PoolStore(DocumentStore[Pool]):
             SubnetOverlap: If another subnet is in the way; its id is the fact `subnet`.
             Contended: If the range was in the way and no longer is; try again.
         """
-        start, end = to_bytes(subnet.start), to_bytes(subnet.end)
+        start, end = map(to_place, subnet.held)
         entry = {"subnet": subnet.id, "start": start, "end": end}
         crossing = {"$elemMatch": {"start": {"$lte": end}, "end": {"$gte": start}}}
         held = self._collection.update_one(
@@ -56,7 +56,8 @@ class PoolStore(DocumentStore[Pool]):
         if not others:
             raise self._changed(subnet.pool)
         other = others[0]["subnet"]
-        message = f"{subnet.start} to {subnet.end} overlaps subnet {other} of the same pool; choose another range."
+        low, high = subnet.held
+        message = f"{low} to {high} overlaps subnet {other} of the same pool; choose another range."
         raise SubnetOverlap(message, subnet=str(other))
 
     def drop_range(self, pool: ObjectId, subnet: ObjectId) -> None:

@@ -12,7 +12,7 @@ from pymongo import ASCENDING
 from pymongo.database import Database
 
 from ipam.errors import Contended, NotEmpty
-from ipam.models.addresses import Address, to_bytes
+from ipam.models.addresses import Address, to_place
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Subnet, SubnetState, described, utc_now
 from ipam.models.ledgers import Grant, Ledger, Release
@@ -61,9 +61,9 @@ class SubnetStore(DocumentStore[Subnet]):
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted).sort("start", ASCENDING)]
 
     def containing(self, address: Address) -> list[Subnet]:
-        """The subnets, one a pool at most, whose range *address* is in."""
-        packed = to_bytes(address)
-        wanted = {**self.visible, "start": {"$lte": packed}, "end": {"$gte": packed}}
+        """The subnets, one a pool at most, that hold *address* against others."""
+        place = to_place(address)
+        wanted = {**self.visible, "low": {"$lte": place}, "high": {"$gte": place}}
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
 
     def usage(self, pools: Iterable[ObjectId]) -> dict[ObjectId, Usage]:

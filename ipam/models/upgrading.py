@@ -1,8 +1,12 @@
-"""Bringing over a database that was written when released addresses stood in a queue, and not in bitmaps."""
+"""Bringing over databases that were written in an older form.
+
+That form is known by an index that today's has not; the index goes last, so that what was cut short is done again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 from bson import ObjectId
@@ -11,15 +15,17 @@ from pymongo.database import Database
 from pyroaring import BitMap, FrozenBitMap
 
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
-from ipam.models.addresses import Address, from_bytes
+from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import lease_key
 from ipam.models.ledgers import Grant, Ledger, Release
 
 Bson = dict[str, Any]
-# The index of the queue; it goes last, so that what was cut short is done again.
+# Released leases stood in a queue, and not in bitmaps.
 _QUEUE = "queue"
+# Ranges were kept without their family, and a CIDR without its ends.
+_BY_START = "by_start"
 # It goes through all leases, once in the life of a database.
 _LONGEST_S = 3600.0
 _CHUNK = 1000
@@ -33,24 +39,43 @@ class Upgrade:
     """To do it again changes nothing; no process of the version before may run meanwhile."""
 
     def __init__(self, database: Database[Any]) -> None:
+        self._pools = database["pools"]
         self._subnets = database["subnets"]
         self._leases = database["leases"]
         self._blocks = database["blocks"]
 
     def run(self) -> list[str]:
-        """Bring over what has the old form; returns a line that says what was done, or none."""
-        if _QUEUE not in self._leases.index_information():
-            return []
+        """Bring over what has an old form; returns lines that say what was done, if anything."""
         with timeout(_LONGEST_S):
-            # Queue and ordinals stay until no ledger refers to them.
-            self._leases.update_many({"entry": {"$exists": False}}, {"$set": {"entry": 0}})
-            known = self._write_blocks()
-            subnets = self._write_ledgers(known)
-            old = {"slot": 1, "released_at": 1, "ordinal": 1}
-            self._leases.update_many({"$or": [{name: {"$exists": True}} for name in old]}, {"$unset": old})
-            self._leases.drop_index(_QUEUE)
+            done = self._queue_to_bitmaps() if _QUEUE in self._leases.index_information() else []
+            return done + (self._write_places() if _BY_START in self._subnets.index_information() else [])
+
+    def _queue_to_bitmaps(self) -> list[str]:
+        # Queue and ordinals stay until no ledger refers to them.
+        self._leases.update_many({"entry": {"$exists": False}}, {"$set": {"entry": 0}})
+        known = self._write_blocks()
+        subnets = self._write_ledgers(known)
+        old = {"slot": 1, "released_at": 1, "ordinal": 1}
+        self._leases.update_many({"$or": [{name: {"$exists": True}} for name in old]}, {"$unset": old})
+        self._leases.drop_index(_QUEUE)
         leases = sum(map(len, known.values()))
-        return [f"brought over from the form of 0.1: {subnets} subnets with {leases} leases, held or released"]
+        return [f"brought over: {subnets} ledgers and {leases} leases, from a queue to bitmaps"]
+
+    def _write_places(self) -> list[str]:
+        written = 0
+        for bson in self._subnets.find({"low": {"$exists": False}}):
+            start, end = from_bytes(bson["start"]), from_bytes(bson["end"])
+            network = ip_network(bson["cidr"]) if bson["cidr"] else (start, end)
+            low, high = to_place(network[0]), to_place(network[-1])
+            self._pools.update_one(
+                {"_id": bson["pool"], "ranges.subnet": bson["_id"]},
+                {"$set": {"ranges.$.start": low, "ranges.$.end": high}},
+            )
+            places = {"start": to_place(start), "end": to_place(end), "low": low, "high": high}
+            self._subnets.update_one({"_id": bson["_id"], "low": {"$exists": False}}, {"$set": places})
+            written += 1
+        self._subnets.drop_index(_BY_START)
+        return [f"brought over: {written} subnets, with the whole of their ranges"]
 
     def _write_blocks(self) -> dict[Place, BitMap]:
         """Write the blocks; returns which addresses have a lease document, by subnet and block."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import uuid4
 
@@ -13,15 +13,17 @@ from pymongo import IndexModel
 from pymongo.database import Database
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.models.addresses import Address
+from ipam.errors import SubnetOverlap
+from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, ReservationState, Subnet, SubnetState
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 
-FIRST = ip_address("10.0.255.250")
-SIZE = 12
+FIRST = ip_address("10.0.255.241")
+SIZE = 14
+CIDR = "10.0.255.240/28"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 POOL, SUBNET = ObjectId(), ObjectId()
 HOLDER, GRANTED, WITHDRAWN, RELEASING = (ObjectId() for _ in range(4))
@@ -33,11 +35,14 @@ DECIDED_JOB, LOST_JOB = ObjectId(), ObjectId()
 def old(database: str) -> Iterator[Database[Any]]:
     """Half-done work of every kind: a decided grant, one that is not, a release, a grant on its way back."""
     made = connect(database, f"old-{uuid4().hex[:8]}", 60)
+    made["subnets"].create_indexes([IndexModel("start", name="by_start")])
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
         id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
     ).to_bson()
+    subnet.update({"start": to_bytes(FIRST), "end": to_bytes(FIRST + SIZE - 1), "cidr": CIDR})
+    del subnet["low"], subnet["high"]
     pool["ranges"] = [{"subnet": SUBNET, "start": subnet["start"], "end": subnet["end"]}]
     subnet["ledger"] = {
         "version": 40, "cursor": 10, "head": 3, "tail": 15, "used": 9,
@@ -122,9 +127,17 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     stores = Stores(old)
     before = len(list(old["leases"].find()))
     said = stores.upgrade.run()
-    assert said == [f"brought over from the form of 0.1: 1 subnets with {before} leases, held or released"]
+    assert said == [
+        f"brought over: 1 ledgers and {before} leases, from a queue to bitmaps",
+        "brought over: 1 subnets, with the whole of their ranges",
+    ]
     assert stores.upgrade.run() == []
     stores.indexes.create()
+    subnet = stores.subnets.get(SUBNET)
+    assert (subnet.start, subnet.end) == (FIRST, FIRST + SIZE - 1)
+    assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]
+    with pytest.raises(SubnetOverlap):
+        stores.pools.hold_range(replace(subnet, id=ObjectId(), start=FIRST - 1, end=FIRST - 1, cidr=None))
     services = build_services(stores, Settings(), Nobody())
     services.jobs.carry_out(SUBNET)
     services.recovery.run()

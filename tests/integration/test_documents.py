@@ -140,7 +140,7 @@ def test_a_patch_that_is_an_object_meets_anything_else_as_an_empty_object(api: A
 
 def test_what_was_answered_can_be_sent_back_though_it_has_moved_meanwhile(api: Api):
     pool = api.pool()
-    subnet = api.subnet(pool, cidr="2001:db8::/64", exclusions=["2001:DB8::1"], gateway="2001:db8::a")
+    subnet = api.subnet(pool, cidr="2001:db8::/64", exclusions=["2001:DB8::b"], gateway="2001:db8::a")
     reservation = api.reserve(subnet, name="r")
     api.reserve(subnet)
     for kind, answered in (("pools", pool), ("subnets", subnet), ("reservations", reservation)):

@@ -31,7 +31,7 @@ def test_what_is_free_in_a_pool_is_listed_subnet_after_subnet(api: Api):
     api.reserve(second, addresses=["2001:db8::7"])
     expected = [
         ("10.0.0.1", "10.0.0.2", first["id"]),
-        ("2001:db8::", "2001:db8::6", second["id"]),
+        ("2001:db8::1", "2001:db8::6", second["id"]),
         ("2001:db8::8", "2001:db8::ffff:ffff:ffff:ffff", second["id"]),
     ]
     for limit in (1, 2, 1000):

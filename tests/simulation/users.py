@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from ipam.models.addresses import Address, from_bytes
+from ipam.models.addresses import Address, from_place
 from tests.simulation.book import Answer, Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.scheduler import Process
@@ -81,7 +81,7 @@ class Users:
         if replaced is not None:
             id_, pool, start, end = replaced
             self._delete_path(f"/subnets/{id_}")
-            self._put_subnet(pool, from_bytes(start), from_bytes(end))
+            self._put_subnet(pool, from_place(start), from_place(end))
             self._post(Wish(f"/pools/{pool}/reservations", {"count": 1}, self._key()))
 
     def _put_subnet(self, pool: ObjectId, start: Address, end: Address) -> None:
