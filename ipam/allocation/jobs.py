@@ -11,7 +11,7 @@ from typing import Protocol
 from bson import ObjectId
 
 from ipam.allocation.choosing import choose
-from ipam.allocation.leasing import space_of
+from ipam.allocation.leasing import Blocks, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
@@ -117,18 +117,22 @@ class Jobs:
             self._stores.jobs.fail(job.id, _given_up().to_record(), token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
-        granted, refused = retry_contended(lambda: self._grant(token, jobs))
+        granted, seen, refused = retry_contended(lambda: self._grant(token, jobs))
         for id_, error in refused.items():
             self._stores.jobs.fail(id_, error.to_record(), token)
         wanted = {job.id: job for job in jobs if job.id not in refused}
         decided = self._stores.jobs.decide(wanted, token)
-        self._settling.finish({id_: replace(wanted[id_], decision=token) for id_ in decided}, granted)
+        self._settling.finish({id_: replace(wanted[id_], decision=token) for id_ in decided}, granted, seen)
         if len(decided) < len(wanted):
             # The claim ran out and the jobs are someone else's now: so are not the addresses.
             self._withdraw(token, granted, spare=decided)
 
-    def _grant(self, token: ObjectId, jobs: Sequence[Job]) -> tuple[list[Subnet], dict[ObjectId, Rejected]]:
-        """Take addresses for *jobs*; returns the subnets with the grants in them, and why jobs get none.
+    def _grant(
+        self, token: ObjectId, jobs: Sequence[Job]
+    ) -> tuple[list[Subnet], dict[ObjectId, Blocks], dict[ObjectId, Rejected]]:
+        """Take addresses for *jobs*.
+
+        Returns the subnets with the grants in them, their blocks as they were before, and why jobs get none.
 
         Raises:
             Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
@@ -136,11 +140,11 @@ class Jobs:
         try:
             subnets = self._candidates(jobs[0])
         except NotFound as missing:
-            return [], {job.id: missing for job in jobs}
+            return [], {}, {job.id: missing for job in jobs}
         plans, refused = self._plan(token, jobs, subnets)
         if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
             raise Contended("Addresses came back that were on their way.")
-        return self._commit(token, plans), refused
+        return self._commit(token, plans), {plan.subnet.id: plan.blocks for plan in plans}, refused
 
     def _candidates(self, job: Job) -> list[Subnet]:
         """The subnets that the target of *job* offers. Raises NotFound when the target is gone."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from bson import ObjectId
 from pyroaring import FrozenBitMap
@@ -11,6 +12,7 @@ from ipam.allocation.ranges import Space, parse_exclusion
 from ipam.errors import Contended
 from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
 from ipam.models.addresses import from_number
+from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
@@ -25,20 +27,25 @@ def space_of(subnet: Subnet) -> Space:
     return Space.of(subnet.start, subnet.end, excluded)
 
 
+# Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
+Blocks = Mapping[int, Block]
+NOT_SEEN: Blocks = MappingProxyType({})
+
+
 class Leasing:
     """Writes the leases and the blocks of grants and releases."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def hand_out(self, subnet: Subnet, grants: Collection[Grant]) -> None:
+    def hand_out(self, subnet: Subnet, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
         """Write the leases of *grants*, which must be decided.
 
         A lease that was written before is left alone, even when it was given back since: one without a document is
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
         happen a second time.
         """
-        blocks = self._stores.blocks.read(subnet.id, _numbers(grant.addresses for grant in grants))
+        blocks = self._seen_or_read(subnet.id, [grant.addresses for grant in grants], seen)
         fresh: list[Lease] = []
         recycled: list[Lease] = []
         for grant in grants:
@@ -49,21 +56,48 @@ class Leasing:
         self._stores.leases.insert(fresh)
         self._stores.leases.take(recycled)
 
-    def mark(self, subnet: ObjectId, grants: Collection[Grant]) -> None:
+    def mark(self, subnet: ObjectId, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
         """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""
-        retry_contended(lambda: self._change_blocks(subnet, grants, ()))
+        if not self._change(seen, [grant.addresses for grant in grants], ()):
+            retry_contended(lambda: self._change_for(subnet, grants, ()))
 
-    def put_back(self, subnet: ObjectId, release: Release) -> None:
+    def put_back(self, subnet: ObjectId, release: Release, seen: Blocks = NOT_SEEN) -> None:
         """Give the addresses of *release* back and strike it out."""
         self._stores.leases.put_back(subnet, release.reservation, release.addresses)
         if release.is_partial:
             count = self._stores.leases.count_of_reservation
             self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
-        retry_contended(lambda: self._change_blocks(subnet, (), [release]))
+        if not self._change(seen, (), [release.addresses]):
+            retry_contended(lambda: self._change_for(subnet, (), [release]))
         self._stores.subnets.finish_release(subnet, release)
 
-    def _change_blocks(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
-        """Bring blocks in line with what was carried out.
+    def see(self, subnet: ObjectId, addresses: AddressSet) -> Blocks:
+        """The blocks of *addresses*, to be read before they are entered into the ledger."""
+        return self._stores.blocks.read(subnet, addresses.blocks.keys())
+
+    def _seen_or_read(self, subnet: ObjectId, addresses: Collection[AddressSet], seen: Blocks) -> Blocks:
+        numbers = _numbers(addresses)
+        return seen if numbers <= seen.keys() else self._stores.blocks.read(subnet, numbers)
+
+    def _change(self, seen: Blocks, taken: Collection[AddressSet], freed: Collection[AddressSet]) -> bool:
+        """Bring blocks, as they were *seen*, in line with what was carried out; False if that cannot be done.
+
+        If they were seen before what was carried out was entered into the ledger, it stands there still: whoever
+        had finished it would have changed them.
+        """
+        numbers = _numbers([*taken, *freed])
+        if not numbers <= seen.keys():
+            return False
+        changed = True
+        for number in sorted(numbers):
+            block, more, less = seen[number], _positions(taken, number), _positions(freed, number)
+            now = (block.taken | more) - less
+            if now != block.taken:
+                changed &= self._stores.blocks.change(block, now, block.known | more)
+        return changed
+
+    def _change_for(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
+        """Bring blocks in line with what was carried out, maybe by others as well.
 
         A block is changed only for what still stands in the ledger after the block was read: what does not was
         finished by someone else, and the block may know already what came after it.
@@ -78,13 +112,7 @@ class Leasing:
             return
         taken = [grant.addresses for grant in grants if grant in subnet.ledger.grants]
         freed = [release.addresses for release in releases if release in subnet.ledger.releases]
-        lost = False
-        for number, block in blocks.items():
-            more, less = _positions(taken, number), _positions(freed, number)
-            now = (block.taken | more) - less
-            if now != block.taken:
-                lost |= not self._stores.blocks.change(block, now, block.known | more)
-        if lost:
+        if not self._change(blocks, taken, freed):
             raise Contended(f"Blocks of subnet {subnet_id} were changed by someone else.")
 
 

@@ -50,12 +50,17 @@ class Plan:
         read: Reads blocks, by number; called after the subnet was read.
         batch: Token of the claim that the grants are made under.
         now: The time that they get.
+
+    Attributes:
+        ledger: As the batch would leave it.
+        blocks: Those that were read.
     """
 
     def __init__(self, subnet: Subnet, space: Space, read: Read, batch: ObjectId, now: datetime) -> None:
         self.subnet = subnet
         self.ledger = subnet.ledger
         self.grants: list[Grant] = []
+        self.blocks: dict[int, Block] = {}
         self._space = space
         self._read = read
         self._batch = batch
@@ -171,7 +176,9 @@ class Plan:
         unseen = [number for number in numbers if number not in self._free]
         coming_back = {number for release in self.ledger.releases for number in release.addresses.blocks}
         full: list[tuple[int, int]] = []
-        for number, block in self._read(unseen).items() if unseen else ():
+        read = self._read(unseen) if unseen else {}
+        self.blocks.update(read)
+        for number, block in read.items():
             free = self._space.positions(number) - block.taken
             if not free and number not in coming_back:
                 full.append((number, number))

@@ -98,5 +98,6 @@ class Releasing:
             is_partial=is_partial,
             at=utc_now(),
         )
+        seen = self._leasing.see(subnet.id, release.addresses)
         self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))
-        self._leasing.put_back(subnet.id, release)
+        self._leasing.put_back(subnet.id, release, seen)

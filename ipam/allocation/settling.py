@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import Leasing
+from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
@@ -24,8 +25,15 @@ class Settling:
         self._stores = stores
         self._leasing = leasing
 
-    def finish(self, jobs: Mapping[ObjectId, Job], subnets: Iterable[Subnet]) -> None:
+    def finish(
+        self,
+        jobs: Mapping[ObjectId, Job],
+        subnets: Iterable[Subnet],
+        seen: Mapping[ObjectId, Blocks] = MappingProxyType({}),
+    ) -> None:
         """Carry decided *jobs* to their success; *subnets* are those that they have grants in.
+
+        *seen* are blocks of these, if they were read before the grants were made.
 
         The order is what makes it repeatable: leases, then the reservation that shows them, then the job that
         points at it, then the blocks, and only then are the grants struck out that say what to do.
@@ -36,12 +44,12 @@ class Settling:
         ]
         held: dict[ObjectId, list[ObjectId]] = {}
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants)
+            self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))
             for grant in grants:
                 held.setdefault(grant.job, []).append(subnet.id)
         self._stores.reservations.insert([_reservation(jobs[job], ids) for job, ids in held.items()])
         self._stores.jobs.succeed(jobs)
-        self._strike_out(due)
+        self._strike_out(due, seen)
 
     def abandon(self, job: Job, error: GivenUp) -> None:
         """Give up a decided *job* that cannot be finished as it is: its addresses go back, the caller gets *error*.
@@ -62,9 +70,13 @@ class Settling:
         self._stores.jobs.abandon(job.id, error.to_record())
         self._strike_out(due)
 
-    def _strike_out(self, due: Iterable[tuple[Subnet, Sequence[Grant]]]) -> None:
+    def _strike_out(
+        self,
+        due: Iterable[tuple[Subnet, Sequence[Grant]]],
+        seen: Mapping[ObjectId, Blocks] = MappingProxyType({}),
+    ) -> None:
         for subnet, grants in due:
-            self._leasing.mark(subnet.id, grants)
+            self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
             self._stores.subnets.finish_grants(subnet.id, grants)
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:

@@ -38,39 +38,41 @@ class JobStore(DocumentStore[Job]):
         """
         token, now = ObjectId(), utc_now()
         free = {"waiting": target, "claimed_until": {"$lt": now}}
-        found = list(self._collection.find(free, {"_id": 1, "claim": 1}).sort("_id", 1).limit(limit))
+        found = list(self._collection.find(free).sort("_id", 1).limit(limit).batch_size(limit))
         ids = [bson["_id"] for bson in found]
         if not ids:
             return token, []
+        taken = {
+            "state": JobState.RUNNING.value,
+            "claim": token,
+            "claimed_until": now + timedelta(seconds=hold_s),
+            "started_at": now,
+        }
         # The condition is checked again for each document: of two workers, each gets what it was first at.
-        self._collection.update_many(
-            {"_id": {"$in": ids}, **free},
-            {
-                "$set": {
-                    "state": JobState.RUNNING.value,
-                    "claim": token,
-                    "claimed_until": now + timedelta(seconds=hold_s),
-                    "started_at": now,
-                },
-                "$inc": {"attempts": 1, "revision": 1},
-            },
+        claimed = self._collection.update_many(
+            {"_id": {"$in": ids}, **free}, {"$set": taken, "$inc": {"attempts": 1, "revision": 1}}
         )
         # A claim that was neither given back nor carried out: its worker died over it, or as good as that.
         abandoned = [bson["_id"] for bson in found if bson["claim"] is not None]
         if abandoned:
             self._collection.update_many({"_id": {"$in": abandoned}, "claim": token}, {"$inc": {"failures": 1}})
-        won = [Job.from_bson(bson) for bson in self._collection.find({"_id": {"$in": ids}, "claim": token})]
-        return token, sorted(won, key=lambda job: job.id)
+        if abandoned or claimed.modified_count < len(ids):
+            found = list(self._collection.find({"_id": {"$in": ids}, "claim": token}))
+        else:
+            found = [{**bson, **taken, "attempts": bson["attempts"] + 1} for bson in found]
+        return token, sorted(map(Job.from_bson, found), key=lambda job: job.id)
 
     def decide(self, ids: Iterable[ObjectId], token: ObjectId) -> set[ObjectId]:
         """Make the grants of claim *token* count, for those of *ids* that still carry it; returns these."""
         wanted = list(ids)
         if not wanted:
             return set()
-        self._collection.update_many(
+        written = self._collection.update_many(
             {"_id": {"$in": wanted}, "claim": token, "state": JobState.RUNNING.value, "decision": None},
             {"$set": {"decision": token}},
         )
+        if written.modified_count == len(wanted):
+            return set(wanted)
         decided = self._collection.find({"_id": {"$in": wanted}, "decision": token}, {"_id": 1})
         return {bson["_id"] for bson in decided}
 

@@ -18,6 +18,8 @@ from ipam.models.store import DocumentStore
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
+# Documents a read: as many as the server puts into one answer.
+_READ_CHUNK = 65_536
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
@@ -77,7 +79,7 @@ class LeaseStore(DocumentStore[Lease]):
         if subnet is not None:
             wanted["subnet"] = subnet
         with timeout(_LONG_S):
-            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted)]
+            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted).batch_size(_READ_CHUNK)]
         return sorted(found, key=lambda lease: lease_key(lease.subnet, lease.address))
 
     def count_of_reservation(self, reservation: ObjectId) -> int:

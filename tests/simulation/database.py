@@ -6,6 +6,7 @@ A command that writes several documents is not one step, no more than on a serve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import mongomock
@@ -50,9 +51,11 @@ class Collection:
     def delete_one(self, *arguments: Any) -> Any:
         return self._write("delete_one", *arguments)
 
-    def update_many(self, wanted: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+    def update_many(self, wanted: Mapping[str, Any], change: Mapping[str, Any]) -> SimpleNamespace:
+        modified = 0
         for bson in list(self.find(wanted, {"_id": 1})):
-            self.update_one({"$and": [{"_id": bson["_id"]}, wanted]}, change)
+            modified += self.update_one({"$and": [{"_id": bson["_id"]}, wanted]}, change).modified_count
+        return SimpleNamespace(modified_count=modified)
 
     def delete_many(self, wanted: Mapping[str, Any]) -> None:
         for bson in list(self.find(wanted, {"_id": 1})):

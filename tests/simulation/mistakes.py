@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import click
 
-from ipam.allocation import releasing, settling
+from ipam.allocation import releasing
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
 from ipam.allocation.leasing import Leasing
@@ -36,6 +36,9 @@ from ipam.models.reservations import ReservationStore
 from ipam.models.subnets import SubnetStore
 from tests.simulation.history import run
 from tests.simulation.seeds import SEEDS
+
+# So far seeds are looked for when no fixed one sees a mistake: other commands make other stories.
+_FURTHEST = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +85,18 @@ MISTAKES = (
     Mistake("a block is written over what is not known", BlockStore, "change", ', "version": block.version}', "}"),
     Mistake(
         "a block is changed for what does not stand in the ledger any more",
-        Leasing, "_change_blocks", " if grant in subnet.ledger.grants", "",
+        Leasing, "_change_for", " if grant in subnet.ledger.grants", "",
     ),
     Mistake(
         "a block is cleared for what does not stand in the ledger any more",
-        Leasing, "_change_blocks", " if release in subnet.ledger.releases", "",
+        Leasing, "_change_for", " if release in subnet.ledger.releases", "",
     ),
     Mistake(
         "grants are struck out before their blocks are written",
         Settling, "_strike_out",
-        "        self._leasing.mark(subnet.id, grants)\n",
+        "        self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))\n",
         "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
-        "        self._leasing.mark(subnet.id, grants)\n",
+        "        self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))\n",
     ),
     Mistake(
         "a release is struck out before its blocks are written",
@@ -101,11 +104,15 @@ MISTAKES = (
         "    if release.is_partial:",
         "    self._stores.subnets.finish_release(subnet, release)\n    if release.is_partial:",
     ),
-    Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(
-        "a block is marked as full while something comes back to it",
-        Plan, "_look_at", " and number not in coming_back", "",
+        "blocks are looked at after a release into them was entered, and changed as if before",
+        Releasing, "_begin",
+        "    seen = self._leasing.see(subnet.id, release.addresses)\n"
+        "    self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))\n",
+        "    self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))\n"
+        "    seen = self._leasing.see(subnet.id, release.addresses)\n",
     ),
+    Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(
         "what a worker has in hand is withdrawn and the worker not told",
         Settling, "settle", "self._stores.jobs.disown([grant.job])\n", "pass\n",
@@ -113,18 +120,18 @@ MISTAKES = (
     Mistake(
         "grants are struck out before their leases are written",
         Settling, "finish",
-        "        self._leasing.hand_out(subnet, grants)\n",
+        "        self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))\n",
         "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
-        "        self._leasing.hand_out(subnet, grants)\n",
+        "        self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))\n",
     ),
     Mistake(
         "a reservation is stored before its leases",
         Settling, "finish",
-        "    for subnet, grants in due:\n        self._leasing.hand_out(subnet, grants)\n",
+        "    for subnet, grants in due:\n        self._leasing.hand_out(",
         "    self._stores.reservations.insert(\n"
         "        [_reservation(jobs[grant.job], [subnet.id]) for subnet, grants in due for grant in grants]\n"
         "    )\n"
-        "    for subnet, grants in due:\n        self._leasing.hand_out(subnet, grants)\n",
+        "    for subnet, grants in due:\n        self._leasing.hand_out(",
     ),
     Mistake(
         "addresses are given back while their reservation is on its way",
@@ -149,18 +156,10 @@ MISTAKES = (
         SubnetStore, "activate", ', "state": SubnetState.CREATING.value}', "}",
     ),
     Mistake(
-        "a recount is written over a later one",
-        ReservationStore, "recount", ', "revision": found["revision"]}', "}",
-    ),
-    Mistake(
         "a reservation without subnets stays",
         ReservationStore, "recount", "change if subnets else _bury()", "change",
     ),
     Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
-    Mistake(
-        "grants of others in its batch count for a job that is given up",
-        settling, "_counts", "(job.id, job.decision) == (grant.job, grant.batch)", "job.decision == grant.batch",
-    ),
     Mistake(
         "a job that cannot be finished holds up the others",
         Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
@@ -192,9 +191,9 @@ def made(mistake: Mistake) -> Iterator[None]:
 
 
 def seen(number: int) -> tuple[int, str]:
-    """The first of the fixed seeds that sees the mistake called *number*, and what it sees; 0 if none does."""
+    """The first seed that sees the mistake called *number*, fixed ones first, and what it sees; 0 if none does."""
     with made(MISTAKES[number]):
-        for seed in SEEDS:
+        for seed in (*SEEDS, *range(601, _FURTHEST)):
             outcome = run(seed)
             if outcome.faults:
                 return seed, outcome.faults[0]
@@ -202,12 +201,15 @@ def seen(number: int) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Print what is seen of each mistake; the exit code is 1 if one is not seen."""
+    """Print what is seen of each mistake; the exit code is 1 if one is not seen by a fixed seed."""
     missed = 0
     with multiprocessing.Pool(os.cpu_count(), initializer=logging.disable) as processes:
         for mistake, (seed, fault) in zip(MISTAKES, processes.imap(seen, range(len(MISTAKES))), strict=True):
+            fixed = seed in SEEDS
             click.echo(f"{mistake.says}\n    " + (f"seed {seed}: {fault}" if seed else "NOT SEEN"))
-            missed += not seed
+            if seed and not fixed:
+                click.echo("    which is NOT AMONG THE FIXED ONES: add it to seeds.py")
+            missed += not fixed
     click.echo(f"{len(MISTAKES) - missed} of {len(MISTAKES)} mistakes were seen")
     raise SystemExit(bool(missed))
 

@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
+from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
 from ipam.models.documents import NOT_CLAIMED, Job, JobState, Pool, Subnet, SubnetState
 from ipam.wiring import Services
 
@@ -291,6 +291,25 @@ def test_a_decided_job_that_cannot_be_finished_holds_up_no_other_and_ends(servic
     services.recovery.run()
     assert used(services, subnet) == 0
     assert reserve(services, subnet, 4).state is JobState.SUCCEEDED
+
+
+def test_who_was_decided_together_with_a_job_that_is_given_up_keeps_what_it_has(services, monkeypatch):
+    subnet = make_subnet(services)
+    poison, healthy = (
+        services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name=name))
+        for name in ("poison", "healthy")
+    )
+    settling = services.jobs._settling  # noqa: SLF001
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.reservations, "insert", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(subnet.id)
+    settling.abandon(services.stores.jobs.get(poison.id), GivenUp("It cannot be finished."))
+    let_claims_run_out(services)
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED
+    assert services.stores.reservations.get(healthy.reservation).count == 1
+    assert addresses(services, healthy) == ["10.0.0.2"]
 
 
 def test_a_subnet_can_be_deleted_whatever_cannot_be_finished_in_it(services, poisoned):

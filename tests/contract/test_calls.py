@@ -1,0 +1,99 @@
+"""How many calls to the database things take: each costs some tenths of a millisecond, whatever it is for."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent
+
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.ranges import bounds, parse_network
+from ipam.allocation.requests import ReservationRequest
+from ipam.models.documents import Job, JobState, Pool, Subnet
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
+
+
+class Calls(CommandListener):
+    """Counts them, by command and collection."""
+
+    def __init__(self) -> None:
+        self.made: Counter[str] = Counter()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
+
+    def succeeded(self, event: object) -> None:
+        """Nothing: a call counts when it is made."""
+
+    def failed(self, event: object) -> None:
+        """Nothing, as above."""
+
+    def of(self, work: Callable[[], object]) -> tuple[int, int]:
+        """How many reads and how many writes *work* makes."""
+        self.made.clear()
+        work()
+        print(dict(self.made))
+        reads = sum(count for name, count in self.made.items() if name.startswith(("find", "getMore", "aggregate")))
+        return reads, self.made.total() - reads
+
+
+class Nobody:
+    def dispatch(self, target: ObjectId) -> None:
+        """Nobody is to be woken."""
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def services(database: str, calls: Calls) -> Iterator[Services]:
+    client: MongoClient = MongoClient(database, tz_aware=True, event_listeners=[calls])
+    stores = Stores(client[f"calls-{uuid4().hex[:8]}"])
+    stores.indexes.create()
+    yield build_services(stores, Settings(), Nobody())
+    client.close()
+
+
+@pytest.fixture
+def subnet(services: Services) -> Subnet:
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    start, end = bounds(parse_network("10.0.0.0/22", ""))
+    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=end))
+
+
+def ask(services: Services, subnet: Subnet, jobs: int, count: int = 1) -> list[Job]:
+    request = ReservationRequest(count=count)
+    return [services.jobs.request_from_subnet(ObjectId(), subnet.id, request) for _ in range(jobs)]
+
+
+@pytest.mark.parametrize("jobs", [1, 8, 200])
+@pytest.mark.parametrize("kind", ["new", "released"])
+def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
+    services: Services, calls: Calls, subnet: Subnet, jobs: int, kind: str
+):
+    if kind == "released":
+        (job,) = ask(services, subnet, 1, subnet.size)
+        services.jobs.carry_out(subnet.id)
+        services.releasing.release_reservation(job.reservation)
+    asked = ask(services, subnet, jobs)
+    reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
+    assert (reads, writes) == (4, 8)
+    assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_release_costs_the_same_up_to_200_addresses_and_then_a_write_for_each_200(
+    services: Services, calls: Calls, subnet: Subnet, count: int
+):
+    (job,) = ask(services, subnet, 1, count)
+    services.jobs.carry_out(subnet.id)
+    chunks = -(-count // 200)
+    reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
+    assert (reads, writes) == (4, 5 + chunks)
