@@ -50,7 +50,7 @@ def open_stores(settings: Settings, timeout_s: float) -> Stores:
 def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -> Services:
     """The services of one process."""
     leasing = Leasing(stores)
-    settling = Settling(stores, leasing)
+    settling = Settling(stores, leasing, settings.claim_timeout_s)
     releasing = Releasing(stores, leasing, settling)
     inventory = Inventory(stores, settling)
     return Services(

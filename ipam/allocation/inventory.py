@@ -8,6 +8,7 @@ from typing import Any
 from bson import ObjectId
 
 from ipam.allocation.leasing import space_of
+from ipam.allocation.releasing import RELEASED_AT_ONCE
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
 from ipam.models.address_sets import AddressSet
@@ -126,7 +127,10 @@ class Inventory:
         if subnet is None or subnet.state is not SubnetState.DELETING:
             return
         for block in self._stores.blocks.of_subnet(id_):
-            self._stores.leases.retire(id_, AddressSet.of_blocks({block.number: block.taken}))
+            for part in AddressSet.of_blocks({block.number: block.taken}).parts(RELEASED_AT_ONCE):
+                self._stores.leases.retire(id_, part)
+                self._stores.subnets.renew_sweep(id_)
+                self._stores.pools.renew_sweep(subnet.pool)
         for reservation in self._stores.reservations.of_subnet(id_):
             self._recount_without(reservation.id, id_)
         self._stores.pools.drop_range(subnet.pool, id_)

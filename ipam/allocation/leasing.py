@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from bson import ObjectId
@@ -30,6 +30,8 @@ def space_of(subnet: Subnet) -> Space:
 # Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
 Blocks = Mapping[int, Block]
 NOT_SEEN: Blocks = MappingProxyType({})
+# Leases that are written together: that is over long before anybody takes their job for abandoned.
+HANDED_OUT_AT_ONCE = 4096
 
 
 class Leasing:
@@ -38,8 +40,10 @@ class Leasing:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def hand_out(self, subnet: Subnet, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
-        """Write the leases of *grants*, which must be decided.
+    def hand_out(
+        self, subnet: Subnet, grants: Collection[Grant], renew: Callable[[], None], seen: Blocks = NOT_SEEN
+    ) -> None:
+        """Write the leases of *grants*, which must be decided, and call *renew* after every few thousand of them.
 
         A lease that was written before is left alone, even when it was given back since: one without a document is
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
@@ -53,8 +57,11 @@ class Leasing:
                 known = blocks[number].known
                 fresh += _leases(subnet, grant, number, positions - known)
                 recycled += _leases(subnet, grant, number, positions & known)
-        self._stores.leases.insert(fresh)
-        self._stores.leases.take(recycled)
+        for write, leases in ((self._stores.leases.insert, fresh), (self._stores.leases.take, recycled)):
+            for first in range(0, len(leases), HANDED_OUT_AT_ONCE):
+                if first:
+                    renew()
+                write(leases[first : first + HANDED_OUT_AT_ONCE])
 
     def mark(self, subnet: ObjectId, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
         """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""

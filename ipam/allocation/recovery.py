@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Dispatcher
@@ -56,27 +56,28 @@ class Recovery:
         for target in self._stores.jobs.stranded(self._queued_grace_s):
             self._dispatcher.dispatch(target)
         before = utc_now() - timedelta(seconds=self._claim_timeout_s)
-        for reservation in self._stores.reservations.unfinished(before):
+        for reservation in self._stores.reservations.take_over_release(before):
             _try(lambda reservation=reservation: self._releasing.finish(reservation))  # type: ignore[misc]
         for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):
-            _try(lambda subnet=subnet: self._finish_subnet(subnet))  # type: ignore[misc]
-        for pool in self._stores.pools.half_deleted():
+            _try(lambda subnet=subnet: self._finish_subnet(subnet, before))  # type: ignore[misc]
+        for pool in self._stores.pools.take_over_sweep(before):
             _try(lambda pool=pool: self._inventory.sweep_pool(pool))  # type: ignore[misc]
 
-    def _finish_subnet(self, subnet: Subnet) -> None:
+    def _finish_subnet(self, subnet: Subnet, before: datetime) -> None:
         match subnet.state:
             case SubnetState.CREATING:
                 with suppress(Rejected):  # Then it is swept.
                     self._inventory.finish_creation(subnet)
             case SubnetState.DELETING:
-                self._inventory.sweep_subnet(subnet.id)
+                if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else somebody else does.
+                    self._inventory.sweep_subnet(subnet.id)
             case SubnetState.DELETED:
                 for block in self._stores.blocks.of_subnet(subnet.id):
                     self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
                 self._stores.blocks.forget(subnet.id)
                 self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
-                self._settling.settle(subnet)
+                self._settling.settle(subnet, before)
 
 
 def _try(finish: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from bson import ObjectId
 
@@ -16,6 +17,9 @@ from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
+
+# Addresses that go back together: their release is over long before anybody takes it for abandoned.
+RELEASED_AT_ONCE = 4096
 
 
 class Releasing:
@@ -36,9 +40,14 @@ class Releasing:
         self.finish(self._stores.reservations.begin_release(id_, revisions))
 
     def finish(self, reservation: Reservation) -> None:
-        """Carry the release of a hidden reservation to its end."""
+        """Carry the release of a hidden reservation to its end.
+
+        Many addresses go back in batches: so that others get their turn, and whoever looks sees that it goes on.
+        """
         for subnet in reservation.subnets:
-            retry_contended(lambda subnet=subnet: self._give_back_all(subnet, reservation.id))  # type: ignore[misc]
+            give_back = partial(self._give_back_some, subnet, reservation.id)
+            while retry_contended(give_back):
+                self._stores.reservations.renew_release(reservation.id)
         self._stores.reservations.finish_release([reservation.id])
 
     def release_lease(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
@@ -50,14 +59,16 @@ class Releasing:
         """
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
-    def _give_back_all(self, subnet_id: ObjectId, reservation: ObjectId) -> None:
+    def _give_back_some(self, subnet_id: ObjectId, reservation: ObjectId) -> bool:
+        """Give a batch back; True if there may be more."""
         subnet = self._active(subnet_id)
         if subnet is None:
-            return
+            return False
         self._finish_pending(subnet, reservation)
-        held = self._stores.leases.of_reservation(reservation, subnet.id)
+        held = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
         if held:
             self._begin(subnet, held, reservation, is_partial=False)
+        return len(held) == RELEASED_AT_ONCE
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 
 from bson import ObjectId
@@ -11,7 +12,7 @@ from bson import ObjectId
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
-from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
+from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 
@@ -21,9 +22,10 @@ log = logging.getLogger(__name__)
 class Settling:
     """Finishes or withdraws grants, and finishes releases, whoever began them."""
 
-    def __init__(self, stores: Stores, leasing: Leasing) -> None:
+    def __init__(self, stores: Stores, leasing: Leasing, claim_timeout_s: float) -> None:
         self._stores = stores
         self._leasing = leasing
+        self._claim_timeout_s = claim_timeout_s
 
     def finish(
         self,
@@ -44,7 +46,7 @@ class Settling:
         ]
         held: dict[ObjectId, list[ObjectId]] = {}
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))
+            self._leasing.hand_out(subnet, grants, self._renewing(jobs), seen.get(subnet.id, NOT_SEEN))
             for grant in grants:
                 held.setdefault(grant.job, []).append(subnet.id)
         self._stores.reservations.insert([_reservation(jobs[job], ids) for job, ids in held.items()])
@@ -66,7 +68,7 @@ class Settling:
             self.finish({job.id: job}, subnets)  # Someone else could store it after all.
             return
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants)
+            self._leasing.hand_out(subnet, grants, self._renewing([job.id]))
         self._stores.jobs.abandon(job.id, error.to_record())
         self._strike_out(due)
 
@@ -78,6 +80,10 @@ class Settling:
         for subnet, grants in due:
             self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
             self._stores.subnets.finish_grants(subnet.id, grants)
+
+    def _renewing(self, jobs: Iterable[ObjectId]) -> Callable[[], None]:
+        """Holds *jobs* for another while, each time that it is called."""
+        return lambda: self._stores.jobs.renew(jobs, self._claim_timeout_s)
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
         """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""
@@ -95,17 +101,20 @@ class Settling:
         subnet = self._stores.subnets.find(job.subnet)
         return [subnet] if subnet else []
 
-    def settle(self, subnet: Subnet, *, by_force: bool = False) -> bool:
+    def settle(self, subnet: Subnet, before: datetime | None = None, *, by_force: bool = False) -> bool:
         """End everything in the ledger of *subnet* that nobody is working on; True if there was anything.
 
-        *by_force* ends also what a worker has in hand: the job is taken from it and will be tried again.
+        *before* leaves alone what was begun later. *by_force* ends also what a worker has in hand: the job is taken
+        from it and will be tried again.
         """
         changed = False
         for release in subnet.ledger.releases:
-            self._leasing.put_back(subnet.id, release)
-            changed = True
-        jobs = self._stores.jobs.get_many(grant.job for grant in subnet.ledger.grants)
-        for grant in subnet.ledger.grants:
+            if before is None or release.at < before:
+                self._leasing.put_back(subnet.id, release)
+                changed = True
+        grants = [grant for grant in subnet.ledger.grants if before is None or grant.at < before]
+        jobs = self._stores.jobs.get_many(grant.job for grant in grants)
+        for grant in grants:
             job = jobs.get(grant.job)
             if _in_hand(grant, job):
                 if not by_force:
@@ -113,7 +122,8 @@ class Settling:
                 self._stores.jobs.disown([grant.job])
                 job = self._stores.jobs.get(grant.job)
             if job is not None and _counts(grant, job):
-                changed |= self._finish_or_leave(job, by_force=by_force)
+                if by_force or job.state.terminal or job.claimed_until < utc_now():
+                    changed |= self._finish_or_leave(job, by_force=by_force)
             else:
                 self._stores.subnets.withdraw_grant(subnet.id, grant)
                 changed = True

@@ -52,6 +52,12 @@ class AddressSet:
             for position in positions:
                 yield from_number(block << BLOCK_BITS | position)
 
+    def parts(self, size: int) -> Iterator[AddressSet]:
+        """The same addresses as sets of *size* at most, lowest first."""
+        for number, positions in self.blocks.items():
+            for first in range(0, len(positions), size):
+                yield AddressSet({number: positions[first : first + size]})
+
     def to_bson(self) -> list[list[bytes]]:
         """The stored form."""
         return [[number_to_bytes(number), positions.serialize()] for number, positions in self.blocks.items()]

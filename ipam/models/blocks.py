@@ -89,7 +89,7 @@ class BlockStore:
         """The blocks of *subnet* that are stored, from number *first* to *last*, ascending."""
         keys = {"$gte": block_key(subnet, first), "$lte": block_key(subnet, last)}
         found = self._collection.find({"subnet": subnet, "_id": keys}).sort("_id", ASCENDING)
-        return map(Block.from_bson, found)
+        yield from map(Block.from_bson, found)
 
     def change(self, block: Block, taken: FrozenBitMap, known: FrozenBitMap) -> bool:
         """Replace the content of *block*; False if someone else has changed it since it was read."""

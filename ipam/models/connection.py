@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +24,6 @@ from pymongo.errors import (
 from ipam.errors import InvalidSettings, Transient
 
 P = ParamSpec("P")
-R = TypeVar("R")
 C = TypeVar("C", bound=type)
 _DUPLICATE_KEY = 11000
 
@@ -60,23 +61,41 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
     return client.get_database(database, read_preference=ReadPreference.PRIMARY)
 
 
-def _translated(method: Callable[P, R]) -> Callable[P, R]:
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except (AutoReconnect, ExecutionTimeout) as error:
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except (AutoReconnect, ExecutionTimeout) as error:
+        raise Transient("The database did not answer.") from error
+    except PyMongoError as error:
+        if error.timeout or getattr(error, "code", None) in _PASSING_CODES:
             raise Transient("The database did not answer.") from error
-        except PyMongoError as error:
-            if error.timeout or getattr(error, "code", None) in _PASSING_CODES:
-                raise Transient("The database did not answer.") from error
-            raise
+        raise
+
+
+def _translated(method: Callable[P, Any]) -> Callable[P, Any]:
+    if inspect.isgeneratorfunction(method):  # It speaks to the database while somebody goes through it.
+
+        @functools.wraps(method)
+        def iterate(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+            with _translating():
+                yield from method(*args, **kwargs)
+
+        return iterate
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        with _translating():
+            return method(*args, **kwargs)
 
     return call
 
 
 def speaks_mongo(store: C) -> C:
-    """Class decorator: the public methods of *store* raise `Transient` when the database is out of reach."""
+    """Class decorator: the public methods of *store* raise `Transient` when the database is out of reach.
+
+    One that returns what is read only later must be a generator, for then the errors come later too.
+    """
     for name, member in vars(store).items():
         if callable(member) and not name.startswith("_"):
             setattr(store, name, _translated(member))

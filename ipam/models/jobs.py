@@ -62,6 +62,14 @@ class JobStore(DocumentStore[Job]):
             found = [{**bson, **taken, "attempts": bson["attempts"] + 1} for bson in found]
         return token, sorted(map(Job.from_bson, found), key=lambda job: job.id)
 
+    def renew(self, ids: Iterable[ObjectId], hold_s: float) -> None:
+        """Hold decided jobs for another *hold_s* seconds: they are being finished."""
+        until = utc_now() + timedelta(seconds=hold_s)
+        self._collection.update_many(
+            {"_id": {"$in": list(ids)}, "state": _OPEN, "decision": {"$ne": None}},
+            {"$set": {"claimed_until": until}},
+        )
+
     def decide(self, ids: Iterable[ObjectId], token: ObjectId) -> set[ObjectId]:
         """Make the grants of claim *token* count, for those of *ids* that still carry it; returns these."""
         wanted = list(ids)

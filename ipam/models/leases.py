@@ -18,7 +18,7 @@ from ipam.models.store import DocumentStore
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
-# Documents a read: as many as the server puts into one answer.
+# The most that a reservation has.
 _READ_CHUNK = 65_536
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
@@ -73,13 +73,15 @@ class LeaseStore(DocumentStore[Lease]):
             for key in _keys(subnet, addresses)
         )
 
-    def of_reservation(self, reservation: ObjectId, subnet: ObjectId | None = None) -> list[Lease]:
-        """The leases that *reservation* holds, of one subnet or all: by subnet, lowest address first."""
+    def of_reservation(
+        self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _READ_CHUNK
+    ) -> list[Lease]:
+        """Up to *limit* leases that *reservation* holds, of one subnet or all: by subnet, lowest address first."""
         wanted: Bson = {"reservation": reservation}
         if subnet is not None:
             wanted["subnet"] = subnet
         with timeout(_LONG_S):
-            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted).batch_size(_READ_CHUNK)]
+            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted).limit(limit).batch_size(limit)]
         return sorted(found, key=lambda lease: lease_key(lease.subnet, lease.address))
 
     def count_of_reservation(self, reservation: ObjectId) -> int:

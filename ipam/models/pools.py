@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -78,8 +80,10 @@ class PoolStore(DocumentStore[Pool]):
         if only_empty:
             wanted["ranges"] = []
 
+        hidden = {"$set": {"state": PoolState.DELETING.value, "updated_at": utc_now()}}
+
         def attempt() -> None:
-            if self._collection.update_one(wanted, {"$set": {"state": PoolState.DELETING.value}}).modified_count:
+            if self._collection.update_one(wanted, hidden).modified_count:
                 return
             check_revision(self.kind, self.get(id_).revision, revisions)
             if only_empty and self.holders(id_):
@@ -107,6 +111,17 @@ class PoolStore(DocumentStore[Pool]):
             },
         )
 
-    def half_deleted(self) -> list[ObjectId]:
-        """Pools whose deletion was begun."""
-        return [bson["_id"] for bson in self._collection.find({"state": PoolState.DELETING.value}, {"_id": 1})]
+    def renew_sweep(self, id_: ObjectId) -> None:
+        """Say that a hidden pool is being swept; nothing happens to one that is not hidden."""
+        self._collection.update_one(
+            {"_id": id_, "state": PoolState.DELETING.value}, {"$set": {"updated_at": utc_now()}}
+        )
+
+    def take_over_sweep(self, before: datetime) -> Iterator[ObjectId]:
+        """Hidden pools that nobody has swept since the time *before*: each for one caller only."""
+        hidden = {"state": PoolState.DELETING.value}
+        found = self._collection.find({**hidden, "updated_at": {"$lt": before}}, {"updated_at": 1})
+        for bson in list(found):
+            taken = self._collection.update_one({**bson, **hidden}, {"$set": {"updated_at": utc_now()}})
+            if taken.modified_count:
+                yield bson["_id"]

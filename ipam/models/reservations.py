@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -61,10 +61,20 @@ class ReservationStore(DocumentStore[Reservation]):
         """Leave only tombstones of reservations that hold no lease any more."""
         self._collection.update_many({"_id": {"$in": list(ids)}}, _bury())
 
-    def unfinished(self, before: datetime) -> list[Reservation]:
-        """Reservations whose release was begun before the time *before* and is not finished."""
-        found = self._collection.find({"unfinished": {"$lt": before}})
-        return [Reservation.from_bson(bson) for bson in found]
+    def renew_release(self, id_: ObjectId) -> None:
+        """Say that a release which was begun is being worked on."""
+        self._collection.update_one(
+            {"_id": id_, "unfinished": {"$exists": True}}, {"$set": {"unfinished": utc_now()}}
+        )
+
+    def take_over_release(self, before: datetime) -> Iterator[Reservation]:
+        """Reservations whose release nobody has worked on since the time *before*: each for one caller only."""
+        for bson in list(self._collection.find({"unfinished": {"$lt": before}})):
+            taken = self._collection.update_one(
+                {"_id": bson["_id"], "unfinished": bson["unfinished"]}, {"$set": {"unfinished": utc_now()}}
+            )
+            if taken.modified_count:
+                yield Reservation.from_bson(bson)
 
     def of_subnet(self, subnet: ObjectId) -> list[Reservation]:
         """The reservations that hold, or held, addresses of *subnet*, those being released included."""

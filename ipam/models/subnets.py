@@ -160,6 +160,13 @@ class SubnetStore(DocumentStore[Subnet]):
         """Mark the subnet for deletion if it is in one of *states*."""
         self._collection.update_one({"_id": id_, "state": {"$in": [state.value for state in states]}}, _hide())
 
+    def renew_sweep(self, id_: ObjectId, since: datetime | None = None) -> bool:
+        """Say that a hidden subnet is being swept; False if it says already that it is, since another time."""
+        wanted: dict[str, Any] = {"_id": id_, "state": SubnetState.DELETING.value}
+        if since is not None:
+            wanted["updated_at"] = since
+        return self._collection.update_one(wanted, {"$set": {"updated_at": utc_now()}}).modified_count > 0
+
     def finish_delete(self, id_: ObjectId) -> None:
         """Leave only a tombstone of a hidden subnet on which nothing hangs any more."""
         self._collection.update_one(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_address
 from itertools import pairwise
 
@@ -345,6 +346,27 @@ def test_concurrent_changes_of_one_document_are_all_kept(stores):
         stores.pools.describe(pool.id, lambda old: replace(old, name="x"), frozenset([24]))
 
 
+def test_of_many_processes_taking_over_what_stopped_each_thing_goes_to_one(stores, database, database_name):
+    reservations = [Reservation(id=ObjectId(), pool=ObjectId(), subnets=(), count=0) for _ in range(20)]
+    for reservation in reservations:
+        stores.reservations.insert_unwanted(reservation)
+    pools = [a_pool(stores) for _ in range(20)]
+    for pool in pools:
+        stores.pools.begin_delete(pool.id, None, only_empty=True)
+    code = f"""
+from datetime import datetime
+before = datetime.fromisoformat("{utc_now() + timedelta(milliseconds=1)}")
+for reservation in stores.reservations.take_over_release(before):
+    print(reservation.id)
+for pool in stores.pools.take_over_sweep(before):
+    print(pool)
+"""
+    taken = in_processes(database, database_name, code)
+    # There may be others of other tests.
+    ours = {str(one.id) for one in (*reservations, *pools)}
+    assert sorted(one for one in taken if one in ours) == sorted(ours)
+
+
 def test_only_a_queued_job_is_cancelled(stores):
     target = ObjectId()
     first, second = a_job(stores, target), a_job(stores, target)
@@ -399,4 +421,6 @@ def test_a_database_that_is_not_there_is_told_from_a_fault():
         away.pools.get(ObjectId())
     with pytest.raises(Transient):
         away.jobs.claim(ObjectId(), 1, 1.0)
+    with pytest.raises(Transient):
+        next(away.blocks.of_subnet(ObjectId()))  # What is read bit by bit too.
     away.whole.close()

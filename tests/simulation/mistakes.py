@@ -120,9 +120,9 @@ MISTAKES = (
     Mistake(
         "grants are struck out before their leases are written",
         Settling, "finish",
-        "        self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))\n",
+        "        self._leasing.hand_out(subnet, grants, self._renewing(jobs), seen.get(subnet.id, NOT_SEEN))\n",
         "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
-        "        self._leasing.hand_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))\n",
+        "        self._leasing.hand_out(subnet, grants, self._renewing(jobs), seen.get(subnet.id, NOT_SEEN))\n",
     ),
     Mistake(
         "a reservation is stored before its leases",

@@ -7,10 +7,11 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
+from ipam.allocation import leasing, releasing
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
-from ipam.models.documents import NOT_CLAIMED, Job, JobState, Pool, Subnet, SubnetState
+from ipam.models.documents import NOT_CLAIMED, Job, JobState, Pool, Subnet, SubnetState, utc_now
 from ipam.wiring import Services
 
 
@@ -112,6 +113,7 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
         sleep.setattr(settling, "finish", lambda *args: slept.append(args))
         sleep.setattr(services.stores.jobs, "claim", claim_once(services.stores.jobs.claim))
         services.jobs.carry_out(subnet.id)
+    let_claims_run_out(services)
     settling.settle(services.stores.subnets.get(subnet.id))
     services.releasing.release_reservation(job.reservation)
     next_holder = [reserve(services, subnet), reserve(services, subnet)]
@@ -408,3 +410,66 @@ def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
     assert used(services, subnet) == 1
     assert addresses(services, reserve(services, subnet)) == ["10.0.0.1"]
     assert reserve(services, subnet).state is JobState.FAILED
+
+
+def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, monkeypatch):
+    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 10)
+    subnet = make_subnet(services, 35)
+    job = reserve(services, subnet, 35)
+    renew, between = services.stores.reservations.renew_release, []
+
+    def reserve_between(id_):
+        renew(id_)
+        between.append(len(addresses(services, reserve(services, subnet, 10))))
+
+    monkeypatch.setattr(services.stores.reservations, "renew_release", reserve_between)
+    services.releasing.release_reservation(job.reservation)
+    assert between == [10, 10, 10]
+    assert used(services, subnet) == 30
+
+
+def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = reserve(services, subnet, 4)
+    reservations = services.stores.reservations
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.releasing.release_reservation(job.reservation)
+    begun = utc_now() + timedelta(milliseconds=1)
+    sleep_until(begun)
+    reservations.renew_release(job.reservation)
+    assert list(reservations.take_over_release(begun)) == []
+    services.recovery._claim_timeout_s = -2  # noqa: SLF001
+    services.recovery.run()
+    assert used(services, subnet) == 0
+
+
+def sleep_until(moment):
+    while utc_now() <= moment:
+        pass
+
+
+def test_a_job_that_is_being_finished_is_left_to_whoever_does(services, monkeypatch):
+    """Handing out many addresses takes longer than a claim: it is renewed."""
+    monkeypatch.setattr(leasing, "HANDED_OUT_AT_ONCE", 10)
+    subnet = make_subnet(services, 35)
+    services.jobs._claim_timeout_s = 0.0  # noqa: SLF001
+    insert, seen = services.stores.leases.insert, []
+
+    def look_in_between(leases):
+        insert(leases)
+        seen.append(services.stores.subnets.get(subnet.id))
+        services.jobs._settling.settle(seen[-1])  # noqa: SLF001
+
+    monkeypatch.setattr(services.stores.leases, "insert", look_in_between)
+    request = ReservationRequest(count=35)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    token, _ = services.stores.jobs.claim(subnet.id, 10, 60.0)
+    monkeypatch.setattr(
+        services.stores.jobs, "claim", claim_once(lambda *_: (token, [services.stores.jobs.get(job.id)]))
+    )
+    services.jobs.carry_out(subnet.id)
+    assert [len(one.ledger.grants) for one in seen] == [1, 1, 1, 1]
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert len(addresses(services, job)) == 35
