@@ -19,7 +19,7 @@ from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
 # Addresses that go back together: their release is over long before anybody takes it for abandoned.
-RELEASED_AT_ONCE = 4096
+RELEASED_AT_ONCE = 8192
 
 
 class Releasing:

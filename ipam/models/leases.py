@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import ObjectId
-from pymongo import DeleteOne, UpdateOne, timeout
+from pymongo import UpdateOne, timeout
 from pymongo.database import Database
 
 from ipam.models.address_sets import AddressSet
@@ -15,9 +15,13 @@ from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key
 from ipam.models.store import DocumentStore
 
+T = TypeVar("T")
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
+# Keys that one command names: the embedded server compares each document with all of them, and serves nobody else
+# meanwhile.
+_KEYS_CHUNK = 16
 # The most that a reservation has.
 _READ_CHUNK = 65_536
 # What goes through all leases of a large reservation may take longer than other calls.
@@ -58,20 +62,19 @@ class LeaseStore(DocumentStore[Lease]):
 
     def take(self, leases: Iterable[Lease]) -> None:
         """Store leases of addresses that were given back; one that a later entry has handed out is left alone."""
-        self._write(
+        updates = (
             UpdateOne(
                 {"_id": lease_key(lease.subnet, lease.address), **_FREE, "entry": {"$lt": lease.entry}},
                 {"$set": _without_id(lease.to_bson())},
             )
             for lease in leases
         )
+        for chunk in _chunks(updates, _UPDATE_CHUNK):
+            self._collection.bulk_write(chunk, ordered=False)
 
     def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
         """Free *addresses*; those that *reservation* does not hold are left alone."""
-        self._write(
-            UpdateOne({"_id": key, "reservation": reservation}, {"$unset": _HELD})
-            for key in _keys(subnet, addresses)
-        )
+        self._free(subnet, addresses, {"reservation": reservation})
 
     def of_reservation(
         self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _READ_CHUNK
@@ -93,20 +96,26 @@ class LeaseStore(DocumentStore[Lease]):
 
         Their documents stay, so that a worker that slept cannot insert them again.
         """
-        self._write(UpdateOne({"_id": key}, {"$unset": _HELD}) for key in _keys(subnet, addresses))
+        self._free(subnet, addresses, {})
 
     def forget(self, subnet: ObjectId, addresses: AddressSet) -> None:
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
-        self._write(DeleteOne({"_id": key}) for key in _keys(subnet, addresses))
+        for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):
+            self._collection.delete_many({"_id": {"$in": keys}})
 
-    def _write(self, operations: Iterable[UpdateOne | DeleteOne]) -> None:
-        rest = iter(operations)
-        while chunk := list(islice(rest, _UPDATE_CHUNK)):
-            self._collection.bulk_write(chunk, ordered=False)
+    def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson) -> None:
+        for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):
+            self._collection.update_many({"_id": {"$in": keys}, **held}, {"$unset": _HELD})
 
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:
     return (lease_key(subnet, address) for address in addresses)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def _without_id(bson: Bson) -> Bson:

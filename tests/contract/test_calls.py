@@ -89,11 +89,11 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_a_release_costs_the_same_up_to_200_addresses_and_then_a_write_for_each_200(
+def test_a_release_costs_the_same_up_to_16_addresses_and_then_a_write_for_each_16(
     services: Services, calls: Calls, subnet: Subnet, count: int
 ):
     (job,) = ask(services, subnet, 1, count)
     services.jobs.carry_out(subnet.id)
-    chunks = -(-count // 200)
+    chunks = -(-count // 16)
     reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
     assert (reads, writes) == (4, 5 + chunks)

@@ -75,12 +75,12 @@ MISTAKES = (
         LeaseStore, "take", ', "entry": {"$lt": lease.entry}}', "}",
     ),
     Mistake(
-        "a lease is put back whoever holds it", LeaseStore, "put_back", ', "reservation": reservation}', "}"
+        "a lease is put back whoever holds it", LeaseStore, "put_back", '{"reservation": reservation}', "{}"
     ),
     Mistake(
         "leases of a deleted subnet are forgotten at once",
         LeaseStore, "retire",
-        'UpdateOne({"_id": key}, {"$unset": _HELD})', 'DeleteOne({"_id": key})',
+        "self._free(subnet, addresses, {})", "self.forget(subnet, addresses)",
     ),
     Mistake("a block is written over what is not known", BlockStore, "change", ', "version": block.version}', "}"),
     Mistake(
