@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from ipam.allocation.planning import Pick, Plan
 from ipam.allocation.ranges import parse_address
 from ipam.allocation.requests import ReservationRequest, Spread
-from ipam.errors import Exhausted, Invalid
+from ipam.errors import AddressTaken, Exhausted, Invalid
 from ipam.models.address_sets import AddressSet
+
+# Addresses that a sentence names; its facts name all of them.
+_SHOWN = 5
 
 Choice = list[tuple[Plan, Pick]]
 
@@ -68,4 +71,8 @@ def _these(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
     for index, address in enumerate(addresses):
         if address not in offered:
             raise Invalid.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
+    taken = [str(address) for plan, some in mine for address in plan.taken(some)]
+    if taken:
+        shown = ", ".join(taken[:_SHOWN]) + (f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else "")
+        raise AddressTaken(f"{shown} cannot be had: taken; choose others.", addresses=taken)
     return [(plan, plan.pick_these(some)) for plan, some in mine if some]

@@ -17,7 +17,7 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import merged, without
 from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, windows
-from ipam.errors import AddressTaken, Contended
+from ipam.errors import Contended
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy, Subnet
@@ -27,8 +27,6 @@ from ipam.models.ledgers import Grant, Ledger, Release
 _LOT_FIRST = 1
 _LOT_GROWS = 4
 _LOT_LARGEST = 64
-# Addresses that a sentence names; its facts name all of them.
-_SHOWN = 5
 
 Read = Callable[[Collection[int]], Mapping[int, Block]]
 
@@ -115,20 +113,15 @@ class Plan:
             {number: self._space.positions(number) & some for number, some in addresses.blocks.items()}
         )
 
-    def pick_these(self, addresses: AddressSet) -> Pick:
-        """These very *addresses*, which the subnet may hand out.
-
-        Raises:
-            AddressTaken: If some of them are not free.
-        """
+    def taken(self, addresses: AddressSet) -> AddressSet:
+        """Those of *addresses*, which the subnet may hand out, that are not free."""
         self._look_at(addresses.blocks.keys())
-        taken = AddressSet.of_blocks(
+        return AddressSet.of_blocks(
             {number: some - self._free[number] for number, some in addresses.blocks.items()}
         )
-        if taken:
-            names = [str(address) for address in taken]
-            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            raise AddressTaken(f"{shown} cannot be had: taken; choose others.", addresses=names)
+
+    def pick_these(self, addresses: AddressSet) -> Pick:
+        """These very *addresses*, which are free."""
         return Pick(addresses, self.ledger.cursor)
 
     def take(self, job: ObjectId, reservation: ObjectId, pick: Pick) -> None:

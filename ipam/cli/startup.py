@@ -27,7 +27,10 @@ def prepare_database(stores: Stores) -> list[str]:
 
     def prepare() -> list[str]:
         # The old form is known by an index that today's has not; the index is dropped last.
-        return [*stores.upgrade.run(), *stores.indexes.create()]
+        upgraded = stores.upgrade.run()
+        for line in upgraded:
+            log.info("the database was %s", line)
+        return [*upgraded, *stores.indexes.create()]
 
     return wait_out(prepare, explain)
 

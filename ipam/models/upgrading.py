@@ -11,7 +11,9 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import timeout
+from pymongo.collection import Collection
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 from pyroaring import BitMap, FrozenBitMap
 
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
@@ -57,7 +59,7 @@ class Upgrade:
         subnets = self._write_ledgers(known)
         old = {"slot": 1, "released_at": 1, "ordinal": 1}
         self._leases.update_many({"$or": [{name: {"$exists": True}} for name in old]}, {"$unset": old})
-        self._leases.drop_index(_QUEUE)
+        _drop_index(self._leases, _QUEUE)
         leases = sum(map(len, known.values()))
         return [f"brought over: {subnets} ledgers and {leases} leases, from a queue to bitmaps"]
 
@@ -74,7 +76,7 @@ class Upgrade:
             places = {"start": to_place(start), "end": to_place(end), "low": low, "high": high}
             self._subnets.update_one({"_id": bson["_id"], "low": {"$exists": False}}, {"$set": places})
             written += 1
-        self._subnets.drop_index(_BY_START)
+        _drop_index(self._subnets, _BY_START)
         return [f"brought over: {written} subnets, with the whole of their ranges"]
 
     def _write_blocks(self) -> dict[Place, BitMap]:
@@ -159,6 +161,15 @@ class Upgrade:
 
     def _addresses(self, wanted: Bson) -> Iterator[Address]:
         return (from_bytes(bson["_id"][12:]) for bson in self._leases.find(wanted, {"_id": 1}))
+
+
+def _drop_index(collection: Collection[Any], name: str) -> None:
+    """Drop an index, unless another process that started at the same time was faster."""
+    try:
+        collection.drop_index(name)
+    except OperationFailure:
+        if name in collection.index_information():
+            raise
 
 
 def _place(key: bytes) -> tuple[Place, int]:

@@ -88,7 +88,9 @@ def test_a_pool_gives_of_several_subnets_in_order_or_from_the_emptiest(api: Api)
     named = api.post(path, {"addresses": ["10.0.0.2", "10.0.1.6"]}).json()
     assert given(named) == ["10.0.0.2", "10.0.1.6"]
     assert problem(api.post(path, {"count": 2, "contiguous": True})) == (409, "exhausted")  # One is left.
-    assert problem(api.post(path, {"addresses": ["10.0.0.2", "10.0.1.1"]})) == (409, "address-taken")
+    taken = api.post(path, {"addresses": ["10.0.0.2", "10.0.1.6", "10.0.1.1"]})
+    assert problem(taken) == (409, "address-taken")
+    assert taken.json()["addresses"] == ["10.0.0.2", "10.0.1.6"]  # All of them, whatever subnet they are of.
     assert_nothing_is_doubled_or_leaked(api, pool, 8 - 1)
 
 
