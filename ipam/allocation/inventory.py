@@ -7,8 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import space_of
-from ipam.allocation.releasing import RELEASED_AT_ONCE
+from ipam.allocation.leasing import RELEASED_AT_ONCE, space_of
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
 from ipam.models.address_sets import AddressSet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from bson import ObjectId
 from pyroaring import FrozenBitMap
@@ -29,9 +30,11 @@ def space_of(subnet: Subnet) -> Space:
 
 # Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
 Blocks = Mapping[int, Block]
-NOT_SEEN: Blocks = MappingProxyType({})
-# Leases that are written together: that is over long before anybody takes their job for abandoned.
+NOT_SEEN: Mapping[Any, Any] = MappingProxyType({})
+# Leases that are written together, and addresses that go back together: that is over long before anybody takes the
+# job or the release for abandoned.
 HANDED_OUT_AT_ONCE = 4096
+RELEASED_AT_ONCE = 8192
 
 
 class Leasing:

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from pyroaring import BitMap, FrozenBitMap
 
-from ipam.allocation.runs import Run, Runs, length, merged
+from ipam.allocation.runs import Run, Runs, merged, size
 from ipam.errors import Invalid
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import MAPPED, Address, to_number
@@ -115,7 +115,7 @@ class Space:
     @property
     def size(self) -> int:
         """How many addresses may be handed out in all."""
-        return length(((self.first, self.last),)) - length(self.gaps)
+        return self.last - self.first + 1 - size(self.gaps)
 
     @property
     def runs(self) -> Runs:

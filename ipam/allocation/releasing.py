@@ -7,7 +7,7 @@ from functools import partial
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import Leasing
+from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
@@ -17,9 +17,6 @@ from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
-
-# Addresses that go back together: their release is over long before anybody takes it for abandoned.
-RELEASED_AT_ONCE = 8192
 
 
 class Releasing:
@@ -44,7 +41,9 @@ class Releasing:
 
         Many addresses go back in batches: so that others get their turn, and whoever looks sees that it goes on.
         """
-        for subnet in reservation.subnets:
+        for index, subnet in enumerate(reservation.subnets):
+            if index:
+                self._stores.reservations.renew_release(reservation.id)
             give_back = partial(self._give_back_some, subnet, reservation.id)
             while retry_contended(give_back):
                 self._stores.reservations.renew_release(reservation.id)

@@ -53,6 +53,6 @@ def outside(runs: Runs, first: int, last: int) -> Iterator[int]:
         first = max(first, high + 1)
 
 
-def length(runs: Runs) -> int:
+def size(runs: Runs) -> int:
     """How many numbers *runs* have."""
     return sum(last - first + 1 for first, last in runs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 
 from bson import ObjectId
 
@@ -31,7 +30,7 @@ class Settling:
         self,
         jobs: Mapping[ObjectId, Job],
         subnets: Iterable[Subnet],
-        seen: Mapping[ObjectId, Blocks] = MappingProxyType({}),
+        seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
     ) -> None:
         """Carry decided *jobs* to their success; *subnets* are those that they have grants in.
 
@@ -75,7 +74,7 @@ class Settling:
     def _strike_out(
         self,
         due: Iterable[tuple[Subnet, Sequence[Grant]]],
-        seen: Mapping[ObjectId, Blocks] = MappingProxyType({}),
+        seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
     ) -> None:
         for subnet, grants in due:
             self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
@@ -121,12 +120,11 @@ class Settling:
                     continue
                 self._stores.jobs.disown([grant.job])
                 job = self._stores.jobs.get(grant.job)
-            if job is not None and _counts(grant, job):
-                if by_force or job.state.terminal or job.claimed_until < utc_now():
-                    changed |= self._finish_or_leave(job, by_force=by_force)
-            else:
+            if job is None or not _counts(grant, job):
                 self._stores.subnets.withdraw_grant(subnet.id, grant)
                 changed = True
+            elif by_force or job.state.terminal or job.claimed_until < utc_now():  # Else it is being finished.
+                changed |= self._finish_or_leave(job, by_force=by_force)
         return changed
 
     def _finish_or_leave(self, job: Job, *, by_force: bool) -> bool:

@@ -7,10 +7,10 @@ from itertools import islice
 
 import falcon
 
-from ipam.allocation.ranges import Network, parse_address, parse_network
+from ipam.allocation.ranges import parse_address, parse_network
 from ipam.allocation.surveying import Cell, FreeRun, network_around
 from ipam.api.media import negotiate
-from ipam.api.queries import parameter, refuse_unknown, whole_number
+from ipam.api.queries import parameter, refuse_unknown, spelled, whole_number
 from ipam.api.rendering import Json, render, render_list
 from ipam.errors import Invalid, InvalidParameter
 from ipam.models.addresses import Address, to_place
@@ -57,7 +57,7 @@ class MapOfSubnet:
         negotiate(req, "map")
         refuse_unknown(req, "block")
         text = parameter(req, "block", "")
-        block = _network(text) if text else None
+        block = spelled(text, "block", parse_network) if text else None
         subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
         block = block or network_around(subnet)
         if block.version != subnet.start.version:
@@ -89,13 +89,6 @@ def _begin(cursor: str) -> Address | None:
         return parse_address(cursor, "") if cursor else None
     except Invalid:
         raise InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.") from None
-
-
-def _network(text: str) -> Network:
-    try:
-        return parse_network(text, "")
-    except Invalid as error:
-        raise InvalidParameter(f"block: {error.facts['errors'][0]['detail']}.") from None
 
 
 def _free(run: FreeRun, *, with_cidr: bool) -> Json:

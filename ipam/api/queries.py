@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 from bson import ObjectId
@@ -19,6 +19,7 @@ from ipam.models.store import LIMIT_MAX, Query, decode_cursor
 # How a list's own filters become conditions on stored fields.
 Filters = Mapping[str, Callable[[str], Mapping[str, Any]]]
 WAIT_MAX_S = 60
+T = TypeVar("T")
 
 
 def parameter(req: falcon.Request, name: str, default: str) -> str:
@@ -145,7 +146,16 @@ def address_parameter(text: str) -> Address:
     Raises:
         InvalidParameter: If it spells none.
     """
+    return spelled(text, "address", parse_address)
+
+
+def spelled(text: str, name: str, parse: Callable[[str, str], T]) -> T:
+    """What the parameter *name* spells by the rules of bodies.
+
+    Raises:
+        InvalidParameter: If *parse* refuses it.
+    """
     try:
-        return parse_address(text, "/address")
+        return parse(text, "")
     except Invalid as error:
-        raise InvalidParameter(f"address: {error.facts['errors'][0]['detail']}.") from None
+        raise InvalidParameter(f"{name}: {error.facts['errors'][0]['detail']}.") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection as Numbers
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +75,7 @@ class BlockStore:
     def __init__(self, database: Database[Any]) -> None:
         self._collection: Collection[Any] = database["blocks"]
 
-    def read(self, subnet: ObjectId, numbers: Numbers[int]) -> dict[int, Block]:
+    def read(self, subnet: ObjectId, numbers: Iterable[int]) -> dict[int, Block]:
         """The blocks called *numbers*, by number; one that is not stored is empty."""
         blocks = {number: Block(subnet=subnet, number=number) for number in numbers}
         keys = [block_key(subnet, number) for number in blocks]

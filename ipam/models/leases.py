@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ _UPDATE_CHUNK = 200
 # meanwhile.
 _KEYS_CHUNK = 16
 # The most that a reservation has.
-_READ_CHUNK = 65_536
+_MOST_HELD = 65_536
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
@@ -54,10 +54,9 @@ class LeaseStore(DocumentStore[Lease]):
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Lease.from_bson)
 
-    def insert(self, leases: Sequence[Lease]) -> None:
+    def insert(self, leases: Iterable[Lease]) -> None:
         """Store leases of addresses that were never held; what is there already is left alone."""
-        for first in range(0, len(leases), _CHUNK):
-            chunk = leases[first : first + _CHUNK]
+        for chunk in _chunks(leases, _CHUNK):
             insert_missing(self._collection, [lease.to_bson() for lease in chunk])
 
     def take(self, leases: Iterable[Lease]) -> None:
@@ -77,7 +76,7 @@ class LeaseStore(DocumentStore[Lease]):
         self._free(subnet, addresses, {"reservation": reservation})
 
     def of_reservation(
-        self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _READ_CHUNK
+        self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _MOST_HELD
     ) -> list[Lease]:
         """Up to *limit* leases that *reservation* holds, of one subnet or all: by subnet, lowest address first."""
         wanted: Bson = {"reservation": reservation}

@@ -32,8 +32,8 @@ _BY_START = "by_start"
 _LONGEST_S = 3600.0
 _CHUNK = 1000
 
-
-Place = tuple[bytes, int]
+# A subnet and the number of one of its blocks.
+BlockOf = tuple[bytes, int]
 
 
 @speaks_mongo
@@ -79,15 +79,15 @@ class Upgrade:
         _drop_index(self._subnets, _BY_START)
         return [f"brought over: {written} subnets, with the whole of their ranges"]
 
-    def _write_blocks(self) -> dict[Place, BitMap]:
+    def _write_blocks(self) -> dict[BlockOf, BitMap]:
         """Write the blocks; returns which addresses have a lease document, by subnet and block."""
-        taken: dict[Place, BitMap] = {}
-        known: dict[Place, BitMap] = {}
+        taken: dict[BlockOf, BitMap] = {}
+        known: dict[BlockOf, BitMap] = {}
         for bson in self._leases.find({}, {"reservation": 1}):
-            place, position = _place(bson["_id"])
-            known.setdefault(place, BitMap()).add(position)
+            block, position = _split(bson["_id"])
+            known.setdefault(block, BitMap()).add(position)
             if "reservation" in bson:
-                taken.setdefault(place, BitMap()).add(position)
+                taken.setdefault(block, BitMap()).add(position)
         blocks = [
             Block(
                 subnet=ObjectId(subnet),
@@ -102,7 +102,7 @@ class Upgrade:
             insert_missing(self._blocks, blocks[first : first + _CHUNK])
         return known
 
-    def _write_ledgers(self, known: Mapping[Place, BitMap]) -> int:
+    def _write_ledgers(self, known: Mapping[BlockOf, BitMap]) -> int:
         written = 0
         for subnet in self._subnets.find({"ledger.head": {"$exists": True}}):
             old = subnet["ledger"]
@@ -119,7 +119,7 @@ class Upgrade:
             written += changed.modified_count
         return written
 
-    def _grant(self, subnet: Bson, old: Bson, known: Mapping[Place, BitMap]) -> Grant:
+    def _grant(self, subnet: Bson, old: Bson, known: Mapping[BlockOf, BitMap]) -> Grant:
         id_ = subnet["_id"]
         # One that has a document was handed out; it may be somebody else's by now.
         fresh = [one for one in _fresh(subnet, old) if not _is_known(id_, one, known)]
@@ -135,9 +135,8 @@ class Upgrade:
 
     def _release(self, subnet: Bson, old: Bson) -> Release:
         id_, grant = subnet["_id"], old["grant"]
-        addresses = list(
-            self._queued(id_, old["first"], old["first"] + old["span"])
-        )  # Those that are back already.
+        back_already = self._queued(id_, old["first"], old["first"] + old["span"])
+        addresses = list(back_already)
         if grant is not None:
             addresses += [*_fresh(subnet, grant), *self._queued(id_, *grant["recycled"])]
         else:
@@ -172,15 +171,15 @@ def _drop_index(collection: Collection[Any], name: str) -> None:
             raise
 
 
-def _place(key: bytes) -> tuple[Place, int]:
+def _split(key: bytes) -> tuple[BlockOf, int]:
     """Subnet, block and position of a lease, from its `_id`."""
     number = int.from_bytes(key[12:], "big")
     return (key[:12], number >> BLOCK_BITS), number % BLOCK_SIZE
 
 
-def _is_known(subnet: ObjectId, address: Address, known: Mapping[Place, BitMap]) -> bool:
-    place, position = _place(lease_key(subnet, address))
-    return position in known.get(place, ())
+def _is_known(subnet: ObjectId, address: Address, known: Mapping[BlockOf, BitMap]) -> bool:
+    block, position = _split(lease_key(subnet, address))
+    return position in known.get(block, ())
 
 
 def _fresh(subnet: Bson, grant: Bson) -> Iterator[Address]:

@@ -66,7 +66,7 @@ def test_a_subnet_has_a_strategy_and_a_request_may_have_another(api: Api):
 
 
 @pytest.mark.parametrize("strategy", ["next", "lowest", "random"])
-def test_a_subnet_is_filled_and_emptied_at_random_and_filled_again(api: Api, strategy: str):
+def test_a_subnet_is_filled_and_half_emptied_and_filled_again(api: Api, strategy: str):
     subnet = api.subnet(cidr="10.0.0.0/27", strategy=strategy)
     for _ in range(3):
         assert_hands_out_all(api, subnet["id"])

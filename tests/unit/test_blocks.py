@@ -13,7 +13,7 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.leasing import space_of
 from ipam.allocation.planning import Plan, enter_release
 from ipam.allocation.ranges import Space
-from ipam.allocation.runs import length, merged, outside, without
+from ipam.allocation.runs import merged, outside, size, without
 from ipam.errors import Contended
 from ipam.models.address_sets import BLOCK_SIZE, AddressSet
 from ipam.models.addresses import to_number
@@ -49,7 +49,7 @@ def test_a_run_of_65536_addresses_is_stored_in_a_few_bytes():
 def test_merged_runs_have_the_same_numbers_and_do_not_touch(drawn):
     made = merged(drawn)
     assert numbers(made) == numbers(drawn)
-    assert length(made) == len(numbers(drawn))
+    assert size(made) == len(numbers(drawn))
     assert all(later[0] - earlier[1] > 1 for earlier, later in pairwise(made))
 
 
