@@ -26,9 +26,9 @@ SIZE = 14
 CIDR = "10.0.255.240/28"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 POOL, SUBNET = ObjectId(), ObjectId()
-HOLDER, GRANTED, WITHDRAWN, RELEASING = (ObjectId() for _ in range(4))
+HOLDER, GRANTED, WITHDRAWN, RELEASING, RELEASED = (ObjectId() for _ in range(5))
 DECIDED_BATCH, LOST_BATCH = ObjectId(), ObjectId()
-DECIDED_JOB, LOST_JOB = ObjectId(), ObjectId()
+DECIDED_JOB, LOST_JOB, DONE_JOB = ObjectId(), ObjectId(), ObjectId()
 
 
 @pytest.fixture
@@ -45,11 +45,13 @@ def old(database: str) -> Iterator[Database[Any]]:
     del subnet["low"], subnet["high"]
     pool["ranges"] = [{"subnet": SUBNET, "start": subnet["start"], "end": subnet["end"]}]
     subnet["ledger"] = {
-        "version": 40, "cursor": 10, "head": 3, "tail": 15, "used": 9,
+        "version": 40, "cursor": 11, "head": 3, "tail": 15, "used": 9,
         "grants": [
             # Two new addresses, of which one is handed out, and the one that was released first.
             a_grant(DECIDED_BATCH, DECIDED_JOB, GRANTED, [[1, 2]], [0, 1]),
             a_grant(LOST_BATCH, LOST_JOB, ObjectId(), [[3, 1]], [1, 1]),
+            # One that was carried out and not struck out yet; its address was given back since.
+            a_grant(DECIDED_BATCH, DONE_JOB, RELEASED, [[10, 1]], [1, 1]),
         ],
         "releases": [
             # Two addresses, of which one is back.
@@ -71,6 +73,7 @@ def old(database: str) -> Iterator[Database[Any]]:
             held(7, RELEASING),
             queued(8, 4),
             queued(9, 14),
+            queued(10, 5),
         ]
     )
     releasing = Reservation(id=RELEASING, pool=POOL, subnets=(SUBNET,), count=2, state=ReservationState.RELEASING)
@@ -78,9 +81,12 @@ def old(database: str) -> Iterator[Database[Any]]:
         [
             Reservation(id=HOLDER, pool=POOL, subnets=(SUBNET,), count=1).to_bson(),
             {**releasing.to_bson(), "unfinished": AT},
+            {"_id": RELEASED, "state": ReservationState.RELEASED.value, "released_at": AT},
         ]
     )
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
+    done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
+    made["jobs"].insert_one({name: value for name, value in done.items() if name != "waiting"})
     yield made
     made.client.drop_database(made.name)
     made.client.close()

@@ -147,6 +147,8 @@ def test_what_was_answered_can_be_sent_back_though_it_has_moved_meanwhile(api: A
         path = f"/{kind}/{answered['id']}"
         for send in (api.put, api.patch):
             assert send(path, {**answered, "name": "again"}).json()["name"] == "again"
+    nothing = {"id": "", "pool": None, "start": "", "gateway": None, "exclusions": [], "used": 0}
+    assert api.patch(f"/subnets/{subnet['id']}", nothing).json()["gateway"] == "2001:db8::a"
     lease = reservation["leases"][0]
     respelled = {**lease, "id": lease["id"].upper(), "address": lease["address"].upper(), "name": "mine"}
     assert api.put(f"/leases/{lease['id']}", respelled).json()["name"] == "mine"

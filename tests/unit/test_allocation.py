@@ -7,39 +7,11 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import leasing, releasing
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
-from ipam.models.documents import NOT_CLAIMED, Job, JobState, Pool, Subnet, SubnetState, utc_now
-from ipam.wiring import Services
-
-
-def make_subnet(services: Services, count: int = 4) -> Subnet:
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    start = ip_address("10.0.0.1")
-    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + count - 1))
-
-
-def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
-    request = ReservationRequest(count=count)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
-    services.jobs.carry_out(subnet.id)
-    return services.stores.jobs.get(job.id)
-
-
-def addresses(services: Services, job: Job) -> list[str]:
-    return [str(lease.address) for lease in services.stores.leases.of_reservation(job.reservation)]
-
-
-def used(services: Services, subnet: Subnet) -> int:
-    return services.stores.subnets.get(subnet.id).ledger.used
-
-
-def let_claims_run_out(services: Services) -> None:
-    services.stores.jobs._collection.update_many(  # noqa: SLF001
-        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED}}
-    )
+from ipam.models.documents import JobState, Pool, SubnetState
+from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
 
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
@@ -410,66 +382,3 @@ def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
     assert used(services, subnet) == 1
     assert addresses(services, reserve(services, subnet)) == ["10.0.0.1"]
     assert reserve(services, subnet).state is JobState.FAILED
-
-
-def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, monkeypatch):
-    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 10)
-    subnet = make_subnet(services, 35)
-    job = reserve(services, subnet, 35)
-    renew, between = services.stores.reservations.renew_release, []
-
-    def reserve_between(id_):
-        renew(id_)
-        between.append(len(addresses(services, reserve(services, subnet, 10))))
-
-    monkeypatch.setattr(services.stores.reservations, "renew_release", reserve_between)
-    services.releasing.release_reservation(job.reservation)
-    assert between == [10, 10, 10]
-    assert used(services, subnet) == 30
-
-
-def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(services, monkeypatch):
-    subnet = make_subnet(services)
-    job = reserve(services, subnet, 4)
-    reservations = services.stores.reservations
-    with monkeypatch.context() as crash:
-        crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            services.releasing.release_reservation(job.reservation)
-    begun = utc_now() + timedelta(milliseconds=1)
-    sleep_until(begun)
-    reservations.renew_release(job.reservation)
-    assert list(reservations.take_over_release(begun)) == []
-    services.recovery._claim_timeout_s = -2  # noqa: SLF001
-    services.recovery.run()
-    assert used(services, subnet) == 0
-
-
-def sleep_until(moment):
-    while utc_now() <= moment:
-        pass
-
-
-def test_a_job_that_is_being_finished_is_left_to_whoever_does(services, monkeypatch):
-    """Handing out many addresses takes longer than a claim: it is renewed."""
-    monkeypatch.setattr(leasing, "HANDED_OUT_AT_ONCE", 10)
-    subnet = make_subnet(services, 35)
-    services.jobs._claim_timeout_s = 0.0  # noqa: SLF001
-    insert, seen = services.stores.leases.insert, []
-
-    def look_in_between(leases):
-        insert(leases)
-        seen.append(services.stores.subnets.get(subnet.id))
-        services.jobs._settling.settle(seen[-1])  # noqa: SLF001
-
-    monkeypatch.setattr(services.stores.leases, "insert", look_in_between)
-    request = ReservationRequest(count=35)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
-    token, _ = services.stores.jobs.claim(subnet.id, 10, 60.0)
-    monkeypatch.setattr(
-        services.stores.jobs, "claim", claim_once(lambda *_: (token, [services.stores.jobs.get(job.id)]))
-    )
-    services.jobs.carry_out(subnet.id)
-    assert [len(one.ledger.grants) for one in seen] == [1, 1, 1, 1]
-    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
-    assert len(addresses(services, job)) == 35

@@ -1,0 +1,37 @@
+"""What users and workers do, one step at a time."""
+
+from ipaddress import ip_address
+
+from bson import ObjectId
+
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
+from ipam.wiring import Services
+
+
+def make_subnet(services: Services, count: int = 4) -> Subnet:
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    start = ip_address("10.0.0.1")
+    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + count - 1))
+
+
+def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
+    request = ReservationRequest(count=count)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    services.jobs.carry_out(subnet.id)
+    return services.stores.jobs.get(job.id)
+
+
+def addresses(services: Services, job: Job) -> list[str]:
+    return [str(lease.address) for lease in services.stores.leases.of_reservation(job.reservation)]
+
+
+def used(services: Services, subnet: Subnet) -> int:
+    return services.stores.subnets.get(subnet.id).ledger.used
+
+
+def let_claims_run_out(services: Services) -> None:
+    services.stores.jobs._collection.update_many(  # noqa: SLF001
+        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED}}
+    )

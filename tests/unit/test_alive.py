@@ -1,0 +1,200 @@
+"""What is being worked on is left alone, however long it takes; what has stopped is taken up."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import inventory, leasing, releasing
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState, utc_now
+from ipam.wiring import Services
+from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
+
+
+def hours_pass(services: Services) -> None:
+    """Whatever is not renewed from here on looks as if it had stopped long ago."""
+    stores, deleting = services.stores, {"state": "deleting"}
+    let_claims_run_out(services)
+    stores.reservations._collection.update_many(  # noqa: SLF001
+        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
+    )
+    stores.pools._collection.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})  # noqa: SLF001
+    subnets = stores.subnets._collection  # noqa: SLF001
+    subnets.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})
+    for bson in subnets.find():
+        grants = [{**grant, "at": NOT_CLAIMED} for grant in bson["ledger"]["grants"]]
+        subnets.update_one({"_id": bson["_id"]}, {"$set": {"ledger.grants": grants}})
+
+
+class Slowly:
+    """Takes a step, which lasts for hours, and before the next one lets recovery look around."""
+
+    def __init__(self, services: Services, step: Callable[..., None]) -> None:
+        self._services = services
+        self._step = step
+        self._recovering = False
+        self.taken = 0
+        self.taken_by_recovery = 0
+
+    def __call__(self, *arguments: object) -> None:
+        if self._recovering:
+            self.taken_by_recovery += 1
+            return
+        if self.taken:
+            self._recovering = True
+            self._services.recovery.run()
+            self._recovering = False
+        self.taken += 1
+        self._step(*arguments)
+        hours_pass(self._services)
+
+
+@pytest.fixture
+def slowly(services, monkeypatch):
+    """Makes a method of the lease store slow, and everything large consist of 10 addresses."""
+    for module, name in (
+        (leasing, "HANDED_OUT_AT_ONCE"),
+        (releasing, "RELEASED_AT_ONCE"),
+        (inventory, "RELEASED_AT_ONCE"),
+    ):
+        monkeypatch.setattr(module, name, 10)
+
+    def make(name: str) -> Slowly:
+        slow = Slowly(services, getattr(services.stores.leases, name))
+        monkeypatch.setattr(services.stores.leases, name, slow)
+        return slow
+
+    return make
+
+
+def test_handing_out_renews_the_claim(services, slowly):
+    subnet = make_subnet(services, 35)
+    insert = slowly("insert")
+    job = reserve(services, subnet, 35)
+    assert (insert.taken, insert.taken_by_recovery) == (4, 0)
+    assert job.state is JobState.SUCCEEDED
+    assert len(addresses(services, job)) == used(services, subnet) == 35
+
+
+def test_handing_out_again_what_was_given_back_renews_it_too(services, slowly):
+    subnet = make_subnet(services, 35)
+    services.releasing.release_reservation(reserve(services, subnet, 35).reservation)
+    take = slowly("take")
+    job = reserve(services, subnet, 35)
+    assert (take.taken, take.taken_by_recovery) == (4, 0)
+    assert len(addresses(services, job)) == used(services, subnet) == 35
+
+
+def test_giving_back_renews_the_release(services, slowly):
+    subnet = make_subnet(services, 35)
+    job = reserve(services, subnet, 35)
+    put_back = slowly("put_back")
+    services.releasing.release_reservation(job.reservation)
+    assert (put_back.taken, put_back.taken_by_recovery) == (4, 0)
+    assert used(services, subnet) == 0
+
+
+def test_giving_back_to_several_subnets_renews_the_release_at_each(services, slowly):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    for first in (1, 11, 21):
+        start = ip_address(f"10.0.0.{first}")
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 4))
+    job = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=15))
+    services.jobs.carry_out(pool.id)
+    put_back = slowly("put_back")
+    services.releasing.release_reservation(job.reservation)
+    assert (put_back.taken, put_back.taken_by_recovery) == (3, 0)
+    assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
+
+
+@pytest.mark.parametrize("kind", ["subnet", "pool"])
+def test_deleting_renews_the_sweep(services, slowly, kind):
+    subnet = make_subnet(services, 35)
+    reserve(services, subnet, 35)
+    retire = slowly("retire")
+    if kind == "subnet":
+        services.inventory.delete_subnet(subnet.id)
+    else:
+        services.inventory.delete_pool(subnet.pool)
+    assert (retire.taken, retire.taken_by_recovery) == (4, 0)
+    assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
+
+
+def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkeypatch):
+    subnet = make_subnet(services)
+    reserve(services, subnet)
+    services.stores.subnets.begin_delete(subnet.id, None, only_empty=False)
+    hours_pass(services)
+    before = utc_now() - timedelta(seconds=1)
+    (seen_by_both,) = services.stores.subnets.unfinished(before, before)
+    sweeps = []
+    monkeypatch.setattr(services.inventory, "sweep_subnet", sweeps.append)
+    for _ in range(2):
+        services.recovery._finish_subnet(seen_by_both, before)  # noqa: SLF001
+        sleep_until(utc_now())
+    assert sweeps == [subnet.id]
+
+
+def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = reserve(services, subnet)
+    lost = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for die in (
+            lambda: services.jobs.carry_out(subnet.id),
+            lambda: services.releasing.release_reservation(job.reservation),
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                die()
+    services.stores.jobs.disown([lost.id])
+    busy = services.stores.subnets.get(subnet.id)
+    settling = services.jobs._settling  # noqa: SLF001
+    begun = min(entry.at for entry in busy.ledger.entries)
+    assert not settling.settle(busy, begun)
+    assert services.stores.subnets.get(subnet.id) == busy
+    assert settling.settle(busy, begun + timedelta(seconds=1))
+    assert services.stores.subnets.get(subnet.id).ledger.entries == ()
+
+
+def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, monkeypatch):
+    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 10)
+    subnet = make_subnet(services, 35)
+    job = reserve(services, subnet, 35)
+    renew, between = services.stores.reservations.renew_release, []
+
+    def reserve_between(id_):
+        renew(id_)
+        between.append(len(addresses(services, reserve(services, subnet, 10))))
+
+    monkeypatch.setattr(services.stores.reservations, "renew_release", reserve_between)
+    services.releasing.release_reservation(job.reservation)
+    assert between == [10, 10, 10]
+    assert used(services, subnet) == 30
+
+
+def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = reserve(services, subnet, 4)
+    reservations = services.stores.reservations
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.releasing.release_reservation(job.reservation)
+    begun = utc_now() + timedelta(milliseconds=1)
+    sleep_until(begun)
+    reservations.renew_release(job.reservation)
+    assert list(reservations.take_over_release(begun)) == []
+    services.recovery._claim_timeout_s = -2  # noqa: SLF001
+    services.recovery.run()
+    assert used(services, subnet) == 0
+
+
+def sleep_until(moment):
+    while utc_now() <= moment:
+        pass
