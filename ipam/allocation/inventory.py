@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,11 +10,12 @@ from bson import ObjectId
 
 from ipam.allocation.leasing import RELEASED_AT_ONCE, space_of
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Invalid, Rejected, SubnetOverlap
+from ipam.errors import Contended, Invalid, NotFound, Rejected, SubnetOverlap
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
 from ipam.models.stores import Stores
+from ipam.origins import acting_for
 from ipam.retrying import retry_contended
 
 
@@ -41,8 +43,7 @@ class Inventory:
 
     def create_pool(self, pool: Pool) -> Pool:
         """Store *pool*; to do it again with the same id changes nothing."""
-        self._stores.pools.insert(pool)
-        return self._stores.pools.get(pool.id)
+        return self._stores.pools.insert(pool)
 
     def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
@@ -70,12 +71,14 @@ class Inventory:
         try:
             retry_contended(lambda: self._hold_range(subnet))
         except Rejected:
-            self._stores.subnets.hide(subnet.id, (SubnetState.CREATING,))
+            self._stores.subnets.drop_unborn(subnet.id)
             self.sweep_subnet(subnet.id)
             raise
-        if not self._stores.subnets.activate(subnet.id):
+        shown = self._stores.subnets.activate(subnet.id)
+        if shown is None:
             self._drop_if_deleted(subnet.pool, subnet.id)
-        return self._stores.subnets.get(subnet.id)
+            raise NotFound(f"There is no subnet {subnet.id}.")
+        return shown
 
     def delete_subnet(
         self, id_: ObjectId, revisions: frozenset[int] | None = None, *, cascade: bool = True
@@ -110,9 +113,12 @@ class Inventory:
 
         Nobody gets a range in it any more, so what holds one is all that is left to remove.
         """
-        for subnet in self._stores.pools.holders(id_):
-            self._stores.subnets.hide(subnet, (SubnetState.CREATING, SubnetState.ACTIVE))
-            self._drop_if_deleted(id_, subnet)
+        with acting_for(self._stores.pools.deleted_by(id_)):
+            for subnet in self._stores.pools.holders(id_):
+                self._stores.subnets.drop_unborn(subnet)
+                with suppress(NotFound):
+                    self._stores.subnets.begin_delete(subnet, None, only_empty=False)
+                self._drop_if_deleted(id_, subnet)
         self._stores.pools.finish_delete(id_)
 
     def sweep_subnet(self, id_: ObjectId) -> None:
@@ -130,8 +136,9 @@ class Inventory:
                 self._stores.leases.retire(id_, part)
                 self._stores.subnets.renew_sweep(id_)
                 self._stores.pools.renew_sweep(subnet.pool)
-        for reservation in self._stores.reservations.of_subnet(id_):
-            self._recount_without(reservation.id, id_)
+        with acting_for(subnet.deleted_by):
+            for reservation in self._stores.reservations.of_subnet(id_):
+                self._recount_without(reservation.id, id_)
         self._stores.pools.drop_range(subnet.pool, id_)
         self._stores.subnets.finish_delete(id_)
 

@@ -113,13 +113,11 @@ class Jobs:
             self._settling.abandon(job, _given_up())
 
     def _give_up(self, token: ObjectId, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self._stores.jobs.fail(job.id, _given_up().to_record(), token)
+        self._stores.jobs.fail([(job, _given_up().to_record()) for job in jobs], token)
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job]) -> None:
         granted, seen, refused = retry_contended(lambda: self._grant(token, jobs))
-        for id_, error in refused.items():
-            self._stores.jobs.fail(id_, error.to_record(), token)
+        self._stores.jobs.fail([(job, refused[job.id].to_record()) for job in jobs if job.id in refused], token)
         wanted = {job.id: job for job in jobs if job.id not in refused}
         decided = self._stores.jobs.decide(wanted, token)
         self._settling.finish({id_: replace(wanted[id_], decision=token) for id_ in decided}, granted, seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
+from ipam.origins import acting_for
 from ipam.retrying import retry_contended
 
 
@@ -73,13 +75,20 @@ class Leasing:
 
     def put_back(self, subnet: ObjectId, release: Release, seen: Blocks = NOT_SEEN) -> None:
         """Give the addresses of *release* back and strike it out."""
-        self._stores.leases.put_back(subnet, release.reservation, release.addresses)
         if release.is_partial:
-            count = self._stores.leases.count_of_reservation
-            self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
+            with acting_for(release.origin):
+                self._give_back_some(subnet, release)
+        else:
+            self._stores.leases.put_back(subnet, release.reservation, release.addresses)
         if not self._change(seen, (), [release.addresses]):
             retry_contended(lambda: self._change_for(subnet, (), [release]))
         self._stores.subnets.finish_release(subnet, release)
+
+    def _give_back_some(self, subnet: ObjectId, release: Release) -> None:
+        for address in release.addresses:
+            retry_contended(partial(self._stores.leases.release, subnet, release.reservation, address))
+        count = self._stores.leases.count_of_reservation
+        self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
 
     def see(self, subnet: ObjectId, addresses: AddressSet) -> Blocks:
         """The blocks of *addresses*, to be read before they are entered into the ledger."""

@@ -47,7 +47,7 @@ class Releasing:
             give_back = partial(self._give_back_some, subnet, reservation.id)
             while retry_contended(give_back):
                 self._stores.reservations.renew_release(reservation.id)
-        self._stores.reservations.finish_release([reservation.id])
+        self._stores.reservations.finish_release(reservation.id)
 
     def release_lease(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
         """Give one address back; its reservation keeps the others.

@@ -11,9 +11,12 @@ from bson import ObjectId
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
+from ipam.models import facts
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
+from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
+from ipam.origins import Origin, acting_for
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +39,22 @@ class Settling:
 
         *seen* are blocks of these, if they were read before the grants were made.
 
-        The order is what makes it repeatable: leases, then the reservation that shows them, then the job that
-        points at it, then the blocks, and only then are the grants struck out that say what to do.
+        The order is what makes it repeatable: leases, then the event, then the reservation that shows them, then
+        the job that points at it, then the blocks, and only then are the grants struck out that say what to do. The
+        event comes before what it tells of can be seen, so that no later one of the same reservation overtakes it.
         """
         due = [
             (subnet, [grant for grant in subnet.ledger.grants if _counts(grant, jobs.get(grant.job))])
             for subnet in subnets
         ]
-        held: dict[ObjectId, list[ObjectId]] = {}
+        held: dict[ObjectId, dict[ObjectId, Grant]] = {}
         for subnet, grants in due:
             self._leasing.hand_out(subnet, grants, self._renewing(jobs), seen.get(subnet.id, NOT_SEEN))
             for grant in grants:
-                held.setdefault(grant.job, []).append(subnet.id)
-        self._stores.reservations.insert([_reservation(jobs[job], ids) for job, ids in held.items()])
+                held.setdefault(grant.job, {})[subnet.id] = grant
+        made = {job: _reservation(jobs[job], grants) for job, grants in held.items()}
+        self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
+        self._stores.reservations.insert(made.values())
         self._stores.jobs.succeed(jobs)
         self._strike_out(due, seen)
 
@@ -60,16 +66,26 @@ class Settling:
         """
         subnets = self.subnets_of(job)
         due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
-        held = tuple(subnet.id for subnet, grants in due if grants)
-        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=held, count=0)
-        self._stores.reservations.insert_unwanted(unwanted)
+        held = {subnet.id: grant for subnet, grants in due for grant in grants}
+        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=tuple(held), count=0)
+        self._tell([(unwanted, held, job.origin)])
+        with acting_for(job.origin):
+            self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
             self.finish({job.id: job}, subnets)  # Someone else could store it after all.
             return
         for subnet, grants in due:
             self._leasing.hand_out(subnet, grants, self._renewing([job.id]))
-        self._stores.jobs.abandon(job.id, error.to_record())
+        self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
+
+    def _tell(self, made: Iterable[tuple[Reservation, Mapping[ObjectId, Grant], Origin]]) -> None:
+        """Tell of reservations that are about to be stored, with their grants by subnet: all in one call."""
+        created = tuple(
+            facts.reserved(reservation, [grant.addresses for grant in grants.values()], origin)
+            for reservation, grants, origin in made
+        )
+        self._stores.events.add([Outbox(created)])
 
     def _strike_out(
         self,
@@ -150,14 +166,17 @@ def _in_hand(grant: Grant, job: Job | None) -> bool:
     return job is not None and job.state is JobState.RUNNING and job.decision is None and job.claim == grant.batch
 
 
-def _reservation(job: Job, subnets: list[ObjectId]) -> Reservation:
-    request = ReservationRequest.from_json(job.request)
+def _reservation(job: Job, grants: Mapping[ObjectId, Grant]) -> Reservation:
+    """The reservation of *job* with its grants by subnet; the same whoever makes it, and whenever."""
+    request, granted_at = ReservationRequest.from_json(job.request), min(grant.at for grant in grants.values())
     return Reservation(
         id=job.reservation,
         name=request.name,
         tags=request.tags,
         metadata=request.metadata,
         pool=job.pool,
-        subnets=tuple(subnets),
+        subnets=tuple(grants),
         count=request.count,
+        created_at=granted_at,
+        updated_at=granted_at,
     )

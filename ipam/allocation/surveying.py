@@ -11,7 +11,7 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.leasing import space_of
 from ipam.allocation.ranges import Network, Space
 from ipam.allocation.runs import Run, joined
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.addresses import Address, from_number, to_number
 from ipam.models.documents import Subnet
 from ipam.models.stores import Stores
@@ -108,7 +108,7 @@ class Surveying:
         for number, taken in self._taken(subnet, space):
             base = number << BLOCK_BITS
             yield from space.within(begin, base - 1).runs
-            for low, high in _runs_of(space.positions(number) - taken):
+            for low, high in runs_of(space.positions(number) - taken):
                 yield base + low, base + high
             begin = base + BLOCK_SIZE
         yield from space.within(begin, space.last).runs
@@ -118,15 +118,6 @@ def network_around(subnet: Subnet) -> Network:
     """The smallest network that has all addresses of *subnet*."""
     differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
     return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
-
-
-def _runs_of(positions: FrozenBitMap) -> Iterator[Run]:
-    holes = positions.flip(0, BLOCK_SIZE + 1)  # The one after the last position is a hole always.
-    while positions:
-        first = positions.min()
-        end = holes.next_set_bit(first)
-        yield first, end - 1
-        positions = positions - FrozenBitMap(range(first, end))
 
 
 def _count(taken: FrozenBitMap, offset: int, width: int, used: list[int]) -> None:

@@ -12,6 +12,7 @@ from ipam.api.health import Live, Ready
 from ipam.api.idempotency import Idempotency
 from ipam.api.jobs import JobCollection, JobItem
 from ipam.api.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
+from ipam.api.origin import OriginOfRequests
 from ipam.api.pools import PoolCollection, pool_item
 from ipam.api.problems import on_crash, on_http_error, on_ipam_error
 from ipam.api.reservations import ReservationCollection, ReservationItem, ReservationsOf
@@ -22,7 +23,7 @@ from ipam.wiring import Services
 
 def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application on *services*; *check_broker* raises `Transient` when the broker is out of reach."""
-    app = falcon.App()
+    app = falcon.App(middleware=[OriginOfRequests()])
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, on_crash)

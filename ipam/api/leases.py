@@ -9,10 +9,11 @@ import falcon
 from ipam.api.items import Item
 from ipam.api.media import negotiate
 from ipam.api.queries import address_parameter, id_filter, list_query
-from ipam.api.rendering import lease_json, render_list
+from ipam.api.rendering import render_list
 from ipam.models.documents import Lease, lease_key
 from ipam.models.leases import keys_of_subnet
 from ipam.models.store import Query, object_id
+from ipam.models.views import lease_json
 from ipam.wiring import Services
 
 

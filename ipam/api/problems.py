@@ -9,6 +9,7 @@ from typing import Any
 import falcon
 
 from ipam.errors import IpamError, Rejected
+from ipam.origins import current_origin
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -56,6 +57,8 @@ def render_error(resp: falcon.Response, error: IpamError) -> None:
 
 def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:
     body = problem(slug, detail, **facts)
+    if request_id := current_origin().request_id:
+        body["request_id"] = request_id
     resp.status = body["status"]
     resp.content_type = MEDIA_TYPE
     resp.text = json.dumps(body, ensure_ascii=False)

@@ -16,10 +16,11 @@ from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.preferences import Waiting, preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
-from ipam.api.rendering import Json, job_json, lease_json, render, render_list, reservation_json
+from ipam.api.rendering import Json, job_json, render, render_list, reservation_json
 from ipam.errors import NotFound, Rejected
 from ipam.models.documents import Job, JobState, Reservation, ReservationState
 from ipam.models.store import Query, object_id
+from ipam.models.views import lease_json
 from ipam.wiring import Services
 
 # While an async answer is polled: about how long a job takes when nothing is in its way.

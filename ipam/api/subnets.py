@@ -11,9 +11,10 @@ from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import address_filter, flag, id_filter, list_query, refuse_unknown
-from ipam.api.rendering import render, render_list, subnet_json
+from ipam.api.rendering import render, render_list
 from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
+from ipam.models.views import subnet_json
 from ipam.wiring import Services
 
 COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")

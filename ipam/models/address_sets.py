@@ -52,6 +52,12 @@ class AddressSet:
             for position in positions:
                 yield from_number(block << BLOCK_BITS | position)
 
+    def runs(self) -> Iterator[tuple[Address, Address]]:
+        """The same addresses as runs, each its first and last; two may touch where a block begins."""
+        for block, positions in self.blocks.items():
+            for first, last in runs_of(positions):
+                yield from_number(block << BLOCK_BITS | first), from_number(block << BLOCK_BITS | last)
+
     def parts(self, size: int) -> Iterator[AddressSet]:
         """The same addresses as sets of *size* at most, lowest first."""
         for number, positions in self.blocks.items():
@@ -66,6 +72,17 @@ class AddressSet:
     def from_bson(cls, bson: Iterable[Any]) -> AddressSet:
         """The set that was stored."""
         return cls({number_from_bytes(number): FrozenBitMap.deserialize(positions) for number, positions in bson})
+
+
+def runs_of(positions: FrozenBitMap) -> Iterator[tuple[int, int]]:
+    """The *positions* of a block as runs, each its first and last one, ascending and not touching."""
+    after = FrozenBitMap([BLOCK_SIZE])  # Both a hole and the beginning of a run that is none.
+    holes, begins = positions.flip(0, BLOCK_SIZE) | after, positions | after
+    first = begins.min()
+    while first < BLOCK_SIZE:
+        end = holes.next_set_bit(first)
+        yield first, end - 1
+        first = begins.next_set_bit(end)
 
 
 def number_to_bytes(number: int) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import ObjectId
 
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
+from ipam.models.events import Event, outbox_of
 from ipam.models.ledgers import Ledger
+from ipam.origins import Origin, current_origin
 
 Bson = dict[str, Any]
 
@@ -29,7 +31,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What every resource has."""
+    """What every resource has; `outbox` holds what was not told yet of what happened to it."""
 
     id: ObjectId
     name: str = ""
@@ -38,6 +40,10 @@ class Document:
     created_at: datetime = field(default_factory=utc_now)
     updated_at: datetime = field(default_factory=utc_now)
     revision: int = 1
+    outbox: tuple[Event, ...] = ()
+
+
+D = TypeVar("D", bound=Document)
 
 
 def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
@@ -60,6 +66,17 @@ def common_to_bson(document: Document) -> Bson:
     }
 
 
+def succeeded_by(document: D, **changes: Any) -> D:
+    """*document* after a change: of the next revision, and never older than it was, whatever the clock says."""
+    now = max(utc_now(), document.updated_at)
+    return replace(document, revision=document.revision + 1, updated_at=now, **changes)
+
+
+def moved_on(document: Document, **fields: Any) -> Bson:
+    """The update that writes *fields*, and the revision and time of *document*, which is as it will be."""
+    return {"$set": {**fields, "revision": document.revision, "updated_at": document.updated_at}}
+
+
 def _common(bson: Bson) -> dict[str, Any]:
     return {
         "name": bson["name"],
@@ -68,6 +85,7 @@ def _common(bson: Bson) -> dict[str, Any]:
         "created_at": bson["created_at"],
         "updated_at": bson["updated_at"],
         "revision": bson["revision"],
+        "outbox": outbox_of(bson),
     }
 
 
@@ -130,6 +148,9 @@ class Subnet(Document):
     `low` and `high` in its document are the ends of what it holds, so that an address finds it.
 
     `size` is how many addresses it can give out; it may exceed 64 bits and is stored as text.
+
+    Attributes:
+        deleted_by: Where its deletion comes from, and with it all that happens to its reservations.
     """
 
     pool: ObjectId
@@ -143,6 +164,7 @@ class Subnet(Document):
     cooldown: int = 0
     state: SubnetState = SubnetState.CREATING
     ledger: Ledger = field(default_factory=Ledger)
+    deleted_by: Origin = field(default_factory=Origin)
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -189,6 +211,7 @@ class Subnet(Document):
             cooldown=bson["cooldown"],
             state=SubnetState(bson["state"]),
             ledger=Ledger.from_bson(bson["ledger"]),
+            deleted_by=Origin.from_json(bson.get("deleted_by")),
         )
 
 
@@ -318,6 +341,8 @@ class Job:
         decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned.
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
+        origin: Who asked for it.
+        outbox: What was not told yet of its end.
     """
 
     id: ObjectId
@@ -338,6 +363,8 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     revision: int = 1
+    origin: Origin = field(default_factory=current_origin)
+    outbox: tuple[Event, ...] = ()
 
     def to_bson(self) -> Bson:
         """The stored form of a new job; `waiting` marks it as not yet terminal."""
@@ -361,6 +388,7 @@ class Job:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "revision": self.revision,
+            "origin": self.origin.to_json(),
         }
 
     @classmethod
@@ -379,4 +407,6 @@ class Job:
             request=json.loads(bson["request"]),
             state=JobState(bson["state"]),
             error=json.loads(bson["error"]) if bson["error"] else None,
+            origin=Origin.from_json(bson.get("origin")),
+            outbox=outbox_of(bson),
         )  # fmt: skip

@@ -14,6 +14,8 @@ from pymongo.database import Database
 from ipam.models.connection import speaks_mongo
 
 _FACETS = IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)  # lists filtered by what users wrote
+# Events that nobody has told yet: of a dead process, once they are old.
+_UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
 KEEP_JOBS_S = 7 * 24 * 3600
 KEEP_TOMBSTONES_S = KEEP_JOBS_S
 KEEP_IDEMPOTENCY_S = 24 * 3600
@@ -21,11 +23,13 @@ KEEP_IDEMPOTENCY_S = 24 * 3600
 INDEXES: dict[str, list[IndexModel]] = {
     "pools": [
         _FACETS,
+        _UNTOLD,
         # A tombstone outlives every request that could still create the pool again, then goes.
         IndexModel("deleted_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
     ],
     "subnets": [
         _FACETS,
+        _UNTOLD,
         # The subnets of a pool in the order in which a pool's request fills them.
         IndexModel([("pool", ASCENDING), ("start", ASCENDING)], name="of_pool"),
         # Which subnets could hold an address (search by address).
@@ -33,6 +37,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     "reservations": [
         _FACETS,
+        _UNTOLD,
         IndexModel("pool", name="of_pool"),
         IndexModel("subnets", name="of_subnet"),
         # Releases that a dead process left half done.
@@ -43,12 +48,14 @@ INDEXES: dict[str, list[IndexModel]] = {
     # The key of a lease is its subnet and address: the index that makes an address single is `_id` itself.
     "leases": [
         _FACETS,
+        _UNTOLD,
         IndexModel("lease", name="by_id", sparse=True),
         IndexModel("reservation", name="of_reservation", sparse=True),
     ],
     # The blocks of a subnet in their order, for its deletion and for surveys; other reads are by exact key.
     "blocks": [IndexModel([("subnet", ASCENDING), ("_id", ASCENDING)], name="in_order")],
     "jobs": [
+        _UNTOLD,
         # What a worker may claim for a target, and which targets have anything waiting.
         IndexModel("waiting", name="waiting", sparse=True),
         IndexModel("finished_at", name="forget", expireAfterSeconds=KEEP_JOBS_S),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,12 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import NotQueued
+from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
+from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
+from ipam.origins import current_origin
 
 _OPEN = {"$in": [JobState.QUEUED.value, JobState.RUNNING.value]}
 
@@ -99,35 +103,39 @@ class JobStore(DocumentStore[Job]):
             _close({"state": JobState.SUCCEEDED.value}),
         )
 
-    def fail(self, id_: ObjectId, error: Bson, token: ObjectId | None = None) -> bool:
-        """Close a job that was not decided, if it still carries the claim *token* (None: whatever it carries)."""
-        wanted: Bson = {"_id": id_, "state": _OPEN, "decision": None}
-        if token is not None:
-            wanted["claim"] = token
-        failed = _close({"state": JobState.FAILED.value, "error": json.dumps(error)})
-        return self._collection.update_one(wanted, failed).modified_count > 0
+    def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:
+        """Close jobs that were not decided and still carry the claim *token*, each with its error."""
+        mine = {"state": _OPEN, "decision": None, "claim": token}
+        self._end((mine, _failed(job, error)) for job, error in errors)
 
-    def abandon(self, id_: ObjectId, error: Bson) -> None:
+    def abandon(self, job: Job, error: Bson) -> None:
         """Close a job that was decided and cannot be finished."""
-        self._collection.update_one(
-            {"_id": id_, "state": _OPEN, "decision": {"$ne": None}},
-            _close({"state": JobState.FAILED.value, "error": json.dumps(error)}),
-        )
+        self._end([({"state": _OPEN, "decision": {"$ne": None}}, _failed(job, error))])
 
-    def cancel(self, id_: ObjectId) -> Job:
+    def cancel(self, id_: ObjectId) -> None:
         """Close a job that no worker has begun.
 
         Raises:
             NotFound: If there is no such job.
             NotQueued: If a worker has begun it, or it is closed already.
         """
-        cancelled = self._collection.update_one(
-            {"_id": id_, "state": JobState.QUEUED.value}, _close({"state": JobState.CANCELLED.value})
-        )
         job = self.get(id_)
-        if not cancelled.modified_count:
-            raise NotQueued(f"The job {id_} is {job.state} already; only a queued one can be cancelled.")
-        return job
+        cancelled = replace(job, state=JobState.CANCELLED, origin=current_origin())
+        if not self._end([({"state": JobState.QUEUED.value}, cancelled)]):
+            state = self.get(id_).state
+            raise NotQueued(f"The job {id_} is {state} already; only a queued one can be cancelled.")
+
+    def _end(self, ends: Iterable[tuple[Bson, Job]]) -> bool:
+        """Close jobs as given, each if its condition holds, and tell of it; True if any was closed."""
+        told: list[tuple[Job, Event]] = []
+        for condition, open_job in ends:
+            job = replace(open_job, finished_at=utc_now(), revision=open_job.revision + 1)
+            event = facts.failed(job)
+            closed = _close({"state": job.state.value, "error": job.error and json.dumps(job.error)})
+            if self._collection.update_one({"_id": job.id, **condition}, telling(closed, event)).modified_count:
+                told.append((job, event))
+        self._tell_of(told)
+        return bool(told)
 
     def closed(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
         """Those of *ids* that have reached a terminal state, or do not exist any more."""
@@ -141,6 +149,10 @@ class JobStore(DocumentStore[Job]):
         lost = {"claimed_until": {"$lt": now}, "created_at": {"$lt": now - timedelta(seconds=grace_s)}}
         found = self._collection.find({"waiting": {"$exists": True}, **lost}, {"waiting": 1})
         return list({bson["waiting"] for bson in found})
+
+
+def _failed(job: Job, error: Bson) -> Job:
+    return replace(job, state=JobState.FAILED, error=error)
 
 
 def _close(fields: Bson) -> Bson:

@@ -10,9 +10,12 @@ from bson import ObjectId
 from pymongo import UpdateOne, timeout
 from pymongo.database import Database
 
+from ipam.models import facts
 from ipam.models.address_sets import AddressSet
+from ipam.models.addresses import Address
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Bson, Lease, lease_key
+from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
+from ipam.models.events import telling
 from ipam.models.store import DocumentStore
 
 T = TypeVar("T")
@@ -75,6 +78,23 @@ class LeaseStore(DocumentStore[Lease]):
         """Free *addresses*; those that *reservation* does not hold are left alone."""
         self._free(subnet, addresses, {"reservation": reservation})
 
+    def release(self, subnet: ObjectId, reservation: ObjectId, address: Address) -> None:
+        """Free one *address* of a reservation that keeps others; nothing happens if it does not hold it.
+
+        Raises:
+            Contended: If the lease was changed by someone else meanwhile.
+        """
+        held: Bson = {"_id": lease_key(subnet, address), "reservation": reservation}
+        found = self._collection.find_one(held)
+        if found is None:
+            return
+        lease = Lease.from_bson(found)
+        event = facts.released(succeeded_by(lease))
+        freed = telling({"$unset": _HELD}, event)
+        if not self._collection.update_one({**held, "revision": lease.revision}, freed).modified_count:
+            raise self._changed(lease.id)
+        self._tell(lease, event)
+
     def of_reservation(
         self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _MOST_HELD
     ) -> list[Lease]:
@@ -101,6 +121,9 @@ class LeaseStore(DocumentStore[Lease]):
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
         for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):
             self._collection.delete_many({"_id": {"$in": keys}})
+
+    def _key_of(self, document: Lease) -> bytes:
+        return lease_key(document.subnet, document.address)
 
     def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson) -> None:
         for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):

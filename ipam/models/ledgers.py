@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from pyroaring import FrozenBitMap
 
 from ipam.models.address_sets import EMPTY, AddressSet, number_from_bytes, number_to_bytes
 from ipam.models.addresses import ADDRESS_BYTES
+from ipam.origins import Origin, current_origin
 
 Bson = dict[str, Any]
 
@@ -57,6 +58,7 @@ class Release:
     Attributes:
         is_partial: Whether the reservation keeps others: then its count has to be taken anew.
         at: When it was begun.
+        origin: Who asked for it.
     """
 
     id: ObjectId
@@ -64,6 +66,7 @@ class Release:
     addresses: AddressSet
     is_partial: bool
     at: datetime
+    origin: Origin = field(default_factory=current_origin)
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -73,12 +76,14 @@ class Release:
             "addresses": self.addresses.to_bson(),
             "is_partial": self.is_partial,
             "at": self.at,
+            "origin": self.origin.to_json(),
         }
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Release:
         """The release that was stored."""
-        return cls(**{**bson, "addresses": AddressSet.from_bson(bson["addresses"])})
+        addresses, origin = AddressSet.from_bson(bson["addresses"]), Origin.from_json(bson.get("origin"))
+        return cls(**{**bson, "addresses": addresses, "origin": origin})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,13 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import NotEmpty, SubnetOverlap
+from ipam.models import facts
 from ipam.models.addresses import to_place
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Pool, PoolState, Subnet, described, utc_now
+from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by, utc_now
+from ipam.models.events import telling, telling_new
 from ipam.models.store import DocumentStore, check_revision
+from ipam.origins import Origin, current_origin
 from ipam.retrying import retry_contended
 
 
@@ -27,9 +30,16 @@ class PoolStore(DocumentStore[Pool]):
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Pool.from_bson)
 
-    def insert(self, pool: Pool) -> None:
-        """Store a new pool; to store it twice changes nothing."""
-        insert_missing(self._collection, [pool.to_bson()])
+    def insert(self, pool: Pool) -> Pool:
+        """Store a new pool, and return it as it is stored; to store it twice changes nothing.
+
+        Raises:
+            NotFound: If it was stored before and is deleted.
+        """
+        insert_missing(self._collection, [telling_new(pool.to_bson(), facts.created(pool))])
+        stored = self.get(pool.id)
+        self._tell(stored)
+        return stored
 
     def hold_range(self, subnet: Subnet) -> None:
         """Give the range of *subnet* to it, if no other subnet of the pool has any of it.
@@ -74,18 +84,20 @@ class PoolStore(DocumentStore[Pool]):
             Stale: If it has another revision than the caller accepts.
             NotEmpty: If *only_empty* and it has subnets.
         """
-        wanted: dict[str, Any] = {"_id": id_, **self.visible}
-        if revisions is not None:
-            wanted["revision"] = {"$in": sorted(revisions)}
-        if only_empty:
-            wanted["ranges"] = []
-
-        hidden = {"$set": {"state": PoolState.DELETING.value, "updated_at": utc_now()}}
 
         def attempt() -> None:
-            if self._collection.update_one(wanted, hidden).modified_count:
+            pool = self.get(id_)
+            check_revision(self.kind, pool.revision, revisions)
+            empty: dict[str, Any] = {"ranges": []} if only_empty else {}
+            hidden = succeeded_by(pool)
+            fields = {"state": PoolState.DELETING.value, "deleted_by": current_origin().to_json()}
+            written = self._collection.update_one(
+                {"_id": id_, **self.visible, "revision": pool.revision, **empty},
+                telling(moved_on(hidden, **fields), event := facts.deleted(hidden)),
+            )
+            if written.modified_count:
+                self._tell(pool, event)
                 return
-            check_revision(self.kind, self.get(id_).revision, revisions)
             if only_empty and self.holders(id_):
                 message = f"The pool {id_} has subnets; delete them first, or leave ?cascade=false away."
                 raise NotEmpty(message)
@@ -97,6 +109,11 @@ class PoolStore(DocumentStore[Pool]):
         """The subnets that hold a range in the pool, whatever state they or it are in."""
         found = self._collection.find_one({"_id": id_}, {"ranges.subnet": 1}) or {"ranges": ()}
         return [held["subnet"] for held in found["ranges"]]
+
+    def deleted_by(self, id_: ObjectId) -> Origin:
+        """Where the deletion of a hidden pool comes from."""
+        found = self._collection.find_one({"_id": id_}, {"deleted_by": 1}) or {}
+        return Origin.from_json(found.get("deleted_by"))
 
     def finish_delete(self, id_: ObjectId) -> None:
         """Leave only a tombstone of a hidden pool in which nobody holds a range any more."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.errors import Contended
+from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Bson, Reservation, ReservationState, utc_now
+from ipam.models.documents import Bson, Reservation, ReservationState, moved_on, succeeded_by, utc_now
+from ipam.models.events import telling, telling_new
 from ipam.models.store import DocumentStore, check_revision
 from ipam.retrying import retry_contended
+
+# What a tombstone does not keep.
+_UNNAMED = dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1)
 
 
 @speaks_mongo
@@ -33,8 +36,9 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def insert_unwanted(self, reservation: Reservation) -> None:
         """Store a new reservation as one whose release was begun, unless it is there already."""
-        hidden = replace(reservation, state=ReservationState.RELEASING)
-        insert_missing(self._collection, [{**hidden.to_bson(), "unfinished": utc_now()}])
+        hidden = succeeded_by(reservation, state=ReservationState.RELEASING)
+        bson = {**hidden.to_bson(), "unfinished": utc_now()}
+        insert_missing(self._collection, [telling_new(bson, facts.deleted(hidden))])
 
     def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None) -> Reservation:
         """Hide the reservation; from here on its addresses will go back, whatever dies.
@@ -47,19 +51,22 @@ class ReservationStore(DocumentStore[Reservation]):
         def attempt() -> Reservation:
             reservation = self.get(id_)
             check_revision(self.kind, reservation.revision, revisions)
-            hidden = self._collection.update_one(
+            hidden = succeeded_by(reservation)
+            fields = {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}
+            written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": reservation.revision},
-                {"$set": {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}},
+                telling(moved_on(hidden, **fields), event := facts.deleted(hidden)),
             )
-            if not hidden.modified_count:
+            if not written.modified_count:
                 raise self._changed(id_)
+            self._tell(reservation, event)
             return reservation
 
         return retry_contended(attempt)
 
-    def finish_release(self, ids: Iterable[ObjectId]) -> None:
-        """Leave only tombstones of reservations that hold no lease any more."""
-        self._collection.update_many({"_id": {"$in": list(ids)}}, _bury())
+    def finish_release(self, id_: ObjectId) -> None:
+        """Leave only a tombstone of a reservation that holds no lease any more."""
+        self._collection.update_one({"_id": id_}, {"$set": _buried(), "$unset": _UNNAMED})
 
     def renew_release(self, id_: ObjectId) -> None:
         """Say that a release which was begun is being worked on."""
@@ -91,25 +98,25 @@ class ReservationStore(DocumentStore[Reservation]):
             found = self._collection.find_one({"_id": id_, **self.visible})
             if found is None:
                 return
-            counted = count()
-            subnets = [subnet for subnet in found["subnets"] if subnet != without]
-            if (counted, subnets) == (found["count"], found["subnets"]):
+            old, counted = Reservation.from_bson(found), count()
+            subnets = tuple(subnet for subnet in old.subnets if subnet != without)
+            if (counted, subnets) == (old.count, old.subnets):
                 return
-            change: Bson = {
-                "$set": {"count": counted, "subnets": subnets, "updated_at": utc_now()},
-                "$inc": {"revision": 1},
-            }
+            if subnets:
+                new = succeeded_by(old, count=counted, subnets=subnets)
+                change, event = moved_on(new, count=counted, subnets=list(subnets)), facts.updated(new, old)
+            else:
+                new = succeeded_by(old)
+                change, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
             written = self._collection.update_one(
-                {"_id": id_, **self.visible, "revision": found["revision"]}, change if subnets else _bury()
+                {"_id": id_, **self.visible, "revision": old.revision}, telling(change, event)
             )
             if not written.modified_count:
-                raise Contended(f"The reservation {id_} was changed by someone else.")
+                raise self._changed(id_)
+            self._tell(old, event)
 
         retry_contended(attempt)
 
 
-def _bury() -> Bson:
-    return {
-        "$set": {"state": ReservationState.RELEASED.value, "released_at": utc_now()},
-        "$unset": dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1),
-    }
+def _buried() -> Bson:
+    return {"state": ReservationState.RELEASED.value, "released_at": utc_now()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -14,15 +15,21 @@ from pymongo import ASCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ipam.errors import Contended, InvalidParameter, NotFound, Stale
+from ipam.errors import Contended, InvalidParameter, NotFound, Stale, Transient
+from ipam.models import facts
 from ipam.models.connection import speaks_mongo
-from ipam.models.documents import Bson, Document, Job, described, utc_now
+from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
+from ipam.models.events import Event, EventStore, Outbox, telling
 from ipam.retrying import retry_contended
 
+log = logging.getLogger(__name__)
 D = TypeVar("D", bound=Document | Job)
 
 LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000
+# An outbox with so many events, each with metadata before and after perhaps, is emptied by who puts the next in: a
+# document must stay far below 16 MB, whoever else is away that would have emptied it.
+_OUTBOX_MOST = 16
 
 
 def object_id(text: str, kind: str) -> ObjectId:
@@ -119,6 +126,7 @@ class DocumentStore(Generic[D]):
     def __init__(self, database: Database[Any], decode: Callable[[Bson], D]) -> None:
         self._collection: Collection[Any] = database[f"{self.kind}s"]
         self._decode = decode
+        self._events = EventStore(database)
 
     def get(self, id_: ObjectId) -> D:
         """The document called *id_*.
@@ -158,24 +166,46 @@ class DocumentStore(Generic[D]):
         """
 
         def attempt() -> D:
-            old = self.get(id_)
+            old: Any = self.get(id_)
             check_revision(self.kind, old.revision, revisions)
-            new: Any = change(old)
-            change_ = described(new.name, new.tags, new.metadata)
-            if change_ == described(old.name, old.tags, old.metadata):  # type: ignore[union-attr]
-                return old  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
+            wanted: Any = change(old)
+            change_ = described(wanted.name, wanted.tags, wanted.metadata)
+            if change_ == described(old.name, old.tags, old.metadata):
+                return cast("D", old)  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
+            new = succeeded_by(wanted)
             written = self._collection.update_one(
                 {self.key: id_, **self.visible, "revision": old.revision},
-                {
-                    "$set": {**change_, "updated_at": utc_now()},
-                    "$inc": {"revision": 1},
-                },
+                telling(moved_on(new, **change_), event := facts.updated(new, old)),
             )
             if not written.modified_count:
                 raise self._changed(id_)
-            return self.get(id_)
+            self._tell(old, event)
+            return cast("D", new)
 
         return retry_contended(attempt)
+
+    def _key_of(self, document: D) -> Any:
+        """The `_id` of *document*."""
+        return document.id
+
+    def _tell(self, document: Any, event: Event | None = None) -> None:
+        """Tell what stands in the outbox of *document*, and of *event*, which was put there since it was read.
+
+        Nothing is lost when the database does not answer: the outbox is looked after by recovery.
+        """
+        self._tell_of([(document, event)])
+
+    def _tell_of(self, changes: Iterable[tuple[Any, Event | None]]) -> None:
+        """Tell of many changes as `_tell` does of one, in one call."""
+        outboxes = [
+            Outbox((*document.outbox, *([event] if event else ())), f"{self.kind}s", self._key_of(document))
+            for document, event in changes
+        ]
+        try:
+            self._events.add(outboxes)
+            self._events.clear(outbox for outbox in outboxes if len(outbox.events) > _OUTBOX_MOST)
+        except Transient:
+            log.warning("what happened to %d %ss will be told later", len(outboxes), self.kind)
 
     def _missing(self, id_: ObjectId) -> NotFound:
         return NotFound(f"There is no {self.kind} {id_}.")

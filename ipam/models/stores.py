@@ -8,6 +8,7 @@ from pymongo.database import Database
 
 from ipam.models.blocks import BlockStore
 from ipam.models.connection import Store
+from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
 from ipam.models.jobs import JobStore
@@ -31,4 +32,5 @@ class Stores:
         self.blocks = BlockStore(database)
         self.leases = LeaseStore(database)
         self.jobs = JobStore(database)
+        self.events = EventStore(database)
         self.idempotency = IdempotencyStore(database)

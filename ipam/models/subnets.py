@@ -12,11 +12,14 @@ from pymongo import ASCENDING
 from pymongo.database import Database
 
 from ipam.errors import Contended, NotEmpty
+from ipam.models import facts
 from ipam.models.addresses import Address, to_place
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Subnet, SubnetState, described, utc_now
+from ipam.models.documents import Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
+from ipam.models.events import telling
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.store import DocumentStore, check_revision
+from ipam.origins import current_origin
 from ipam.retrying import retry_contended
 
 
@@ -40,15 +43,22 @@ class SubnetStore(DocumentStore[Subnet]):
         super().__init__(database, Subnet.from_bson)
 
     def insert(self, subnet: Subnet) -> None:
-        """Store a new subnet, hidden until it is activated; to store it twice changes nothing."""
-        insert_missing(self._collection, [subnet.to_bson()])
+        """Store a new subnet, hidden until it is activated; to store it twice changes nothing.
 
-    def activate(self, id_: ObjectId) -> bool:
-        """Show a subnet that was being created; False when it is on its way out already."""
-        self._collection.update_one(
-            {"_id": id_, "state": SubnetState.CREATING.value}, {"$set": {"state": SubnetState.ACTIVE.value}}
-        )
-        return self._collection.count_documents({"_id": id_, **self.visible}) > 0
+        Its outbox says already that it was created, but not since when: nobody is told of it before it is shown.
+        """
+        insert_missing(self._collection, [{**subnet.to_bson(), "outbox": [facts.created(subnet).to_bson()]}])
+
+    def activate(self, id_: ObjectId) -> Subnet | None:
+        """Show a subnet that was being created, and return it; None when it is on its way out already."""
+        shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
+        self._collection.update_one({"_id": id_, "state": SubnetState.CREATING.value}, {"$set": shown})
+        found = self._collection.find_one({"_id": id_, **self.visible})
+        if found is None:
+            return None
+        subnet = Subnet.from_bson(found)
+        self._tell(subnet)
+        return subnet
 
     def find(self, id_: ObjectId) -> Subnet | None:
         """The subnet in whatever state, None when it is gone."""
@@ -135,17 +145,22 @@ class SubnetStore(DocumentStore[Subnet]):
             Stale: If it has another revision than the caller accepts.
             NotEmpty: If *only_empty* and addresses of it are taken.
         """
-        wanted: dict[str, Any] = {"_id": id_, **self.visible}
-        if revisions is not None:
-            wanted["revision"] = {"$in": sorted(revisions)}
-        if only_empty:
-            wanted["ledger.used"] = 0
 
         def attempt() -> None:
-            if self._collection.update_one(wanted, _hide()).modified_count:
-                return
             subnet = self.get(id_)
             check_revision(self.kind, subnet.revision, revisions)
+            empty = {"ledger.used": 0} if only_empty else {}
+            hidden = succeeded_by(subnet)
+            fields = {"state": SubnetState.DELETING.value, "deleted_by": current_origin().to_json()}
+            # The version moves too: a worker that has read the ledger before cannot take from it any more.
+            change = {**moved_on(hidden, **fields), "$inc": {"ledger.version": 1}}
+            written = self._collection.update_one(
+                {"_id": id_, **self.visible, "revision": subnet.revision, **empty},
+                telling(change, event := facts.deleted(hidden)),
+            )
+            if written.modified_count:
+                self._tell(subnet, event)
+                return
             if only_empty and subnet.ledger.used:
                 message = (
                     f"{subnet.ledger.used} addresses of subnet {id_} are reserved; "
@@ -156,9 +171,16 @@ class SubnetStore(DocumentStore[Subnet]):
 
         retry_contended(attempt)
 
-    def hide(self, id_: ObjectId, states: Sequence[SubnetState]) -> None:
-        """Mark the subnet for deletion if it is in one of *states*."""
-        self._collection.update_one({"_id": id_, "state": {"$in": [state.value for state in states]}}, _hide())
+    def drop_unborn(self, id_: ObjectId) -> None:
+        """Mark a subnet that is being created for deletion; nobody is told of either."""
+        self._collection.update_one(
+            {"_id": id_, "state": SubnetState.CREATING.value},
+            {
+                "$set": {"state": SubnetState.DELETING.value, "updated_at": utc_now()},
+                "$unset": {"outbox": 1},
+                "$inc": {"ledger.version": 1},
+            },
+        )
 
     def renew_sweep(self, id_: ObjectId, since: datetime | None = None) -> bool:
         """Say that a hidden subnet is being swept; False if it says already that it is, since another time."""
@@ -199,11 +221,3 @@ class SubnetStore(DocumentStore[Subnet]):
             ]
         }
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
-
-
-def _hide() -> dict[str, Any]:
-    # The version moves too: a worker that has read the ledger before cannot take from it any more.
-    return {
-        "$set": {"state": SubnetState.DELETING.value, "updated_at": utc_now()},
-        "$inc": {"ledger.version": 1},
-    }

@@ -11,6 +11,7 @@ from tests.simulation.database import Database
 from tests.simulation.refusals import Refusals
 from tests.simulation.scheduler import NEVER, Rates, Scheduler, Thread
 from tests.simulation.story import Story
+from tests.simulation.telling import is_all_told
 from tests.simulation.users import Users
 from tests.simulation.verdict import doubled_addresses, faults_at_rest
 from tests.simulation.virtual import Clock, virtual_world
@@ -31,7 +32,7 @@ _COMMANDS = (
         "pools.find_one",
         "pools.update_one",
     ),
-    *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one"),
+    *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one", "events.insert_one"),
 )
 _USUAL_WEIGHTS = {
     "create a pool": 1,
@@ -78,6 +79,7 @@ class History:
             error=chance.choice([0, 0.004, 0.02]),
             cursed=chance.choice(_COMMANDS),
             step_s=chance.choice([0.02, 0.2, 0.6]),
+            fast_s=chance.choice([0, 0.5, 5]),
         )
         self.scheduler = Scheduler(chance, self.clock, self.story, rates)
         self.database = Database(self.scheduler, self._after_write)
@@ -152,6 +154,7 @@ class History:
             or plain["subnets"].count_documents({"state": {"$in": ["creating", "deleting"]}})
             or plain["subnets"].count_documents({"ledger.grants.0": {"$exists": True}})
             or plain["subnets"].count_documents({"ledger.releases.0": {"$exists": True}})
+            or not is_all_told(plain)
         )
 
     def _come_to_an_end(self) -> None:

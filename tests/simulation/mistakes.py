@@ -25,8 +25,10 @@ from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import Plan
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
+from ipam.models import documents
 from ipam.models.blocks import BlockStore
 from ipam.models.connection import _translated
+from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.jobs import JobStore
 from ipam.models.leases import LeaseStore
@@ -101,8 +103,8 @@ MISTAKES = (
     Mistake(
         "a release is struck out before its blocks are written",
         Leasing, "put_back",
-        "    if release.is_partial:",
-        "    self._stores.subnets.finish_release(subnet, release)\n    if release.is_partial:",
+        "    if not self._change(",
+        "    self._stores.subnets.finish_release(subnet, release)\n    if not self._change(",
     ),
     Mistake(
         "blocks are looked at after a release into them was entered, and changed as if before",
@@ -157,8 +159,26 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation without subnets stays",
-        ReservationStore, "recount", "change if subnets else _bury()", "change",
+        ReservationStore, "recount", "if subnets:", "if True:",
     ),
+    Mistake(
+        "what a dead process did is never told",
+        EventStore, "recover", "self.add(found)", "pass",
+    ),
+    Mistake(
+        "a subnet that was never shown is told of",
+        SubnetStore, "drop_unborn",
+        'utc_now()},\n            "$unset": {"outbox": 1},', 'utc_now(), "outbox_since": utc_now()},',
+    ),
+    Mistake(
+        "a reservation is told of after it can be seen",
+        Settling, "finish",
+        "    self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])\n"
+        "    self._stores.reservations.insert(made.values())\n",
+        "    self._stores.reservations.insert(made.values())\n"
+        "    self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])\n",
+    ),
+    Mistake("time goes back", documents, "succeeded_by", "max(utc_now(), document.updated_at)", "utc_now()"),
     Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
     Mistake(
         "a job that cannot be finished holds up the others",

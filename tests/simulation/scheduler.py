@@ -44,6 +44,7 @@ class Rates:
         error: The command fails, before or after it took effect.
         cursed: The one command, as `collection.method`, before which threads fall asleep all the time.
         step_s: Not a likelihood: the longest time that a command takes.
+        fast_s: Nor this: how far clocks are ahead or behind, at most.
     """
 
     death: float
@@ -51,13 +52,15 @@ class Rates:
     error: float
     cursed: str
     step_s: float
+    fast_s: float
 
 
 @dataclass(eq=False, slots=True)
 class Process:
-    """One operating system process; `lives` says how often it was started."""
+    """One operating system process; `lives` is how often it was started, `fast_s` how far its clock is ahead."""
 
     name: str
+    fast_s: float = 0.0
     threads: list[Thread] = field(default_factory=list)
     lives: int = 1
 
@@ -175,12 +178,13 @@ class Scheduler:
 
     def _go_on(self, thread: Thread) -> None:
         self._current = thread
+        self.clock.fast_s = thread.process.fast_s
         try:
             thread.run.switch()
         except Exception as fault:  # noqa: BLE001 (whatever it is, it is told and looked at)
             thread.fault = fault
             self.story.tell(thread.name, f"raises {fault!r}")
-        self._current = None
+        self._current, self.clock.fast_s = None, 0.0
         if thread.run.dead:
             self.story.tell(thread.name, "ends")
             self._end(thread)

@@ -17,6 +17,7 @@ from ipam.models.blocks import Block
 from ipam.models.documents import Subnet
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
+from tests.simulation.telling import faults_of_events
 
 Bson = dict[str, Any]
 _ACTIVE = {"state": "active"}
@@ -38,6 +39,7 @@ def faults_at_rest(plain: Database, book: Book) -> list[str]:
         *_of_leases(plain),
         *_of_jobs(plain, book),
         *_of_deletions(plain, book),
+        *faults_of_events(plain),
         *(fault for wish in book.wishes for fault in _of_wish(plain, book, wish)),
     ]
 

@@ -63,9 +63,9 @@ class World:
         self.scheduler = scheduler
         self.database = database
         self.broker = broker
-        self.web = [Process(f"web {n}") for n in (1, 2)]
-        self.workers = [Process(f"worker {n}") for n in (1, 2, 3)]
-        self.beat = Process("beat")
+        self.web = [self._process(f"web {n}") for n in (1, 2)]
+        self.workers = [self._process(f"worker {n}") for n in (1, 2, 3)]
+        self.beat = self._process("beat")
         self._memories: dict[Process, tuple[int, Services, TestClient]] = {}
         self._recovers_at_s = 0.0
 
@@ -102,8 +102,12 @@ class World:
 
     def replace_sleepers(self) -> None:
         """Start others beside the workers and the beat that sleep for good, as on another machine."""
-        self.workers = [Process(f"{one.name}+") if _sleeps(one) else one for one in self.workers]
-        self.beat = Process("beat+") if _sleeps(self.beat) else self.beat
+        self.workers = [self._process(f"{one.name}+") if _sleeps(one) else one for one in self.workers]
+        self.beat = self._process("beat+") if _sleeps(self.beat) else self.beat
+
+    def _process(self, name: str) -> Process:
+        fast_s = self.scheduler.rates.fast_s
+        return Process(name, self.scheduler.chance.uniform(-fast_s, fast_s))
 
     def _start_work(self, worker: Process, target: ObjectId) -> None:
         jobs = self.services(worker).jobs

@@ -21,16 +21,22 @@ class Recorder:
 
 
 @pytest.fixture
-def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
-    plain = BulkOperationBuilder.add_update
+def plain() -> mongomock.Database:
+    """What the stores are on."""
+    return mongomock.MongoClient(tz_aware=True)["ipam"]
+
+
+@pytest.fixture
+def stores(plain: mongomock.Database, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    add = BulkOperationBuilder.add_update
 
     def add_update(self, *args, sort=None, **kwargs):
         assert sort is None
-        return plain(self, *args, **kwargs)
+        return add(self, *args, **kwargs)
 
     # mongomock 4.3 does not know the argument `sort` that pymongo passes since 4.11.
     monkeypatch.setattr(BulkOperationBuilder, "add_update", add_update)
-    return Stores(mongomock.MongoClient(tz_aware=True)["ipam"])
+    return Stores(plain)
 
 
 @pytest.fixture

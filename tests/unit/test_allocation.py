@@ -118,9 +118,11 @@ def test_a_claim_that_ran_out_decides_nothing(services):
     second, claimed = services.stores.jobs.claim(subnet.id, 10, 30.0)
     assert [one.id for one in claimed] == [job.id]
     assert services.stores.jobs.decide([job.id], first) == set()
-    assert services.stores.jobs.fail(job.id, {}, first) is False
+    error = GivenUp("It was tried in vain.").to_record()
+    services.stores.jobs.fail([(job, error)], first)
     assert services.stores.jobs.decide([job.id], second) == {job.id}
-    assert services.stores.jobs.fail(job.id, {}, second) is False
+    services.stores.jobs.fail([(job, error)], second)
+    assert services.stores.jobs.get(job.id).state is JobState.RUNNING
 
 
 def test_a_release_that_died_half_way_is_finished_and_counted_once(services, monkeypatch):

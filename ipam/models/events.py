@@ -1,0 +1,163 @@
+"""What happened, and the events that nobody has numbered yet.
+
+A change and its event are one write: the event is put into the `outbox` of the document that changes. Whoever made
+the change adds it to the collection `events` right after; when a process dies in between, recovery does. An event's
+id says what happened to what, so that adding one twice is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.origins import Origin
+
+Bson = dict[str, Any]
+# Far below the 16 MB that a document may have, with room for one large event on top.
+_GROUP_BYTES = 4 * 1024 * 1024
+# The collections whose documents have an outbox.
+TELLING = ("pools", "subnets", "reservations", "leases", "jobs")
+_RECOVERED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact, in the past tense.
+
+    Attributes:
+        id: Derived from the resource and its revision: the same fact has the same.
+        type: As `ipam.subnet.created`.
+        paths: That of the resource, and then those of what it is in.
+        revision: Of the resource, after the change.
+        time: When it happened; never before an earlier event of the same resource.
+        data: JSON as text: the resource after the change.
+    """
+
+    id: str
+    type: str
+    paths: tuple[str, ...]
+    revision: int
+    time: datetime
+    origin: Origin
+    data: str
+
+    def to_bson(self) -> Bson:
+        """The stored form."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "paths": list(self.paths),
+            "revision": self.revision,
+            "time": self.time,
+            "origin": self.origin.to_json(),
+            "data": self.data,
+        }
+
+    @classmethod
+    def from_bson(cls, bson: Bson) -> Event:
+        """The event that was stored."""
+        return cls(**{**bson, "paths": tuple(bson["paths"]), "origin": Origin.from_json(bson["origin"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Events of one document that may not be in `events` yet, oldest first.
+
+    Attributes:
+        collection: Where the document is; None when the events stand in none.
+        key: Its `_id`.
+    """
+
+    events: tuple[Event, ...]
+    collection: str | None = None
+    key: Any = None
+
+
+def outbox_of(bson: Bson) -> tuple[Event, ...]:
+    """The events in the outbox of a stored document."""
+    return tuple(map(Event.from_bson, bson.get("outbox", ())))
+
+
+def telling(update: Mapping[str, Bson], event: Event) -> Bson:
+    """The *update* of a document, with *event* put into its outbox."""
+    return {
+        **update,
+        "$set": {**update.get("$set", {}), "outbox_since": event.time},
+        "$push": {"outbox": event.to_bson()},
+    }
+
+
+def telling_new(document: Bson, event: Event) -> Bson:
+    """A new *document*, with *event* in its outbox."""
+    return {**document, "outbox": [event.to_bson()], "outbox_since": event.time}
+
+
+@speaks_mongo
+class EventStore:
+    """The collection `events`: what happened and has no number yet.
+
+    A document holds events that were added together, in order. Its key begins with the time and revision of the
+    first: in the order of keys, no event of a resource comes before an earlier one of the same.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        self._collection = database["events"]
+
+    def add(self, outboxes: Iterable[Outbox]) -> None:
+        """Add the events of *outboxes*, in one call."""
+        insert_missing(self._collection, [group for outbox in outboxes for group in _groups(outbox)])
+
+    def clear(self, outboxes: Iterable[Outbox]) -> None:
+        """Empty *outboxes*, whose events were added, unless more has been put into them since."""
+        updates: dict[str, list[UpdateOne]] = {}
+        for outbox in outboxes:
+            if outbox.collection is None or not outbox.events:
+                continue
+            last = len(outbox.events) - 1
+            unchanged = {"outbox": {"$size": last + 1}, f"outbox.{last}.id": outbox.events[last].id}
+            emptied = {"$unset": {"outbox": 1, "outbox_since": 1}}
+            updates.setdefault(outbox.collection, []).append(UpdateOne({"_id": outbox.key, **unchanged}, emptied))
+        for collection, some in updates.items():
+            self._database[collection].bulk_write(some, ordered=False)
+
+    def recover(self, before: datetime) -> None:
+        """Add and clear what has stood in outboxes since before the time *before*: whoever put it there is gone."""
+        for collection in TELLING:
+            overdue = self._database[collection].find({"outbox_since": {"$lt": before}}, {"outbox": 1})
+            found = [Outbox(outbox_of(bson), collection, bson["_id"]) for bson in overdue.limit(_RECOVERED_AT_ONCE)]
+            self.add(found)
+            self.clear(found)
+
+
+def _groups(outbox: Outbox) -> Iterable[Bson]:
+    """The documents that *outbox* becomes: one, if it is not very large."""
+    group: list[Event] = []
+    size = 0
+    for event in outbox.events:
+        if group and size + len(event.data) > _GROUP_BYTES:
+            yield _group(outbox, group)
+            group, size = [], 0
+        group.append(event)
+        size += len(event.data)
+    if group:
+        yield _group(outbox, group)
+
+
+def _group(outbox: Outbox, events: Sequence[Event]) -> Bson:
+    first = min(events, key=lambda event: (event.time, event.revision))
+    milliseconds = int(first.time.timestamp() * 1000)
+    group: Bson = {
+        "_id": milliseconds.to_bytes(8, "big") + first.revision.to_bytes(8, "big") + ObjectId().binary,
+        "events": [event.to_bson() for event in events],
+    }
+    if outbox.collection is not None:
+        group["outbox"] = {"collection": outbox.collection, "key": outbox.key}
+    return group

@@ -1,0 +1,106 @@
+"""The event that each kind of change makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ipam.models.address_sets import AddressSet
+from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.events import Event
+from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
+from ipam.origins import Origin, current_origin
+
+Json = dict[str, Any]
+
+_KINDS: Mapping[type, tuple[str, Callable[[Any], Json]]] = {
+    Pool: ("pool", pool_json),
+    Subnet: ("subnet", subnet_json),
+    Reservation: ("reservation", reservation_json),
+    Lease: ("lease", lease_json),
+}
+# They change each time, and say nothing about what was changed.
+_OF_EVERY_CHANGE = ("revision", "updated_at")
+
+
+def created(document: Pool | Subnet) -> Event:
+    """It is there."""
+    return _happened(document, "created", current_origin())
+
+
+def reserved(reservation: Reservation, held: Iterable[AddressSet], origin: Origin) -> Event:
+    """A reservation is there and holds addresses."""
+    runs = [run for addresses in held for run in addresses.runs()]
+    spelled = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return _happened(reservation, "created", origin, addresses=spelled)
+
+
+def updated(document: Document, before: Document) -> Event:
+    """It is as *document* shows it; *before* is how it was."""
+    _, show = _KINDS[type(document)]
+    was, now = show(before), show(document)
+    changed = {
+        name: was[name]
+        for name in now
+        # Compared as JSON: to Python false is 0 and 1 is 1.0.
+        if name not in _OF_EVERY_CHANGE and json.dumps(was[name]) != json.dumps(now[name])
+    }
+    return _happened(document, "updated", current_origin(), before=changed)
+
+
+def deleted(document: Pool | Subnet | Reservation) -> Event:
+    """It is gone; *document* is how it was last, but for its revision."""
+    return _happened(document, "deleted", current_origin())
+
+
+def released(lease: Lease) -> Event:
+    """An address was given back and its reservation keeps others; *lease* is how it was last."""
+    return _happened(lease, "released", current_origin())
+
+
+def failed(job: Job) -> Event:
+    """A request for addresses came to nothing: it was refused, given up, or cancelled."""
+    subnet = [f"/subnets/{job.subnet}"] if job.subnet else []
+    time: datetime = job.finished_at or utc_now()
+    return Event(
+        id=f"job-{job.id}-ended",  # It ends once, whatever its revision is.
+        type="ipam.reservation.failed",
+        paths=(f"/jobs/{job.id}", *subnet, f"/pools/{job.pool}"),
+        revision=job.revision,
+        time=time,
+        origin=job.origin,
+        data=_written(job_json(job)),
+    )
+
+
+def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Event:
+    kind, show = _KINDS[type(document)]
+    return Event(
+        id=f"{kind}-{document.id}-{document.revision}",
+        type=f"ipam.{kind}.{verb}",
+        paths=(f"/{kind}s/{document.id}", *_around(document)),
+        revision=document.revision,
+        time=document.updated_at,
+        origin=origin,
+        data=_written({**show(document), **more}),
+    )
+
+
+def _around(document: Document) -> list[str]:
+    """The paths of what *document* is in, the nearest first."""
+    match document:
+        case Lease():
+            inner = [f"/reservations/{document.reservation}", f"/subnets/{document.subnet}"]
+        case Reservation():
+            inner = [f"/subnets/{subnet}" for subnet in document.subnets]
+        case Subnet():
+            inner = []
+        case _:
+            return []
+    return [*inner, f"/pools/{document.pool}"]
+
+
+def _written(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,101 @@
+"""The JSON of each resource, as answers and events show it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ipam.models.documents import Document, Job, JobState, Lease, Pool, Reservation, Subnet
+
+Json = dict[str, Any]
+
+
+def time_json(moment: datetime | None) -> str | None:
+    """A time by RFC 3339, in UTC."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def pool_json(pool: Pool) -> Json:
+    """A pool without what its subnets come to."""
+    return _common(pool)
+
+
+def subnet_json(subnet: Subnet) -> Json:
+    """A subnet."""
+    used = subnet.ledger.used
+    return {
+        **_common(subnet),
+        "pool": str(subnet.pool),
+        "start": str(subnet.start),
+        "end": str(subnet.end),
+        "cidr": subnet.cidr,
+        "gateway": str(subnet.gateway) if subnet.gateway else None,
+        "exclusions": list(subnet.exclusions),
+        "strategy": subnet.strategy.value,
+        "cooldown": subnet.cooldown,
+        "size": subnet.size,
+        "used": used,
+        "free": subnet.size - used,
+        "utilization": round(used / subnet.size, 6),
+    }
+
+
+def reservation_json(reservation: Reservation) -> Json:
+    """A reservation without what it carries of its pool and subnet."""
+    return {
+        **_common(reservation),
+        "pool": str(reservation.pool),
+        "subnet": str(reservation.subnet) if reservation.subnet else None,
+        "subnets": [str(id_) for id_ in reservation.subnets],
+        "count": reservation.count,
+        "state": reservation.state.value,
+        "expires_at": None,
+    }
+
+
+def lease_json(lease: Lease) -> Json:
+    """A lease."""
+    return {
+        **_common(lease),
+        "address": str(lease.address),
+        "subnet": str(lease.subnet),
+        "reservation": str(lease.reservation),
+    }
+
+
+def job_json(job: Job) -> Json:
+    """A job; `reservation` is set once it exists."""
+    succeeded = job.state is JobState.SUCCEEDED
+    total = job.request["count"]
+    return {
+        "id": str(job.id),
+        "kind": job.kind,
+        "state": job.state.value,
+        "pool": str(job.pool),
+        "subnet": str(job.subnet) if job.subnet else None,
+        "request": job.request,
+        "reservation": str(job.reservation) if succeeded else None,
+        "error": _error_json(job.error) if job.error else None,
+        "attempts": job.attempts,
+        "progress": {"done": total if succeeded else 0, "total": total},
+        "created_at": time_json(job.created_at),
+        "started_at": time_json(job.started_at),
+        "finished_at": time_json(job.finished_at),
+        "revision": job.revision,
+    }
+
+
+def _error_json(record: Json) -> Json:
+    return {"type": f"/problems/{record['slug']}", "detail": record["detail"], **record["facts"]}
+
+
+def _common(document: Document) -> Json:
+    return {
+        "id": str(document.id),
+        "name": document.name,
+        "tags": list(document.tags),
+        "metadata": document.metadata,
+        "created_at": time_json(document.created_at),
+        "updated_at": time_json(document.updated_at),
+        "revision": document.revision,
+    }

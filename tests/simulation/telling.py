@@ -1,0 +1,73 @@
+"""Guarantee 5: whether every change was told, once, and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mongomock import Database
+
+from ipam.models.events import TELLING
+
+Bson = dict[str, Any]
+
+
+def is_all_told(plain: Database) -> bool:
+    """Whether nothing stands in an outbox any more; whether it is right, `faults_of_events` says."""
+    return not any(plain[name].count_documents({"outbox_since": {"$exists": True}}) for name in TELLING)
+
+
+def faults_of_events(plain: Database) -> Iterator[str]:
+    """What is wrong with the events when nobody is at work any more."""
+    told = list(_told(plain))
+    yield from _twins(told)
+    yield from _order(told)
+    ids, expected = {event["id"] for event in told}, set(_expected(plain, told))
+    yield from (f"{id_} was never told" for id_ in sorted(expected - ids))
+    yield from (f"{id_} was told and never happened" for id_ in sorted(ids - expected))
+
+
+def _told(plain: Database) -> Iterator[Bson]:
+    for group in plain["events"].find({}).sort("_id", 1):
+        yield from group["events"]
+
+
+def _twins(told: list[Bson]) -> Iterator[str]:
+    """One id, one fact."""
+    types: dict[str, str] = {}
+    for event in told:
+        if types.setdefault(event["id"], event["type"]) != event["type"]:
+            yield f"{event['id']} is both {types[event['id']]} and {event['type']}"
+
+
+def _order(told: list[Bson]) -> Iterator[str]:
+    """No event comes before an earlier one of the same resource."""
+    last: dict[str, int] = {}
+    seen: set[str] = set()
+    for event in told:
+        path, revision = event["paths"][0], event["revision"]
+        if event["id"] not in seen and revision < last.get(path, 0):
+            yield f"{event['id']} came after revision {last[path]}"
+        seen.add(event["id"])
+        last[path] = max(revision, last.get(path, 0))
+
+
+def _expected(plain: Database, told: list[Bson]) -> Iterator[str]:
+    """The ids of all that happened: a resource's revisions, each being a change, and jobs that came to nothing."""
+    for kind in ("pool", "subnet", "reservation"):
+        for one in plain[f"{kind}s"].find({}):
+            # A subnet that was never shown was never changed by anybody.
+            was_seen = one["state"] != "deleted" or one["revision"] > 1
+            yield from (f"{kind}-{one['_id']}-{n}" for n in range(1, one["revision"] + 1) if was_seen)
+    # That a lease was made, its reservation tells. What was given back has no revision any more.
+    revisions = {str(one["lease"]): one["revision"] for one in plain["leases"].find({"lease": {"$exists": True}})}
+    for event in told:
+        if event["type"].startswith("ipam.lease."):
+            id_ = event["paths"][0].removeprefix("/leases/")
+            revisions.setdefault(id_, 0)
+            if event["type"] == "ipam.lease.released":
+                revisions[id_] = max(event["revision"], revisions[id_])
+    for id_, revision in revisions.items():
+        yield from (f"lease-{id_}-{n}" for n in range(2, revision + 1))
+    for job in plain["jobs"].find({"state": {"$in": ["failed", "cancelled"]}}):
+        yield f"job-{job['_id']}-ended"

@@ -1,0 +1,189 @@
+"""What is told of each change; without a server, for logic only."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import mongomock
+import pytest
+from bson import ObjectId
+
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import Transient
+from ipam.models import documents
+from ipam.models.documents import Pool, Subnet
+from ipam.models.events import Event, EventStore
+from ipam.origins import Origin, acting_for
+from ipam.wiring import Services
+
+ALICE = Origin(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
+
+
+@pytest.fixture
+def subnet(services: Services) -> Subnet:
+    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="p"))
+    draft = SubnetDraft(start=ip_address("10.0.0.0"), end=ip_address("10.0.0.9"))
+    return services.inventory.create_subnet(ObjectId(), pool.id, draft)
+
+
+Told = Callable[..., list[Event]]
+
+
+@pytest.fixture
+def told(plain: mongomock.Database) -> Told:
+    """The events of some types, in order."""
+
+    def events(*types: str) -> list[Event]:
+        groups = plain["events"].find({}).sort("_id", 1)
+        events = [Event.from_bson(event) for group in groups for event in group["events"]]
+        return [event for event in events if event.type.removeprefix("ipam.") in types]
+
+    return events
+
+
+def reserve(services: Services, subnet: Subnet, **wanted) -> ObjectId:
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(**wanted))
+    services.jobs.carry_out(subnet.id)
+    return job.reservation
+
+
+def lease_of(services: Services, reservation: ObjectId):
+    return services.stores.leases.of_reservation(reservation)[0]
+
+
+def test_of_a_subnet_it_is_told_where_it_is_and_what_it_is_like(services, told, subnet):
+    (of_subnet,) = told("subnet.created")
+    assert [event.paths for event in told("pool.created")] == [(f"/pools/{subnet.pool}",)]
+    assert of_subnet.id == f"subnet-{subnet.id}-1"
+    assert of_subnet.paths == (f"/subnets/{subnet.id}", f"/pools/{subnet.pool}")
+    data = json.loads(of_subnet.data)
+    assert (data["start"], data["end"], data["size"], data["used"]) == ("10.0.0.0", "10.0.0.9", 10, 0)
+
+
+def test_of_a_reservation_it_is_told_which_addresses_it_holds(services, told, subnet):
+    reservation = reserve(services, subnet, name="r", addresses=("10.0.0.1", "10.0.0.5", "10.0.0.6"), count=3)
+    (event,) = told("reservation.created")
+    assert event.paths == (f"/reservations/{reservation}", f"/subnets/{subnet.id}", f"/pools/{subnet.pool}")
+    data = json.loads(event.data)
+    assert data["addresses"] == ["10.0.0.1", "10.0.0.5-10.0.0.6"]
+    assert (data["name"], data["count"], data["state"]) == ("r", 3, "active")
+    assert event.time == services.stores.reservations.get(reservation).created_at
+
+
+def test_of_an_update_it_is_told_what_was_changed(services, told, subnet):
+    def change(old):
+        return documents.replace(old, name="new", metadata={"on": False})
+
+    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, metadata={"on": 0}))
+    services.stores.subnets.describe(subnet.id, change)
+    *_, event = told("subnet.updated")
+    assert event.revision == 3
+    data = json.loads(event.data)
+    assert data["before"] == {"name": "", "metadata": {"on": 0}}
+    assert (data["name"], data["metadata"]) == ("new", {"on": False})
+
+
+def test_what_changed_nothing_is_not_told(services, told, subnet):
+    services.stores.subnets.describe(subnet.id, lambda old: old)
+    assert told("subnet.updated") == []
+
+
+def test_of_an_address_given_back_the_lease_and_its_reservation_are_told(services, told, subnet):
+    reservation = reserve(services, subnet, count=2)
+    lease = lease_of(services, reservation)
+    services.releasing.release_lease(lease.id)
+    (released,), (updated,) = told("lease.released"), told("reservation.updated")
+    assert released.id == f"lease-{lease.id}-2"
+    assert released.paths[0] == f"/leases/{lease.id}"
+    assert json.loads(released.data)["address"] == str(lease.address)
+    assert updated.id == f"reservation-{reservation}-2"
+    assert json.loads(updated.data)["before"] == {"count": 2}
+
+
+def test_a_refused_request_is_told_with_its_reason(services, told, subnet):
+    reserve(services, subnet, count=11)
+    (event,) = told("reservation.failed")
+    data = json.loads(event.data)
+    assert event.paths == (f"/jobs/{data['id']}", f"/subnets/{subnet.id}", f"/pools/{subnet.pool}")
+    assert data["state"] == "failed"
+    assert (data["error"]["type"], data["error"]["asked"], data["error"]["free"]) == ("/problems/exhausted", 11, 10)
+
+
+def test_a_cancelled_request_is_told(services, told, subnet):
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    with acting_for(ALICE):
+        services.stores.jobs.cancel(job.id)
+    (event,) = told("reservation.failed")
+    assert event.origin == ALICE
+    assert json.loads(event.data)["state"] == "cancelled"
+
+
+def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_it(services, told, subnet):
+    reservation = reserve(services, subnet)
+    with acting_for(ALICE):
+        services.inventory.delete_pool(subnet.pool)
+    events = told("pool.deleted", "subnet.deleted", "reservation.deleted")
+    assert sorted(event.paths[0] for event in events) == [
+        f"/pools/{subnet.pool}",
+        f"/reservations/{reservation}",
+        f"/subnets/{subnet.id}",
+    ]
+    assert {event.origin for event in events} == {ALICE}
+
+
+def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, told, subnet, monkeypatch):
+    """A worker carries out the request, recovery the deletion: the origin is that of the request each time."""
+    with acting_for(ALICE):
+        job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=2))
+    services.jobs.carry_out(subnet.id)
+    assert told("reservation.created")[0].origin == ALICE
+    with monkeypatch.context() as crash, acting_for(ALICE):
+        crash.setattr(type(services.inventory), "sweep_subnet", lambda *_: None)
+        services.inventory.delete_subnet(subnet.id)
+    services.inventory.sweep_subnet(subnet.id)
+    (event,) = told("reservation.deleted")
+    assert event.origin == ALICE
+    assert event.paths[0] == f"/reservations/{job.reservation}"
+
+
+def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, told, subnet, monkeypatch):
+    def fail(*_):
+        raise Transient("The database did not answer.")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(EventStore, "add", fail)
+        changed = services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="new"))
+    assert changed.name == "new"
+    assert told("subnet.updated") == []
+    services.stores.events.recover(datetime.now(UTC) + timedelta(seconds=1))
+    assert len(told("subnet.updated")) == 1
+    assert services.stores.subnets.get(subnet.id).outbox == ()
+
+
+def test_what_was_not_told_is_told_before_what_comes_after(services, told, subnet, monkeypatch):
+    with monkeypatch.context() as outage:
+        outage.setattr(EventStore, "add", lambda *_: None)
+        services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="b"))
+    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="c"))
+    assert [json.loads(event.data)["name"] for event in told("subnet.updated")] == ["b", "c"]
+
+
+def test_time_never_goes_back_on_a_resource(services, told, subnet, monkeypatch):
+    """The second change is made by a machine whose clock is an hour behind."""
+    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="b"))
+    now = documents.utc_now() - timedelta(hours=1)
+    monkeypatch.setattr(documents, "utc_now", lambda: now)
+    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="c"))
+    *_, first, second = told("subnet.updated")
+    assert [json.loads(event.data)["name"] for event in (first, second)] == ["b", "c"]
+    assert first.time <= second.time
+
+
+def test_an_outbox_that_nobody_empties_does_not_grow_for_ever(services, told, subnet):
+    for n in range(50):
+        services.stores.subnets.describe(subnet.id, lambda old, n=n: documents.replace(old, name=str(n)))
+    assert len(services.stores.subnets.get(subnet.id).outbox) <= 17
+    names = [json.loads(event.data)["name"] for event in told("subnet.updated")]
+    assert sorted(set(names), key=int) == [str(n) for n in range(50)]
