@@ -13,17 +13,24 @@ from ipam.allocation.settling import Settling
 from ipam.allocation.surveying import Surveying
 from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import mongo_servers
+from ipam.events.following import Following
 from ipam.models.connection import connect
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 
 # A quarter of the request threads is never given to waiting, so that reads and polls always find one.
 _WAITING_SHARE = 0.75
+# One thread in so many may wait for an event; so some are left even when all who may wait do.
+_FOLLOWING_SHARE = 0.125
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the API and the workers call."""
+    """Everything that the API and the workers call.
+
+    Attributes:
+        source: What this installation is called in its events.
+    """
 
     stores: Stores
     inventory: Inventory
@@ -32,6 +39,8 @@ class Services:
     recovery: Recovery
     surveying: Surveying
     waiting: Waiting
+    following: Following
+    source: str
 
 
 def open_stores(settings: Settings, timeout_s: float) -> Stores:
@@ -69,4 +78,6 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
         ),
         surveying=Surveying(stores),
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
+        following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE))),
+        source=f"/{settings.database}",
     )

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from tests.servers import wait_until
 from tests.stack import Api
 
 
@@ -18,6 +19,27 @@ def assert_ledger_is_true(api: Api, subnet_id: str) -> list[dict[str, Any]]:
     held = Counter(lease["reservation"] for lease in leases)
     assert held == Counter({one["id"]: one["count"] for one in reservations if one["count"]})
     return leases
+
+
+def assert_log_is_true(api: Api) -> list[dict[str, Any]]:
+    """Guarantee 5, when all is quiet: no event twice, no gap, each resource's in order; returns the events."""
+    wait_until(lambda: _untold(api) == [], 30, "the log to have all reservations")
+    events = api.pages("/events?limit=200", "events")
+    assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))
+    assert [id_ for id_, n in Counter(event["id"] for event in events).items() if n > 1] == []
+    last: dict[str, int] = {}
+    for event in events:
+        assert event["data"]["revision"] > last.get(event["subject"], 0), event
+        last[event["subject"]] = event["data"]["revision"]
+    return events
+
+
+def _untold(api: Api) -> list[str]:
+    """The revisions of reservations that the log does not know."""
+    known = {event["id"] for event in api.pages("/events?type=ipam.reservation.*", "events")}
+    there = api.pages("/reservations", "reservations")
+    ids = [f"reservation-{one['id']}-{n}" for one in there for n in range(1, one["revision"] + 1)]
+    return [id_ for id_ in ids if id_ not in known]
 
 
 def assert_hands_out_all(api: Api, subnet_id: str) -> None:

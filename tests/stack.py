@@ -95,7 +95,7 @@ def all_at_once(count: int, call: Any, arguments: Iterable[Any]) -> list[Any]:
 
 
 class Stack:
-    """web, worker and beat on a database of their own."""
+    """web, worker, beat and relay on a database of their own."""
 
     def __init__(self, mongo: str, broker: str, folder: Path, workers: int = 1) -> None:
         port = free_port()
@@ -114,10 +114,11 @@ class Stack:
         worker = Part("worker", [*ipam, "worker", "--concurrency", "2"], None, environment)
         self.workers = [Process(worker, folder / f"worker-{n}.log") for n in range(workers)]
         self.beat = Process(Part("beat", [*ipam, "beat"], None, environment), folder / "beat.log")
+        self.relay = Process(Part("relay", [*ipam, "relay"], None, environment), folder / "relay.log")
 
     @property
     def processes(self) -> list[Process]:
-        return [self.web, *self.workers, self.beat]
+        return [self.web, *self.workers, self.beat, self.relay]
 
     def start(self) -> None:
         for process in self.processes:

@@ -7,6 +7,7 @@ from typing import Any
 
 import falcon
 
+from ipam.api.events import EventCollection
 from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
 from ipam.api.health import Live, Ready
 from ipam.api.idempotency import Idempotency
@@ -55,6 +56,7 @@ def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.A
         "/leases/{id_}": lease_item(services),
         "/jobs": JobCollection(services),
         "/jobs/{id_}": JobItem(services),
+        "/events": EventCollection(services),
         "/livez": Live(),
         "/readyz": Ready({"database": services.stores.whole.ping, "broker": check_broker}),
     }

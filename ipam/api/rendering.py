@@ -68,10 +68,16 @@ def render_list(
     """Answer with a page of a list, and with the way to the next one when there is one."""
     value: Json = {kind: items}
     if cursor is not None:
-        following = urlencode([*_parameters(req, without="cursor"), ("cursor", cursor)])
-        value["next"] = f"{req.path}?{following}"
-        resp.set_header("Link", f'<{value["next"]}>; rel="next"')
+        link_next(req, resp, value, cursor=cursor)
     render(req, resp, kind, value)
+
+
+def link_next(req: falcon.Request, resp: falcon.Response, value: Json, **place: str) -> None:
+    """Lead from *value*, a page of a list, to the next one: the same request with another *place* to begin at."""
+    (name,) = place
+    following = urlencode([*_parameters(req, without=name), *place.items()])
+    value["next"] = f"{req.path}?{following}"
+    resp.set_header("Link", f'<{value["next"]}>; rel="next"')
 
 
 def _parameters(req: falcon.Request, without: str) -> list[tuple[str, str]]:

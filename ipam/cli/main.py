@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,6 +19,7 @@ from ipam.api.server import serve as serve_app
 from ipam.cli.startup import prepare_database
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
+from ipam.events.relay import Relay
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.wiring import Services, build_services, open_stores
 from ipam.workers.app import create_celery
@@ -67,8 +70,8 @@ def _log_to_stderr(level: str) -> None:
 def cli() -> None:
     """Reserve IP addresses: pools hold subnets, reservations take addresses from them.
 
-    To try it: `ipam up` starts everything in one go. In production run `serve`, `worker`, `beat` and, to watch
-    them, `flower`, against your own MongoDB and RabbitMQ or Redis.
+    To try it: `ipam up` starts everything in one go. In production run `serve`, `worker`, `beat`, `relay` and, to
+    watch them, `flower`, against your own MongoDB and RabbitMQ or Redis.
     """
 
 
@@ -98,6 +101,19 @@ def worker(settings: Settings) -> None:
 
     register_tasks(app, services)
     app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
+
+
+@cli.command()
+@_settings(*_DATABASE)
+def relay(settings: Settings) -> None:
+    """Write what happened to the audit log, in order; one is enough, and several do no harm."""
+    stores = open_stores(settings, _WORKER_TIMEOUT_S)
+    prepare_database(stores)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    Relay(stores).run(stopped)
+    stores.whole.close()
 
 
 @cli.command()
@@ -138,7 +154,7 @@ def init_db(settings: Settings) -> None:
 )
 @_settings("host", "port", "flower_address", "flower_port", "concurrency")
 def up(settings: Settings, data: str) -> None:
-    """Start everything here: web, worker, beat, Flower, and a database and a Redis of its own.
+    """Start everything here: web, worker, beat, relay, Flower, and a database and a Redis of its own.
 
     Needs the extra: pip install 'ipam[embedded]'. Ctrl-C stops all of it; the data stays in its folder.
     """

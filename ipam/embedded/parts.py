@@ -92,6 +92,7 @@ def ipam_parts(settings: Settings, mongo_port: int, redis_port: int) -> list[Par
         Part("web", web, settings.port, environment),
         Part("worker", [*ipam, "worker", "--concurrency", str(settings.concurrency)], None, environment),
         Part("beat", [*ipam, "beat"], None, environment),
+        Part("relay", [*ipam, "relay"], None, environment),
         Part("flower", [*flower, str(settings.flower_port)], settings.flower_port, environment),
     ]
 

@@ -103,8 +103,8 @@ def telling_new(document: Bson, event: Event) -> Bson:
 class EventStore:
     """The collection `events`: what happened and has no number yet.
 
-    A document holds events that were added together, in order. Its key begins with the time and revision of the
-    first: in the order of keys, no event of a resource comes before an earlier one of the same.
+    A document holds events that were added together, in order. Its key begins with a time and a revision, such that
+    in the order of keys no event of a resource comes before an earlier one of the same.
     """
 
     def __init__(self, database: Database[Any]) -> None:
@@ -152,10 +152,12 @@ def _groups(outbox: Outbox) -> Iterable[Bson]:
 
 
 def _group(outbox: Outbox, events: Sequence[Event]) -> Bson:
-    first = min(events, key=lambda event: (event.time, event.revision))
-    milliseconds = int(first.time.timestamp() * 1000)
+    # What stood in an outbox already was added before, or is here: the newest event says where all of them belong.
+    # Of several resources none may come too late.
+    place = events[-1] if outbox.collection else min(events, key=lambda event: (event.time, event.revision))
+    milliseconds = int(place.time.timestamp() * 1000)
     group: Bson = {
-        "_id": milliseconds.to_bytes(8, "big") + first.revision.to_bytes(8, "big") + ObjectId().binary,
+        "_id": milliseconds.to_bytes(8, "big") + place.revision.to_bytes(8, "big") + ObjectId().binary,
         "events": [event.to_bson() for event in events],
     }
     if outbox.collection is not None:

@@ -21,6 +21,18 @@ _KINDS: Mapping[type, tuple[str, Callable[[Any], Json]]] = {
     Reservation: ("reservation", reservation_json),
     Lease: ("lease", lease_json),
 }
+# Of all events that there are.
+TYPES = (
+    *("ipam.pool.created", "ipam.pool.updated", "ipam.pool.deleted"),
+    *("ipam.subnet.created", "ipam.subnet.updated", "ipam.subnet.deleted"),
+    *(
+        "ipam.reservation.created",
+        "ipam.reservation.updated",
+        "ipam.reservation.deleted",
+        "ipam.reservation.failed",
+    ),
+    *("ipam.lease.updated", "ipam.lease.released"),
+)
 # They change each time, and say nothing about what was changed.
 _OF_EVERY_CHANGE = ("revision", "updated_at")
 

@@ -60,6 +60,14 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("waiting", name="waiting", sparse=True),
         IndexModel("finished_at", name="forget", expireAfterSeconds=KEEP_JOBS_S),
     ],
+    "log": [
+        # Whether an event is there already.
+        IndexModel("ids", name="by_event"),
+        # What happened to a resource and to all that is in it, in order.
+        IndexModel([("paths", ASCENDING), ("_id", ASCENDING)], name="by_path"),
+        # What comes next, by an exact key: one for each hundred sequences.
+        IndexModel("hundreds", name="by_hundred"),
+    ],
     "idempotency": [IndexModel("created_at", name="forget", expireAfterSeconds=KEEP_IDEMPOTENCY_S)],
 }
 

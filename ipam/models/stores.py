@@ -13,6 +13,7 @@ from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
 from ipam.models.jobs import JobStore
 from ipam.models.leases import LeaseStore
+from ipam.models.log import LogStore
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.subnets import SubnetStore
@@ -33,4 +34,5 @@ class Stores:
         self.leases = LeaseStore(database)
         self.jobs = JobStore(database)
         self.events = EventStore(database)
+        self.log = LogStore(database)
         self.idempotency = IdempotencyStore(database)

@@ -1,18 +1,59 @@
 """Events from the outboxes of documents to the log, over the wire."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
+import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from ipam.errors import Contended
+from ipam.events.relay import Relay
+from ipam.models.connection import connect
 from ipam.models.documents import Pool, utc_now
-from ipam.models.events import Outbox
+from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
+from ipam.origins import Origin
+from tests.contract.processes import in_processes
+
+
+@pytest.fixture(scope="module")
+def database_name() -> str:
+    """A database of these tests' own: a log is one for all that happens."""
+    return f"events-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def stores(database: str, database_name: str) -> Iterator[Stores]:
+    opened = Stores(connect(database, database_name, 20))
+    opened.indexes.create()
+    relay(opened)  # What other tests have left.
+    yield opened
+    opened.whole.close()
 
 
 def a_pool(stores: Stores) -> Pool:
     return stores.pools.insert(Pool(id=ObjectId(), name="p"))
+
+
+def an_event(path: str = "/pools/p", revision: int = 1) -> Event:
+    return Event(
+        id=f"{path}-{revision}-{uuid4().hex}",
+        type="ipam.pool.updated",
+        paths=(path, "/top"),
+        revision=revision,
+        time=utc_now(),
+        origin=Origin(actor="alice"),
+        data='{"n": 1}',
+    )
+
+
+def relay(stores: Stores) -> None:
+    """Write to the log what there is to write."""
+    while Relay(stores).step():
+        pass
 
 
 def test_an_outbox_is_emptied_only_of_what_was_added(stores):
@@ -36,3 +77,100 @@ def test_what_stands_in_outboxes_for_long_is_added_to_the_events_and_taken_out(s
     with MongoClient(database) as client:
         added = client[database_name]["events"].find({"events.id": f"pool-{pool.id}-1"})
         assert len(list(added)) == 2  # Once by who made it: an event that is added twice does no harm.
+
+
+def test_what_was_added_more_than_once_is_in_the_log_once(stores):
+    first, second = an_event(), an_event()
+    last = stores.log.last()
+    stores.events.add([Outbox((first,)), Outbox((first, second))])
+    relay(stores)
+    stores.events.add([Outbox((second, first))])
+    relay(stores)
+    assert [entry.event for entry in stores.log.read(last)] == [first, second]
+    assert [entry.sequence for entry in stores.log.read(last)] == [last + 1, last + 2]
+
+
+def test_the_log_takes_what_was_added_in_the_order_in_which_it_happened(stores):
+    """Whoever told of it later may have been the first to be heard."""
+    last, path = stores.log.last(), f"/pools/{ObjectId()}"
+    earlier, later = an_event(path, 2), replace(an_event(path, 3), time=utc_now() + timedelta(seconds=1))
+    stores.events.add([Outbox((later,))])
+    stores.events.add([Outbox((earlier,))])
+    relay(stores)
+    assert [entry.event for entry in stores.log.read(last)] == [earlier, later]
+
+
+def test_what_is_in_the_log_stands_in_no_outbox(stores):
+    pool = a_pool(stores)
+    relay(stores)
+    assert stores.pools.get(pool.id).outbox == ()
+    assert stores.log.added(10) == []
+
+
+@pytest.mark.parametrize("subject", [None, "/pools/even", "/top"])
+def test_the_log_is_read_from_any_place_without_gap_or_repetition(stores, subject: str | None):
+    """Groups of many sizes, on both sides of hundreds."""
+    begin = stores.log.last()
+    expected = []
+    for size in (1, 98, 1, 100, 230, 3, 70):
+        events = [an_event("/pools/even" if n % 2 else "/pools/odd") for n in range(size)]
+        last = stores.log.append(stores.log.last(), events)
+        stores.log.settle([], last)
+        expected += [event for event in events if subject is None or subject in event.paths]
+    ids = [event.id for event in expected]
+    found = [(entry.sequence, entry.event.id) for entry in stores.log.read(begin, subject)]
+    assert [id_ for _, id_ in found] == ids
+    for index in range(0, len(found), 7):
+        after = found[index][0]
+        assert [(one.sequence, one.event.id) for one in stores.log.read(after, subject)] == found[index + 1 :]
+
+
+def test_the_end_of_the_log_is_found_though_nobody_has_written_it_down(stores):
+    last = stores.log.append(stores.log.last(), [an_event() for _ in range(250)])
+    assert stores.log.last() == last
+
+
+def test_two_cannot_write_to_the_same_place_of_the_log(stores):
+    last = stores.log.last()
+    stores.log.append(last, [an_event()])
+    with pytest.raises(Contended):
+        stores.log.append(last, [an_event()])
+
+
+def test_what_was_written_since_a_time_is_found_behind_a_place(stores):
+    for _ in range(5):
+        stores.log.settle([], stores.log.append(stores.log.last(), [an_event() for _ in range(90)]))
+    now, last = utc_now(), stores.log.last()
+    stores.log.settle([], stores.log.append(last, [an_event() for _ in range(150)]))
+    assert last - 200 <= stores.log.since(now) <= last
+    assert stores.log.since(now - timedelta(hours=1)) == 0
+    assert stores.log.since(now + timedelta(hours=1)) <= stores.log.last()
+
+
+def test_of_many_relays_each_event_gets_one_sequence(stores, database, database_name):
+    """Four processes tell of the same and of different events, and write to the log, all at once."""
+    begin = stores.log.last()
+    shared = [uuid4().hex for _ in range(60)]
+    code = f"""
+from ipam.errors import Contended
+from ipam.events.relay import Relay
+from ipam.models.documents import utc_now
+from ipam.models.events import Event, Outbox
+from ipam.origins import Origin
+relay = Relay(stores)
+for id_ in {shared!r}:
+    for own in (id_, ObjectId()):
+        event = Event(id=str(own), type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="1")
+        stores.events.add([Outbox((event,))])
+    try:
+        relay.step()
+    except Contended:
+        pass
+"""
+    in_processes(database, database_name, code)
+    relay(stores)
+    entries = list(stores.log.read(begin))
+    assert [entry.sequence for entry in entries] == list(range(begin + 1, begin + 1 + len(entries)))
+    ids = [entry.event.id for entry in entries]
+    assert len(ids) == len(set(ids)) == 60 + 4 * 60
+    assert set(shared) <= set(ids)

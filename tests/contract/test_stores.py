@@ -1,7 +1,5 @@
 """What each store promises, over the wire; what is said to be atomic is tried from several processes."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -22,8 +20,7 @@ from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
-
-PROCESSES = 4
+from tests.contract.processes import PROCESSES, in_processes
 
 
 def a_pool(stores: Stores) -> Pool:
@@ -58,23 +55,6 @@ def a_job(stores: Stores, target: ObjectId) -> Job:
     )  # fmt: skip
     stores.jobs.insert(job)
     return job
-
-
-def in_processes(database: str, name: str, code: str) -> list[str]:
-    """What *code* prints in each of several processes that run it at once, `stores` being open in it."""
-    script = (
-        "from bson import ObjectId\n"
-        "from ipam.models.connection import connect\n"
-        "from ipam.models.stores import Stores\n"
-        f"stores = Stores(connect({database!r}, {name!r}, 30))\n{code}"
-    )
-    running = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        for _ in range(PROCESSES)
-    ]
-    outputs = [process.communicate(timeout=90)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * PROCESSES
-    return [line for output in outputs for line in output.splitlines()]
 
 
 def test_indexes_are_created_and_creating_them_again_changes_nothing(stores):

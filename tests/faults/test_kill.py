@@ -12,7 +12,7 @@ from redis import Redis
 
 from ipam.embedded.parts import mongo_uri
 from tests import servers
-from tests.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.invariants import assert_hands_out_all, assert_ledger_is_true, assert_log_is_true
 from tests.seed import SEED
 from tests.servers import Process, wait_until
 from tests.stack import Stack, all_at_once
@@ -88,7 +88,7 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
         accepted[turn] = answer.json()["id"] if answer.status_code == 202 else answer.json()["name"]
 
     rounds = 1 if isinstance(broker, servers.RabbitMq) else 3
-    killer = Killer([lone_stack.web, *lone_stack.workers, broker], chance, rounds)
+    killer = Killer([lone_stack.web, *lone_stack.workers, lone_stack.relay, broker], chance, rounds)
     killer.start()
     all_at_once(8, request, range(REQUESTS))
     killer.join()
@@ -108,6 +108,8 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
     for job in jobs:
         held = api.get(f"/reservations/{job['reservation']}").json()
         assert (held["count"], held["name"]) == (job["request"]["count"], job["request"]["name"])
+    created = [one for one in assert_log_is_true(api) if one["type"] == "ipam.reservation.created"]
+    assert sorted(one["data"]["id"] for one in created) == sorted(job["reservation"] for job in jobs)
     assert_hands_out_all(api, subnet["id"])
 
 
@@ -130,12 +132,20 @@ def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker
                 pass
             time.sleep(0.1)
 
-    killer = Killer([lone_stack.web], random.Random(SEED), 6)
+    killer = Killer([lone_stack.web, lone_stack.relay], random.Random(SEED), 4)
     killer.start()
     all_at_once(8, release, paths)
     killer.join()
     wait_until(lambda: api.get(f"/subnets/{subnet['id']}").json()["used"] == 50, 30, "150 addresses to be free")
     assert_ledger_is_true(api, subnet["id"])
+
+    def count(type_: str) -> int:
+        return len(api.pages(f"/events?type={type_}", "events"))
+
+    # Outboxes that a killed process left behind are looked after when they are as old as a claim.
+    wait_until(lambda: count("ipam.reservation.deleted") == 50, 30, "the log to have 50 deleted reservations")
+    wait_until(lambda: count("ipam.lease.released") == 50, 30, "the log to have 50 released leases")
+    assert_log_is_true(api)
     assert_hands_out_all(api, subnet["id"])
 
 

@@ -17,7 +17,7 @@ from ipam.errors import InvalidSettings
 from tests.servers import _answers, missing, wait_until
 from tests.stack import Api, created
 
-PARTS = ("database", "redis", "web", "worker", "beat", "flower")
+PARTS = ("database", "redis", "web", "worker", "beat", "relay", "flower")
 
 
 class Up:
@@ -47,7 +47,19 @@ class Up:
         return self.process.wait(60)
 
     def alive(self) -> list[psutil.Process]:
-        return [one for one in self.children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        return [one for one in self.children if command_of(one)]
+
+    def running(self, word: str) -> psutil.Process:
+        """A child with *word* on its command line."""
+        return next(one for one in self.children if word in command_of(one))
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The command line of a process that is alive; of one that has ended, however short ago, none."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # A zombie is one of these.
+        return []
 
 
 @pytest.fixture
@@ -58,7 +70,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         missing(error.detail)
     yield tmp_path
     for child in psutil.Process().children(recursive=True):
-        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE and str(tmp_path) in str(child.cmdline()):
+        if str(tmp_path) in str(command_of(child)):
             child.kill()
 
 
@@ -82,8 +94,7 @@ def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path
 def test_a_child_that_dies_is_started_again_and_no_orphan_is_left(folder: Path):
     up = Up(folder)
     for word in ("serve", "worker"):
-        victim = next(one for one in up.alive() if word in one.cmdline())
-        victim.kill()
+        up.running(word).kill()
     wait_until(lambda: len(re.findall("starting it again", up.text)) == 2, 20, "two restarts")
     wait_until(lambda: _answers(lambda: up.api.get("/livez", timeout=2)), 30, "web to be back")
     up.api.reserve(up.api.subnet(cidr="10.0.0.0/29"))

@@ -42,8 +42,8 @@ class Collection:
     def count_documents(self, *arguments: Any) -> Any:
         return self._read("count_documents", *arguments)
 
-    def update_one(self, *arguments: Any) -> Any:
-        return self._write("update_one", *arguments)
+    def update_one(self, *arguments: Any, upsert: bool = False) -> Any:
+        return self._write("update_one", *arguments, upsert)
 
     def insert_one(self, document: dict[str, Any]) -> None:
         self._write("insert_one", document)

@@ -32,7 +32,8 @@ _COMMANDS = (
         "pools.find_one",
         "pools.update_one",
     ),
-    *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one", "events.insert_one"),
+    *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one"),
+    *("events.insert_one", "events.find", "log.find_one", "log.find", "log.insert_one"),
 )
 _USUAL_WEIGHTS = {
     "create a pool": 1,
@@ -90,6 +91,7 @@ class History:
             self.world, self.book, weights, at_once=chance.randint(2, 8), poison=chance.choice([0, 0, 0.05])
         )
         self.length = chance.randint(60, 500)
+        self.relaying = chance.choice([0, 0.02, 0.1])
 
     def run(self) -> Outcome:
         """Live through it."""
@@ -121,6 +123,8 @@ class History:
             self.users.act()
             self.world.serve()
             self.world.beat_if_due()
+            if self.chance.random() < self.relaying:
+                self.world.relay()
             self._step()
 
     def _rest(self, *, waking: bool) -> None:
@@ -141,6 +145,8 @@ class History:
                 break
             self.clock.now_s += SETTINGS.claim_timeout_s * 1.1
             self.world.recover()
+            self._come_to_an_end()
+            self.world.relay()
             self._come_to_an_end()
         scheduler.calm = False
 
@@ -189,6 +195,11 @@ class History:
             for _ in range(int(subnet["size"]) - subnet["ledger"]["used"] + 1):
                 self.users.reserve_one(subnet["_id"])
         self._come_to_an_end()
+        for _ in range(_MOST_ROUNDS_OF_RECOVERY):
+            if self._quiet():
+                break
+            self.world.relay()
+            self._come_to_an_end()
         found = []
         for subnet in active:
             id_, size = subnet["_id"], int(subnet["size"])

@@ -25,7 +25,7 @@ from ipam.allocation.leasing import Leasing
 from ipam.allocation.planning import Plan
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.models import documents
+from ipam.events.relay import Relay
 from ipam.models.blocks import BlockStore
 from ipam.models.connection import _translated
 from ipam.models.events import EventStore
@@ -35,6 +35,7 @@ from ipam.models.leases import LeaseStore
 from ipam.models.ledgers import Ledger
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
+from ipam.models.store import DocumentStore
 from ipam.models.subnets import SubnetStore
 from tests.simulation.history import run
 from tests.simulation.seeds import SEEDS
@@ -178,7 +179,31 @@ MISTAKES = (
         "    self._stores.reservations.insert(made.values())\n"
         "    self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])\n",
     ),
-    Mistake("time goes back", documents, "succeeded_by", "max(utc_now(), document.updated_at)", "utc_now()"),
+    Mistake(
+        "an outbox is emptied of what was put there since",
+        EventStore, "clear", '{"_id": outbox.key, **unchanged}', '{"_id": outbox.key}',
+    ),
+    Mistake("only the last change is told", DocumentStore, "_tell_of", "*document.outbox, ", "*(), "),
+    Mistake("what is in the log is put there again", Relay, "step", " if id_ not in known", ""),
+    Mistake(
+        "the end of the log is looked for when it is known what is in it",
+        Relay, "step",
+        "    known = self._log.known(events)\n",
+        "    known = self._log.known(events)\n    last = self._log.last()\n",
+    ),
+    Mistake(
+        "what was added is removed before it is in the log",
+        Relay, "step",
+        "    known = self._log.known(events)\n",
+        "    self._log.settle(added, last)\n    known = self._log.known(events)\n",
+    ),
+    Mistake(
+        "outboxes are emptied before their events are in the log",
+        Relay, "step",
+        "    known = self._log.known(events)\n",
+        "    self._events.clear(one.outbox for one in added)\n    self._log.settle(added, last)\n"
+        "    known = self._log.known(events)\n",
+    ),
     Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
     Mistake(
         "a job that cannot be finished holds up the others",

@@ -10,6 +10,7 @@ from falcon.testing import TestClient
 
 from ipam.api.app import create_app
 from ipam.errors import Transient
+from ipam.events.relay import Relay
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -66,6 +67,7 @@ class World:
         self.web = [self._process(f"web {n}") for n in (1, 2)]
         self.workers = [self._process(f"worker {n}") for n in (1, 2, 3)]
         self.beat = self._process("beat")
+        self.relays = [self._process(f"relay {n}") for n in (1, 2)]
         self._memories: dict[Process, tuple[int, Services, TestClient]] = {}
         self._recovers_at_s = 0.0
 
@@ -100,10 +102,17 @@ class World:
 
         self.scheduler.spawn(self.beat, "recovers", look_around)
 
+    def relay(self) -> None:
+        """Let an idle relay write to the log."""
+        for process in self.relays:
+            if not process.threads:
+                self.scheduler.spawn(process, "writes to the log", Relay(Stores(self.database)).step)
+
     def replace_sleepers(self) -> None:
         """Start others beside the workers and the beat that sleep for good, as on another machine."""
         self.workers = [self._process(f"{one.name}+") if _sleeps(one) else one for one in self.workers]
         self.beat = self._process("beat+") if _sleeps(self.beat) else self.beat
+        self.relays = [self._process(f"{one.name}+") if _sleeps(one) else one for one in self.relays]
 
     def _process(self, name: str) -> Process:
         fast_s = self.scheduler.rates.fast_s

@@ -23,14 +23,14 @@ def is_valid(command: list[str]) -> bool:
     return {word for word in command[1:] if word.startswith("--")} <= known
 
 
-def test_the_procfile_runs_the_four_processes():
+def test_the_procfile_runs_all_processes():
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    assert list(lines) == ["web", "worker", "beat", "flower"]
+    assert list(lines) == ["web", "worker", "beat", "relay", "flower"]
     assert all(command.startswith("ipam ") and is_valid(command.split()[1:]) for command in lines.values())
 
 
 def test_compose_runs_commands_that_exist_with_settings_that_exist():
-    assert set(OURS) == {"init-db", "web", "worker", "beat", "flower"}
+    assert set(OURS) == {"init-db", "web", "worker", "beat", "relay", "flower"}
     for service in OURS.values():
         assert is_valid(service["command"])
         assert {name.removeprefix("IPAM_").lower() for name in service["environment"]} <= set(Settings.model_fields)

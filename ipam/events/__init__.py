@@ -1,0 +1,1 @@
+"""What happened, in order: numbered, kept, and told to whoever wants to know."""

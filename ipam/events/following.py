@@ -1,0 +1,116 @@
+"""Reading the log: what is in it, and what comes next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from ipam.models.events import Event
+from ipam.models.log import Entry, LogStore
+
+# Events that one page looks at, at most: it may end before it is full, and the next one goes on.
+_LOOKED_AT = 10_000
+# How long it takes at most until those who wait hear of an event, and how long the database has its peace.
+_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events of the log are wanted.
+
+    Attributes:
+        after: Only those with a later sequence.
+        subject: The path of a resource: what happened to it, or to something in it.
+        type: As `ipam.subnet.created`; `ipam.subnet.*` stands for all that begin so.
+        since: Those that happened at this time or later.
+        until: Those that happened before this time.
+    """
+
+    after: int = 0
+    limit: int
+    subject: str | None = None
+    type: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Whether *event* is wanted, its sequence and subject apart."""
+        return (
+            (self.type is None or fnmatchcase(event.type, self.type))
+            and (self.actor is None or event.origin.actor == self.actor)
+            and (self.since is None or event.time >= self.since)
+            and (self.until is None or event.time < self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the wanted events, in order.
+
+    Attributes:
+        after: The sequence that it came to: what comes later was not looked at.
+        ended: Whether the log had no more.
+    """
+
+    entries: Sequence[Entry]
+    after: int
+    ended: bool
+
+
+class Following:
+    """Reads the log, and lets request threads wait for what comes.
+
+    Args:
+        places: How many may wait at once.
+    """
+
+    def __init__(self, log: LogStore, places: int) -> None:
+        self._log = log
+        self._places = threading.BoundedSemaphore(places)
+        self._asking = threading.Lock()
+        self._asks_again_at = 0.0
+        self._known = 0
+
+    def page(self, wanted: Wanted) -> Page:
+        """The next events that are *wanted*."""
+        if wanted.since is not None:
+            wanted = replace(wanted, after=max(wanted.after, self._log.since(wanted.since)))
+        entries: list[Entry] = []
+        after = wanted.after
+        for looked_at, entry in enumerate(self._log.read(wanted.after, wanted.subject), 1):
+            after = entry.sequence
+            if wanted.matches(entry.event):
+                entries.append(entry)
+            if len(entries) == wanted.limit or looked_at == _LOOKED_AT:
+                return Page(entries, after, ended=False)
+        return Page(entries, after, ended=True)
+
+    def wait(self, wanted: Wanted, seconds: float) -> Page | None:
+        """As `page`, but while there is nothing it waits up to *seconds*; None if all places are taken."""
+        if not self._places.acquire(blocking=False):
+            return None
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                last = self._last()
+                page = self.page(wanted)
+                if page.entries or time.monotonic() >= deadline:
+                    return page
+                wanted = replace(wanted, after=page.after)
+                while page.ended and self._last() == last and time.monotonic() < deadline:
+                    time.sleep(_PAUSE_S)
+        finally:
+            self._places.release()
+
+    def _last(self) -> int:
+        """The end of the log as it was a moment ago: asked for once, however many wait for it to move."""
+        with self._asking:
+            if time.monotonic() >= self._asks_again_at:
+                self._known = self._log.last()
+                self._asks_again_at = time.monotonic() + _PAUSE_S
+            return self._known

@@ -1,0 +1,166 @@
+"""The audit log: every event once, each with its sequence.
+
+A document of the collection `log` holds up to a hundred events that follow each other; its `_id` is the sequence of
+the first. What comes next can only be inserted under the sequence after the last: of two who try, one gets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from pymongo import ASCENDING
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from ipam.errors import Contended
+from ipam.models.connection import speaks_mongo
+from ipam.models.documents import utc_now
+from ipam.models.events import Event, Outbox
+
+Bson = dict[str, Any]
+
+# Events in a document, at most; and the sequences that are found by one key.
+GROUP = 100
+# What may stand in a document of 16 MB, with room for one large event on top.
+_GROUP_BYTES = 4 * 1024 * 1024
+# Keys that one command names; see `ipam.models.leases`.
+_KEYS_CHUNK = 16
+# Documents that are read at once where one may be enough.
+_READ_AHEAD = 8
+_POSITION = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A document of the collection `events`: what was added together and has no number yet."""
+
+    key: bytes
+    outbox: Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event of the log."""
+
+    sequence: int
+    event: Event
+
+
+@speaks_mongo
+class LogStore:
+    """The collections `log` and `positions`."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._log = database["log"]
+        self._added = database["events"]
+        self._positions = database["positions"]
+
+    def added(self, limit: int) -> list[Added]:
+        """The first *limit* additions that were not settled, in the order of their keys."""
+        found = self._added.find({}).sort("_id", ASCENDING).limit(limit).batch_size(limit)
+        return [_added(bson) for bson in found]
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Those of the events called *ids* that are in the log."""
+        known: set[str] = set()
+        rest = iter(ids)
+        while chunk := list(islice(rest, _KEYS_CHUNK)):
+            for bson in self._log.find({"ids": {"$in": chunk}}, {"ids": 1}):
+                known.update(bson["ids"])
+        return known.intersection(ids)
+
+    def last(self) -> int:
+        """The sequence of the last event; 0 if there is none."""
+        found = self._positions.find_one({"_id": _POSITION})
+        last: int = found["last"] if found else 0
+        while group := self._log.find_one(
+            {"_id": last + 1}, {"last": 1}
+        ):  # Whoever wrote it may have died over it.
+            last = group["last"]
+        return last
+
+    def append(self, last: int, events: Sequence[Event]) -> int:
+        """Put *events* behind the one with the sequence *last*; returns the sequence of the last one then.
+
+        Raises:
+            Contended: If something stands there already; then none, or only some, of them were put there.
+        """
+        for group in _groups(events):
+            first, last = last + 1, last + len(group)
+            try:
+                self._log.insert_one(_group(first, last, group))
+            except DuplicateKeyError:
+                raise Contended(f"Somebody else has written event {first} of the log.") from None
+        return last
+
+    def settle(self, added: Iterable[Added], last: int) -> None:
+        """Remove additions whose events are in the log, which ends with the sequence *last*."""
+        keys = iter([one.key for one in added])
+        while chunk := list(islice(keys, _KEYS_CHUNK)):
+            self._added.delete_many({"_id": {"$in": chunk}})
+        self._positions.update_one({"_id": _POSITION}, {"$max": {"last": last}}, upsert=True)
+
+    def read(self, after: int, subject: str | None = None) -> Iterator[Entry]:
+        """The events after the sequence *after*, in order; those of the path *subject* and of what is below it."""
+        for group in self._below(subject, after) if subject else self._all(after):
+            for sequence, event in enumerate(group["events"], group["_id"]):
+                if sequence > after and (subject is None or subject in event["paths"]):
+                    yield Entry(sequence, Event.from_bson(event))
+
+    def since(self, time: datetime) -> int:
+        """A sequence after which all events stand that were written at *time* or later."""
+        low, high = 0, self.last() // GROUP
+        while low < high:
+            middle = (low + high) // 2
+            group = self._log.find_one({"hundreds": middle}, {"at": 1})
+            if group is None or group["at"] < time:
+                low = middle + 1
+            else:
+                high = middle
+        return max(0, (low - 1) * GROUP - 1)
+
+    def _below(self, subject: str, after: int) -> Iterator[Bson]:
+        wanted = {"paths": subject, "_id": {"$gt": after - GROUP}}
+        yield from self._log.find(wanted).sort("_id", ASCENDING).batch_size(_READ_AHEAD)
+
+    def _all(self, after: int) -> Iterator[Bson]:
+        """By exact keys, which every server finds at once; there are no gaps."""
+        begin = hundred = (after + 1) // GROUP
+        while found := sorted(self._log.find({"hundreds": hundred}), key=lambda group: int(group["_id"])):
+            # What reaches from one hundred into the next is found by both.
+            yield from (group for group in found if hundred in (begin, group["_id"] // GROUP))
+            hundred += 1
+            if found[-1]["last"] + 1 < hundred * GROUP:
+                return
+
+
+def _added(bson: Bson) -> Added:
+    events, origin = tuple(map(Event.from_bson, bson["events"])), bson.get("outbox")
+    return Added(bson["_id"], Outbox(events, origin["collection"], origin["key"]) if origin else Outbox(events))
+
+
+def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    first = size = 0
+    for index, event in enumerate(events):
+        if index - first == GROUP or (index > first and size + len(event.data) > _GROUP_BYTES):
+            yield events[first:index]
+            first, size = index, 0
+        size += len(event.data)
+    if events:
+        yield events[first:]
+
+
+def _group(first: int, last: int, events: Sequence[Event]) -> Bson:
+    return {
+        "_id": first,
+        "last": last,
+        "hundreds": sorted({first // GROUP, last // GROUP}),
+        "ids": [event.id for event in events],
+        "paths": sorted({path for event in events for path in event.paths}),
+        "at": utc_now(),
+        "events": [event.to_bson() for event in events],
+    }

@@ -1,0 +1,73 @@
+"""Waiting for what comes next in the log; without a server, for logic only."""
+
+import threading
+
+import pytest
+
+from ipam.events.following import Following, Wanted
+from ipam.models.documents import utc_now
+from ipam.models.events import Event
+from ipam.models.stores import Stores
+from ipam.origins import Origin
+
+
+def write(stores: Stores, *types: str) -> None:
+    """Put an event of each of *types* into the log."""
+    last = stores.log.last()
+    events = [
+        Event(id=f"{last}-{n}", type=type_, paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}")
+        for n, type_ in enumerate(types)
+    ]
+    stores.log.settle([], stores.log.append(last, events))
+
+
+@pytest.fixture
+def following(stores: Stores) -> Following:
+    return Following(stores.log, places=1)
+
+
+def sequences(page) -> list[int]:
+    return [entry.sequence for entry in page.entries]
+
+
+def test_a_page_says_how_far_it_came(stores, following):
+    write(stores, "a", "b", "a", "b", "a")
+    page = following.page(Wanted(type="a", limit=2))
+    assert (sequences(page), page.after, page.ended) == ([1, 3], 3, False)
+    page = following.page(Wanted(type="a", limit=2, after=page.after))
+    assert (sequences(page), page.after, page.ended) == ([5], 5, True)
+
+
+def test_a_page_looks_at_so_many_events_and_no_more(stores, following, monkeypatch):
+    monkeypatch.setattr("ipam.events.following._LOOKED_AT", 3)
+    write(stores, *"aaaab")
+    page = following.page(Wanted(type="b", limit=10))
+    assert (sequences(page), page.after, page.ended) == ([], 3, False)
+    assert sequences(following.page(Wanted(type="b", limit=10, after=page.after))) == [5]
+
+
+def test_who_waits_gets_what_comes(stores, following):
+    write(stores, "a")
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(following.wait(Wanted(type="b", limit=10), 30)))
+    waiting.start()
+    write(stores, "a")
+    write(stores, "b")
+    waiting.join(20)
+    assert [sequences(page) for page in found] == [[3]]
+
+
+def test_who_waits_in_vain_learns_how_far_he_came(stores, following):
+    write(stores, "a", "a")
+    page = following.wait(Wanted(type="b", limit=10), 0.2)
+    assert (sequences(page), page.after, page.ended) == ([], 2, True)
+
+
+def test_there_are_so_many_places_to_wait_and_each_is_given_back(stores, following):
+    waiting = threading.Thread(target=lambda: following.wait(Wanted(type="b", limit=10), 30))
+    waiting.start()
+    while following.wait(Wanted(type="a", limit=10), 0) is not None:
+        pass
+    write(stores, "b")
+    waiting.join(20)
+    assert following.wait(Wanted(type="b", limit=10), 0) is not None
