@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 DATA ?= ipam-data
 SEEDS ?= 1000
 FROM ?= 1
+SEED ?= 1
 
-.PHONY: help run test simulate simulate-mistakes check format test-servers clean
+.PHONY: help run test simulate simulate-mistakes chaos bench-events check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -23,6 +24,12 @@ simulate: $(VENV)/.installed-dev  ## Live through SEEDS (1000) histories of cras
 
 simulate-mistakes: $(VENV)/.installed-dev  ## Show that the simulation sees mistakes that are put into the code.
 	@$(BIN)/python -m tests.simulation.mistakes
+
+chaos: $(VENV)/.installed-dev test-servers  ## Stop buses and kill relays under load, at times drawn from SEED (1).
+	@$(BIN)/python -m tests.chaos --seed $(SEED)
+
+bench-events: $(VENV)/.installed-dev test-servers  ## Measure what events cost, and how soon a bus hears of them.
+	@$(BIN)/python -m benchmarks.events
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers, deployment files.
 	$(BIN)/ruff format --check .

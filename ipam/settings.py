@@ -12,12 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ipam.errors import InvalidSettings
 
 ENVIRONMENT_PREFIX = "IPAM_"
+BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 
 
 def without_password(value: str) -> str:
     """*value*, a URL perhaps, as it may be shown: the credentials in it are struck out."""
     return re.sub(r"//[^/]*@", "//***@", value)
+
+
+def _of_scheme(value: str, schemes: tuple[str, ...]) -> str:
+    if urlsplit(value).scheme not in schemes:
+        message = f"must start with one of {', '.join(scheme + '://' for scheme in schemes)}"
+        raise ValueError(message)
+    return value
 
 
 class Settings(BaseModel):
@@ -52,6 +60,11 @@ class Settings(BaseModel):
     broker: str = Field(
         "redis://127.0.0.1:6379/0", description="Celery's broker: a redis:// or amqp:// (RabbitMQ) URL."
     )
+    bus: str | None = Field(
+        None,
+        description="Where events go out: an amqp:// (RabbitMQ), redis:// or nats:// URL; amqps://, rediss:// and "
+        "tls:// are the same over TLS.",
+    )
     concurrency: int = Field(2, ge=1, le=256, description="Processes of a worker.")
     claim_timeout_s: float = Field(
         30.0,
@@ -72,10 +85,12 @@ class Settings(BaseModel):
     @field_validator("broker")
     @classmethod
     def _broker_is_one_that_celery_can_use(cls, value: str) -> str:
-        if urlsplit(value).scheme not in BROKER_SCHEMES:
-            message = f"must start with one of {', '.join(s + '://' for s in BROKER_SCHEMES)}"
-            raise ValueError(message)
-        return value
+        return _of_scheme(value, BROKER_SCHEMES)
+
+    @field_validator("bus")
+    @classmethod
+    def _bus_is_one_that_there_is(cls, value: str | None) -> str | None:
+        return value and _of_scheme(value, BUS_SCHEMES)
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:

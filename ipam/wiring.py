@@ -13,7 +13,10 @@ from ipam.allocation.settling import Settling
 from ipam.allocation.surveying import Surveying
 from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import mongo_servers
+from ipam.events.buses import open_bus
 from ipam.events.following import Following
+from ipam.events.publishing import Publishing
+from ipam.events.relay import Relay
 from ipam.models.connection import connect
 from ipam.models.stores import Stores
 from ipam.settings import Settings
@@ -79,5 +82,16 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
         surveying=Surveying(stores),
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
         following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE))),
-        source=f"/{settings.database}",
+        source=_source(settings),
     )
+
+
+def build_relay(stores: Stores, settings: Settings) -> Relay:
+    """The relay, with the bus that *settings* name."""
+    if settings.bus is None:
+        return Relay(stores)
+    return Relay(stores, Publishing(stores.log, stores.leadership, open_bus(settings.bus), _source(settings)))
+
+
+def _source(settings: Settings) -> str:
+    return f"/{settings.database}"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -97,8 +98,10 @@ def _ping_database(port: int) -> None:
         stores.whole.close()
 
 
-def redis(folder: Path) -> Process:
+def redis(folder: Path, *, keeps: bool = False) -> Process:
     part = _embedded(folder)[1]
+    if keeps:
+        part.command[part.command.index("--appendonly") + 1] = "yes"
     return Process(part, folder / "redis.log", lambda: _answers(lambda: _ping_redis(part.port)))
 
 
@@ -157,6 +160,19 @@ class RabbitMq(Process):
         code = super().stop(timeout_s)
         self._mapper.stop()
         return code
+
+
+def nats(folder: Path, *, keeps: bool) -> Process:
+    """A NATS server that keeps what it is told in streams (JetStream), or does not."""
+    found = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
+    if not found:
+        missing("NATS is not installed")
+    port = free_port()
+    streams = ["--jetstream", "--store_dir", str(folder / "jetstream")] if keeps else []
+    part = Part("nats", [found, "--addr", "127.0.0.1", "--port", str(port), *streams], port)
+    return Process(
+        part, folder / "nats.log", lambda: _answers(lambda: socket.create_connection(("127.0.0.1", port)).close())
+    )
 
 
 def _answers(ask: Callable[[], object]) -> bool:

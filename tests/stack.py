@@ -95,9 +95,9 @@ def all_at_once(count: int, call: Any, arguments: Iterable[Any]) -> list[Any]:
 
 
 class Stack:
-    """web, worker, beat and relay on a database of their own."""
+    """web, worker, beat and relay on a database of their own; without another *bus* their broker is the bus."""
 
-    def __init__(self, mongo: str, broker: str, folder: Path, workers: int = 1) -> None:
+    def __init__(self, mongo: str, broker: str, folder: Path, workers: int = 1, bus: str | None = None) -> None:
         port = free_port()
         environment = {
             "IPAM_MONGO": mongo,
@@ -114,7 +114,8 @@ class Stack:
         worker = Part("worker", [*ipam, "worker", "--concurrency", "2"], None, environment)
         self.workers = [Process(worker, folder / f"worker-{n}.log") for n in range(workers)]
         self.beat = Process(Part("beat", [*ipam, "beat"], None, environment), folder / "beat.log")
-        self.relay = Process(Part("relay", [*ipam, "relay"], None, environment), folder / "relay.log")
+        relay = Part("relay", [*ipam, "relay", "--bus", bus or broker], None, environment)
+        self.relay = Process(relay, folder / "relay.log")
 
     @property
     def processes(self) -> list[Process]:

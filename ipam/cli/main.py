@@ -19,9 +19,8 @@ from ipam.api.server import serve as serve_app
 from ipam.cli.startup import prepare_database
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
-from ipam.events.relay import Relay
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
-from ipam.wiring import Services, build_services, open_stores
+from ipam.wiring import Services, build_relay, build_services, open_stores
 from ipam.workers.app import create_celery
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.tasks import register_tasks
@@ -104,15 +103,15 @@ def worker(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE)
+@_settings(*_DATABASE, "bus")
 def relay(settings: Settings) -> None:
-    """Write what happened to the audit log, in order; one is enough, and several do no harm."""
+    """Write what happened to the audit log, and tell the bus, in order; of several one is at work."""
     stores = open_stores(settings, _WORKER_TIMEOUT_S)
     prepare_database(stores)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    Relay(stores).run(stopped)
+    build_relay(stores, settings).run(stopped)
     stores.whole.close()
 
 

@@ -1,13 +1,21 @@
-"""Giving every event its sequence: from `events`, where they are added by whoever changes something, to the log."""
+"""Giving every event its sequence, and telling the bus.
+
+Events are added to `events` by whoever changes something; from there they go to the log, and from the log to the
+bus. The two go on beside each other: a bus that is away holds up nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from contextlib import suppress
+
+from bson import ObjectId
 
 from ipam.errors import Contended, Transient
+from ipam.events.publishing import Publishing
 from ipam.models.events import Event
-from ipam.models.log import LogStore
 from ipam.models.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -16,27 +24,44 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 100
 # Short enough for those who wait for an event, and next to nothing for the database.
 _PAUSE_S = 0.05
-_PAUSE_AFTER_FAILURE_S = 1.0
+# A relay that has died is replaced after this time; it is renewed three times as often.
+_HOLD_S = 5.0
+_STANDBY_PAUSE_S = 1.0
+# How often the bus is tried again while it is away.
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 10.0
 
 
 class Relay:
-    """Any number may run at once, though one does all the work as well; each step may be done twice."""
+    """One of them is at work at a time, another takes over within seconds; each step may be done twice by any.
 
-    def __init__(self, stores: Stores) -> None:
+    Args:
+        publishing: Tells the bus what is in the log; None if there is no bus.
+    """
+
+    def __init__(self, stores: Stores, publishing: Publishing | None = None) -> None:
         self._events = stores.events
-        self._log: LogStore = stores.log
+        self._log = stores.log
+        self._leadership = stores.leadership
+        self._publishing = publishing
+        self._holder = ObjectId()
+        self._news = threading.Event()
 
     def run(self, stopped: threading.Event) -> None:
-        """Go on until *stopped* is set, whatever becomes of the database meanwhile."""
-        while not stopped.is_set():
-            try:
-                pause_s = 0.0 if self.step() else _PAUSE_S
-            except Contended:
-                pause_s = _PAUSE_S  # Another relay was faster.
-            except Transient as error:
-                pause_s = _PAUSE_AFTER_FAILURE_S
-                log.warning("%s Events wait; trying again in %.0f s.", error.detail, pause_s)
-            stopped.wait(pause_s)
+        """Go on until *stopped* is set, whatever becomes of the database and the bus meanwhile."""
+        publisher = threading.Thread(target=self._publish_until, args=(stopped,), name="publisher")
+        if self._publishing is not None:
+            publisher.start()
+        try:
+            self._write_until(stopped)
+        finally:
+            stopped.set()
+            self._news.set()
+            if self._publishing is not None:
+                publisher.join()
+                self._publishing.close()
+        with suppress(Transient):
+            self._leadership.give_up(self._holder)
 
     def step(self) -> bool:
         """Move what was added to the log, a limited number; True if there was anything.
@@ -61,3 +86,51 @@ class Relay:
         self._events.clear(one.outbox for one in added)
         self._log.settle(added, last)
         return True
+
+    def publish(self) -> None:
+        """Tell the bus all that is in the log, if this relay is the one at work.
+
+        Raises:
+            Contended: If another relay has taken the lead meanwhile.
+            Transient: If the bus or the database is out of reach.
+        """
+        lead = self._leadership.take(self._holder, _HOLD_S)
+        while lead is not None and self._publishing is not None:
+            further = self._publishing.step(lead)
+            lead = further if further != lead else None
+
+    def _write_until(self, stopped: threading.Event) -> None:
+        leads, renewed_at = False, -_HOLD_S
+        while not stopped.is_set():
+            try:
+                if time.monotonic() > renewed_at + _HOLD_S / 3:
+                    renewed_at = time.monotonic()
+                    leads = self._leadership.take(self._holder, _HOLD_S) is not None
+                busy = leads and self.step()
+                pause_s = 0.0 if busy else _PAUSE_S if leads else _STANDBY_PAUSE_S
+                if busy:
+                    self._news.set()
+            except Contended:
+                pause_s = _PAUSE_S
+            except Transient as error:
+                pause_s = _FIRST_PAUSE_S
+                log.warning("%s Events wait; trying again in %.0f s.", error.detail, pause_s)
+            stopped.wait(pause_s)
+
+    def _publish_until(self, stopped: threading.Event) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not stopped.is_set():
+            self._news.clear()
+            try:
+                self.publish()
+                pause_s = _FIRST_PAUSE_S
+                self._news.wait(_STANDBY_PAUSE_S)
+            except Contended:
+                stopped.wait(_STANDBY_PAUSE_S)
+            except Transient as error:
+                log.warning("%s Events wait; trying again in %.0f s.", error.detail, pause_s)
+                stopped.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            except Exception:  # Were the thread to die, nobody would hear of anything again.
+                log.exception("publishing failed")
+                stopped.wait(_LONGEST_PAUSE_S)

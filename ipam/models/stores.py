@@ -12,6 +12,7 @@ from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
 from ipam.models.jobs import JobStore
+from ipam.models.leadership import LeadershipStore
 from ipam.models.leases import LeaseStore
 from ipam.models.log import LogStore
 from ipam.models.pools import PoolStore
@@ -35,4 +36,5 @@ class Stores:
         self.jobs = JobStore(database)
         self.events = EventStore(database)
         self.log = LogStore(database)
+        self.leadership = LeadershipStore(database)
         self.idempotency = IdempotencyStore(database)

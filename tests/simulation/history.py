@@ -11,7 +11,7 @@ from tests.simulation.database import Database
 from tests.simulation.refusals import Refusals
 from tests.simulation.scheduler import NEVER, Rates, Scheduler, Thread
 from tests.simulation.story import Story
-from tests.simulation.telling import is_all_told
+from tests.simulation.telling import faults_of_bus, is_all_told
 from tests.simulation.users import Users
 from tests.simulation.verdict import doubled_addresses, faults_at_rest
 from tests.simulation.virtual import Clock, virtual_world
@@ -33,7 +33,7 @@ _COMMANDS = (
         "pools.update_one",
     ),
     *("jobs.find", "jobs.insert_one", "jobs.update_one", "idempotency.update_one"),
-    *("events.insert_one", "events.find", "log.find_one", "log.find", "log.insert_one"),
+    *("events.insert_one", "events.find", "log.find_one", "log.find", "log.insert_one", "bus.publish"),
 )
 _USUAL_WEIGHTS = {
     "create a pool": 1,
@@ -100,7 +100,9 @@ class History:
                 self._live()
                 self._rest(waking=False)
                 self._rest(waking=True)
+                self._publish_all()
                 faults = [*self.book.broken, *faults_at_rest(self.database.plain, self.book)]
+                faults += faults_of_bus(self.database.plain, self.world.bus.told)
                 if not faults:
                     faults = self._drain()
             except Broken as broken:
@@ -149,6 +151,12 @@ class History:
             self.world.relay()
             self._come_to_an_end()
         scheduler.calm = False
+
+    def _publish_all(self) -> None:
+        self.scheduler.calm = True
+        self.world.publish_all()
+        self._come_to_an_end()
+        self.scheduler.calm = False
 
     def _quiet(self) -> bool:
         """Whether nothing is left to be done; whether it is right, the verdict says."""

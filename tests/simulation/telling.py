@@ -28,6 +28,14 @@ def faults_of_events(plain: Database) -> Iterator[str]:
     yield from (f"{id_} was told and never happened" for id_ in sorted(ids - expected))
 
 
+def faults_of_bus(plain: Database, heard: list[int]) -> Iterator[str]:
+    """What is wrong with what the bus was told: all from its first sequence on, each first heard in turn."""
+    last = max((group["last"] for group in plain["log"].find({})), default=0)
+    first_heard = list(dict.fromkeys(heard))
+    if first_heard and first_heard != list(range(first_heard[0], last + 1)):
+        yield f"the bus heard {first_heard}, and the log ends with {last}"
+
+
 def _told(plain: Database) -> Iterator[Bson]:
     for group in plain["log"].find({}).sort("_id", 1):
         yield from group["events"]

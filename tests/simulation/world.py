@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,12 +11,14 @@ from falcon.testing import TestClient
 
 from ipam.api.app import create_app
 from ipam.errors import Transient
+from ipam.events.buses import Message as EventMessage
+from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 from tests.simulation.database import Database
-from tests.simulation.scheduler import NEVER, Process, Scheduler
+from tests.simulation.scheduler import NEVER, Command, Process, Scheduler
 
 SETTINGS = Settings()
 _LATEST_MESSAGE_S = 60.0
@@ -57,6 +60,28 @@ class Broker:
         return message
 
 
+class Bus:
+    """Takes events, or does not, or takes them and does not say so."""
+
+    max_bytes = 1_000_000
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.told: list[int] = []
+
+    def publish(self, message: EventMessage) -> None:
+        """Hear of an event."""
+        failing = self._scheduler.before_command(Command("bus.publish", (message.id,)))
+        if failing and self._scheduler.toss("it is not heard", "it is heard, and nobody says so"):
+            raise Transient("The bus did not answer.")
+        self.told.append(int(json.loads(message.body)["sequence"]))
+        if failing:
+            raise Transient("The bus did not answer.")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class World:
     """The processes of an installation on one database and one broker."""
 
@@ -70,6 +95,8 @@ class World:
         self.relays = [self._process(f"relay {n}") for n in (1, 2)]
         self._memories: dict[Process, tuple[int, Services, TestClient]] = {}
         self._recovers_at_s = 0.0
+        self.bus = Bus(scheduler)
+        self._relaying: dict[Process, tuple[int, Relay]] = {}
 
     def client(self, process: Process) -> TestClient:
         """HTTP to a web process."""
@@ -106,7 +133,22 @@ class World:
         """Let an idle relay write to the log."""
         for process in self.relays:
             if not process.threads:
-                self.scheduler.spawn(process, "writes to the log", Relay(Stores(self.database)).step)
+                relay = self._relay(process)
+                deed = self.scheduler.chance.choice([relay.step, relay.step, relay.publish])
+                self.scheduler.spawn(process, "is at work", deed)
+
+    def publish_all(self) -> None:
+        """Let a relay tell the bus what is in the log, when the former one's lead is over."""
+        self.scheduler.clock.now_s += 30.0
+        self.scheduler.spawn(self.relays[0], "publishes", self._relay(self.relays[0]).publish)
+
+    def _relay(self, process: Process) -> Relay:
+        lives, *relay = self._relaying.get(process, (0,))
+        if lives != process.lives:
+            stores = Stores(self.database)
+            relay = [Relay(stores, Publishing(stores.log, stores.leadership, self.bus, "/ipam"))]
+            self._relaying[process] = (process.lives, *relay)
+        return relay[0]
 
     def replace_sleepers(self) -> None:
         """Start others beside the workers and the beat that sleep for good, as on another machine."""

@@ -1,0 +1,1 @@
+"""What ipam costs, measured beside what it is measured by."""

@@ -1,0 +1,208 @@
+"""The message buses that events go out on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import nats
+from amqp.exceptions import MessageNacked
+from kombu import Connection, Exchange, Producer
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
+
+from ipam.errors import Transient
+from ipam.settings import without_password
+
+EXCHANGE = "ipam.events"
+CONTENT_TYPE = "application/cloudevents+json"
+_TIMEOUT_S = 5.0
+# How long JetStream keeps an event, in a stream of our making: a consumer that was away for longer reads the log.
+_KEEP_S = 7 * 24 * 3600
+_PERSISTENT = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event on its way.
+
+    Attributes:
+        id: The event's.
+        type: What consumers choose by: routing key or subject.
+        body: The CloudEvent as JSON.
+    """
+
+    id: str
+    type: str
+    body: bytes
+
+
+class Bus(Protocol):
+    """Takes messages in order."""
+
+    @property
+    def max_bytes(self) -> int:
+        """How long a body may be."""
+
+    def publish(self, message: Message) -> None:
+        """Return when the bus has *message*.
+
+        Raises:
+            Transient: If it does not say so; it may have it all the same.
+        """
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+def open_bus(url: str) -> Bus:
+    """The bus at *url*; nothing is connected yet."""
+    return NatsBus(url) if urlsplit(url).scheme in ("nats", "tls") else KombuBus(url)
+
+
+class KombuBus:
+    """RabbitMQ or Redis: the topic exchange `ipam.events`, the routing key being the type of the event.
+
+    RabbitMQ confirms each message when it has it. On Redis, kombu puts it into the list of each bound queue.
+    """
+
+    # RabbitMQ 4 takes no more; far more than any event has.
+    max_bytes = 16 * 1024 * 1024
+
+    def __init__(self, url: str) -> None:
+        self._shown = without_password(url)
+        options: dict[str, Any] = {"socket_connect_timeout": _TIMEOUT_S, "socket_timeout": _TIMEOUT_S}
+        self._confirming: dict[str, Any] = {}
+        if url.startswith("amqp"):
+            options = {"confirm_publish": True}
+            self._confirming = {"confirm_timeout": _TIMEOUT_S}
+        self._template = Connection(url, connect_timeout=_TIMEOUT_S, transport_options=options)
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        self._errors: tuple[type[BaseException], ...] = (
+            *self._template.connection_errors,
+            *self._template.channel_errors,
+            MessageNacked,
+        )
+
+    def publish(self, message: Message) -> None:
+        """As `Bus` says."""
+        try:
+            producer = self._producer or self._open()
+            producer.publish(
+                message.body,
+                routing_key=message.type,
+                content_type=CONTENT_TYPE,
+                content_encoding="utf-8",
+                delivery_mode=_PERSISTENT,
+                message_id=message.id,
+                **self._confirming,
+            )
+        except self._errors as error:
+            self.close()
+            raise Transient(f"The bus at {self._shown} took no event ({type(error).__name__}).") from error
+
+    def close(self) -> None:
+        """As `Bus` says."""
+        self._producer = None
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> Producer:
+        self._connection = self._template.clone()  # One that was closed cannot be opened again.
+        exchange = Exchange(EXCHANGE, type="topic", durable=True)
+        self._producer = Producer(self._connection.channel(), exchange, auto_declare=True)
+        return self._producer
+
+
+class NatsBus:
+    """NATS: the subject is the type of the event. Where the server has JetStream, a stream keeps the events."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._shown = without_password(url)
+        self._client: Client | None = None
+        self._has_streams = False
+        # The client answers the server's pings on its own: it needs a loop that goes on between events.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
+        self._thread.start()
+
+    @property
+    def max_bytes(self) -> int:
+        """What the server takes."""
+        return self._client.max_payload if self._client else 1024 * 1024
+
+    def publish(self, message: Message) -> None:
+        """As `Bus` says."""
+        try:
+            self._wait(self._publish(message))
+        except (NatsError, OSError, TimeoutError) as error:
+            self._disconnect()
+            raise Transient(f"The bus at {self._shown} took no event ({type(error).__name__}).") from error
+
+    def close(self) -> None:
+        """As `Bus` says."""
+        self._disconnect()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _publish(self, message: Message) -> None:
+        client = self._client or await self._connect()
+        if self._has_streams:
+            # The server leaves out what has the id of an earlier one, if that is not long ago.
+            headers = {"Nats-Msg-Id": message.id, "Content-Type": CONTENT_TYPE}
+            await client.jetstream().publish(message.type, message.body, timeout=_TIMEOUT_S, headers=headers)
+        else:
+            await client.publish(message.type, message.body, headers={"Content-Type": CONTENT_TYPE})
+            await client.flush(int(_TIMEOUT_S))
+
+    async def _connect(self) -> Client:
+        # It tries each server again at once and then gives up: whoever publishes waits and comes again.
+        client = await nats.connect(
+            self._url,
+            connect_timeout=int(_TIMEOUT_S),
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=_nothing,
+        )
+        self._client = client
+        self._has_streams = await _has_stream(client)
+        return client
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            with suppress(NatsError, OSError, TimeoutError):
+                self._wait(client.close())
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, 2 * _TIMEOUT_S), self._loop).result()
+
+
+async def _has_stream(client: Client) -> bool:
+    """Whether the server keeps events; if it could and does not yet, it does so from now on."""
+    streams = client.jetstream(timeout=_TIMEOUT_S)
+    try:
+        await streams.account_info()
+    except NatsError:  # It has none: plain NATS tells whoever listens at the moment.
+        return False
+    try:
+        await streams.find_stream_name_by_subject("ipam.>")
+    except NotFoundError:
+        await streams.add_stream(StreamConfig(name="ipam-events", subjects=["ipam.>"], max_age=_KEEP_S))
+    return True
+
+
+async def _nothing(_error: Exception) -> None:
+    """What goes wrong is said by whoever publishes."""

@@ -1,0 +1,64 @@
+"""Which relay is at work, and how far the bus was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo.database import Database
+
+from ipam.errors import Contended
+from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.documents import utc_now
+
+_KEY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """That a relay is the one at work.
+
+    Attributes:
+        fence: Grows whenever another relay takes the lead; what is written with an old one is refused.
+        published: The sequence of the last event that the bus has; None if it never had any.
+    """
+
+    fence: int
+    published: int | None
+
+
+@speaks_mongo
+class LeadershipStore:
+    """One document of the collection `positions`."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._collection = database["positions"]
+
+    def take(self, holder: ObjectId, hold_s: float) -> Lead | None:
+        """Have the lead for *hold_s* seconds; None while another has it."""
+        now = utc_now()
+        held = {"holder": holder, "until": now + timedelta(seconds=hold_s)}
+        if not self._collection.update_one({"_id": _KEY, "holder": holder}, {"$set": held}).matched_count:
+            insert_missing(self._collection, [{"_id": _KEY, "holder": None, "until": now, "fence": 0}])
+            lapsed = {"_id": _KEY, "until": {"$lte": now}}
+            if not self._collection.update_one(lapsed, {"$set": held, "$inc": {"fence": 1}}).modified_count:
+                return None
+        found = self._collection.find_one({"_id": _KEY, "holder": holder})
+        return Lead(found["fence"], found.get("published")) if found else None
+
+    def give_up(self, holder: ObjectId) -> None:
+        """Let another have the lead at once."""
+        self._collection.update_one({"_id": _KEY, "holder": holder}, {"$set": {"holder": None, "until": utc_now()}})
+
+    def publish(self, lead: Lead, sequence: int) -> Lead:
+        """Remember that the bus has all events up to *sequence*.
+
+        Raises:
+            Contended: If another relay has taken the lead meanwhile.
+        """
+        mine = {"_id": _KEY, "fence": lead.fence}
+        if not self._collection.update_one(mine, {"$set": {"published": sequence}}).matched_count:
+            raise Contended("Another relay is at work.")
+        return Lead(lead.fence, sequence)

@@ -1,0 +1,42 @@
+"""The consumers that docs/events.md shows, as they stand."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers import wait_until
+
+PROGRAMS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs/events.md").read_text(), re.DOTALL)
+POLLING, BY_KOMBU, ON_JETSTREAM, ON_NATS = PROGRAMS
+TIMEOUT_S = 60
+
+
+class Heard:
+    """What a consumer has printed."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def lines(self) -> list[str]:
+        return [line for line in self._log.read_text().splitlines() if line[:1].isdigit()]
+
+    def wait_for(self, count: int) -> list[str]:
+        wait_until(lambda: len(self.lines()) >= count, TIMEOUT_S, f"{count} events in\n{self._log.read_text()}")
+        return self.lines()
+
+
+@contextmanager
+def consumer(program: str, url: str, folder: Path) -> Iterator[Heard]:
+    """Run a program of the docs; what it hears from then on is in what it prints."""
+    log = folder / "consumer.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-uc", program, url], cwd=folder, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: "listening" in log.read_text() or process.poll() is not None, TIMEOUT_S, "a consumer")
+        yield Heard(log)
+    finally:
+        process.kill()
+        process.wait()

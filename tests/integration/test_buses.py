@@ -1,0 +1,132 @@
+"""Events on real buses, heard by the consumers that docs/events.md shows, as they stand."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ipam.errors import Transient
+from ipam.events.buses import Bus, Message, open_bus
+from tests import servers
+from tests.consumers import BY_KOMBU, ON_JETSTREAM, ON_NATS, POLLING, TIMEOUT_S, consumer
+from tests.servers import Process, wait_until
+from tests.stack import Stack
+
+
+def message(sequence: int, type_: str = "ipam.pool.created") -> Message:
+    body = f'{{"sequence": "{sequence:020}", "type": "{type_}", "subject": "/pools/{sequence}"}}'
+    return Message(f"pool-{sequence}-1", type_, body.encode())
+
+
+def line(sequence: int) -> str:
+    return f"{sequence:020} ipam.pool.created /pools/{sequence}"
+
+
+Made = tuple[Process, str, str]
+KINDS: dict[str, Callable[[Path], Made]] = {
+    "redis": lambda folder: (one := servers.redis(folder), f"redis://127.0.0.1:{one.part.port}/0", BY_KOMBU),
+    "rabbitmq": lambda folder: (one := servers.rabbitmq(folder), one.url, BY_KOMBU),
+    "nats": lambda folder: (
+        one := servers.nats(folder, keeps=False),
+        f"nats://127.0.0.1:{one.part.port}",
+        ON_NATS,
+    ),
+    "jetstream": lambda folder: (
+        one := servers.nats(folder, keeps=True),
+        f"nats://127.0.0.1:{one.part.port}",
+        ON_JETSTREAM,
+    ),
+}
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
+    """A server of the test's own, its URL, and the consumer for it."""
+    server, url, program = KINDS[request.param](tmp_path)
+    server.start()
+    yield server, url, program
+    server.stop()
+
+
+@pytest.fixture
+def bus(made: Made) -> Iterator[Bus]:
+    opened = open_bus(made[1])
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("made", list(KINDS), indirect=True)
+def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
+    server, url, program = made
+    with consumer(program, url, tmp_path) as heard:
+        for sequence in range(1, 11):
+            bus.publish(message(sequence))
+        assert heard.wait_for(10) == [line(sequence) for sequence in range(1, 11)]
+    server.stop()
+    with pytest.raises(Transient, match="took no event"):
+        bus.publish(message(11))
+    server.start()
+    with consumer(program, url, tmp_path) as heard:
+        wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
+        bus.publish(message(12))
+        assert heard.wait_for(2)[-2:] == [line(11), line(12)]
+
+
+def _is_taken(bus: Bus, one: Message) -> bool:
+    try:
+        bus.publish(one)
+    except Transient:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("made", ["jetstream", "rabbitmq", "redis"], indirect=True)
+def test_a_consumer_that_was_away_hears_what_it_has_missed(made: Made, bus: Bus, tmp_path: Path):
+    _, url, program = made
+    with consumer(program, url, tmp_path) as heard:
+        bus.publish(message(1))
+        assert heard.wait_for(1) == [line(1)]
+    bus.publish(message(2))
+    with consumer(program, url, tmp_path) as heard:
+        bus.publish(message(3))
+        assert heard.wait_for(2)[-2:] == [line(2), line(3)]
+
+
+@pytest.mark.parametrize("url", ["amqp://127.0.0.1:1//", "redis://127.0.0.1:1/0", "nats://:secret@127.0.0.1:1"])
+def test_a_bus_that_is_not_there_is_said_without_its_password(url: str):
+    bus = open_bus(url)
+    with pytest.raises(Transient) as error:
+        bus.publish(message(1))
+    bus.close()
+    assert "127.0.0.1:1" in error.value.detail
+    assert "secret" not in error.value.detail
+
+
+def test_whatever_happens_is_heard_on_the_bus_as_the_log_has_it(stack: Stack, tmp_path: Path):
+    """A reservation with all that becomes of it, by the relay of a whole stack."""
+    api = stack.api
+    with consumer(BY_KOMBU, stack.environment["IPAM_BROKER"], tmp_path) as heard:
+        subnet = api.subnet(cidr="10.0.0.0/28")
+        reservation = api.reserve(subnet, count=2)
+        api.delete(f"/leases/{reservation['leases'][0]['id']}")
+        api.delete(f"/reservations/{reservation['id']}")
+        path = f"/events?subject=/subnets/{subnet['id']}"
+        assert api.get(f"{path}&type=ipam.reservation.deleted&wait=30").json()["events"]
+        told = [f"{one['sequence']} {one['type']} {one['subject']}" for one in api.pages(path, "events")]
+        assert len(told) == 5
+        wait_until(lambda: set(told) <= set(heard.lines()), TIMEOUT_S, "the bus to have all events")
+        assert [one for one in heard.lines() if one in told] == told
+
+
+def test_the_consumer_that_polls_the_log_hears_everything_once(stack: Stack, tmp_path: Path):
+    program = POLLING.replace("http://127.0.0.1:8000", stack.api.url)
+    (tmp_path / "after").write_text(stack.api.get("/events?limit=10000").json()["after"])
+    log = tmp_path / "polling.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=output, stderr=output)
+    subnet = stack.api.subnet(cidr="10.0.0.0/28")
+    wait_until(lambda: log.read_text().count(subnet["id"]) == 1, TIMEOUT_S, "the subnet to be heard of")
+    process.kill()
+    process.wait()

@@ -1,0 +1,140 @@
+"""Telling a bus what is in the log; without a server, for logic only."""
+
+import json
+import threading
+from collections.abc import Callable
+
+import pytest
+from bson import ObjectId
+
+from ipam.errors import Contended, Transient
+from ipam.events.buses import Message
+from ipam.events.publishing import Publishing
+from ipam.events.relay import Relay
+from ipam.models.documents import utc_now
+from ipam.models.events import Event, Outbox
+from ipam.models.stores import Stores
+from ipam.origins import Origin
+from tests.servers import wait_until
+
+
+class Wire:
+    """A bus that remembers what it was told; *fails* says of which messages it takes none."""
+
+    def __init__(self) -> None:
+        self.told: list[dict] = []
+        self.fails: Callable[[int], bool] = lambda _: False
+        self.max_bytes = 1000
+        self.closed = False
+
+    def publish(self, message: Message) -> None:
+        event = json.loads(message.body)
+        if self.fails(int(event["sequence"])):
+            raise Transient("The bus took no event.")
+        self.told.append(event)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def sequences(self) -> list[int]:
+        return [int(event["sequence"]) for event in self.told]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def publishing(stores: Stores, wire: Wire) -> Publishing:
+    return Publishing(stores.log, stores.leadership, wire, "/ipam")
+
+
+def write(stores: Stores, count: int, data: str = "{}") -> None:
+    last = stores.log.last()
+    events = [
+        Event(id=f"{last}-{n}", type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data=data)
+        for n in range(count)
+    ]
+    stores.log.settle([], stores.log.append(last, events))
+
+
+def test_a_bus_that_was_never_told_anything_hears_what_happens_from_now_on(stores, publishing, wire):
+    write(stores, 3)
+    relay = Relay(stores, publishing)
+    relay.publish()
+    write(stores, 250)
+    relay.publish()
+    assert wire.sequences == list(range(4, 254))
+
+
+def test_after_a_failure_it_goes_on_with_what_was_not_taken(stores, publishing, wire):
+    relay = Relay(stores, publishing)
+    relay.publish()
+    write(stores, 5)
+    wire.fails = lambda sequence: sequence == 4
+    with pytest.raises(Transient):
+        relay.publish()
+    wire.fails = lambda _: False
+    relay.publish()
+    assert wire.sequences == [1, 2, 3, 4, 5]
+
+
+def test_one_relay_is_at_work_and_another_takes_over_when_it_gives_up_or_is_silent(stores, publishing, wire):
+    first, second, third = Relay(stores, publishing), Relay(stores, publishing), ObjectId()
+    first.publish()
+    write(stores, 1)
+    second.publish()
+    assert wire.sequences == []
+    stopped = threading.Event()
+    stopped.set()
+    first.run(stopped)  # It stops at once, and gives up.
+    second.publish()
+    assert wire.sequences == [1]
+    assert stores.leadership.take(third, 5) is None
+    lapsed = stores.leadership.take(second._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
+    taken = stores.leadership.take(third, 5)
+    assert (lapsed.published, taken.published, taken.fence) == (1, 1, lapsed.fence + 1)
+
+
+def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
+    first = stores.leadership.take(ObjectId(), -1)
+    second = stores.leadership.take(ObjectId(), 5)
+    with pytest.raises(Contended):
+        publishing.step(first)
+    assert publishing.step(second).published == 0
+
+
+def test_what_is_too_large_for_the_bus_says_where_it_is(stores, publishing, wire):
+    relay = Relay(stores, publishing)
+    relay.publish()
+    write(stores, 1, json.dumps({"addresses": ["10.0.0.1"] * 200}))
+    relay.publish()
+    (event,) = wire.told
+    assert "data" not in event
+    assert event["dataref"] == "/events?after=0&limit=1"
+
+
+def test_a_bus_that_is_away_does_not_hold_up_the_log(stores, publishing, wire):
+    """The bus takes nothing, and takes its time over it."""
+    refused = threading.Event()
+
+    def fail(_: int) -> bool:
+        return refused.wait(30)
+
+    relay, stopped = Relay(stores, publishing), threading.Event()
+    relay.publish()
+    write(stores, 1)
+    wire.fails = fail
+    running = threading.Thread(target=relay.run, args=(stopped,))
+    running.start()
+    stores.events.add([Outbox((Event(
+        id="later", type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}"
+    ),))])  # fmt: skip
+    wait_until(lambda: stores.log.last() == 2, 20, "the log to have it")
+    assert wire.told == []
+    stopped.set()
+    refused.set()
+    running.join(30)
+    assert wire.closed
