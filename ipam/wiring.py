@@ -29,11 +29,7 @@ _FOLLOWING_SHARE = 0.125
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that the API and the workers call.
-
-    Attributes:
-        source: What this installation is called in its events.
-    """
+    """Everything that the API and the workers call."""
 
     stores: Stores
     inventory: Inventory
@@ -43,7 +39,6 @@ class Services:
     surveying: Surveying
     waiting: Waiting
     following: Following
-    source: str
 
 
 def open_stores(settings: Settings, timeout_s: float) -> Stores:
@@ -81,8 +76,7 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
         ),
         surveying=Surveying(stores),
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
-        following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE))),
-        source=_source(settings),
+        following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE)), _source(settings)),
     )
 
 
@@ -94,4 +88,5 @@ def build_relay(stores: Stores, settings: Settings) -> Relay:
 
 
 def _source(settings: Settings) -> str:
+    """What this installation is called in its events."""
     return f"/{settings.database}"

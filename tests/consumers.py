@@ -1,9 +1,11 @@
 """The consumers that docs/events.md shows, as they stand."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +39,24 @@ def consumer(program: str, url: str, folder: Path) -> Iterator[Heard]:
     try:
         wait_until(lambda: "listening" in log.read_text() or process.poll() is not None, TIMEOUT_S, "a consumer")
         yield Heard(log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def tail(folder: Path, *flags: str) -> Iterator[Callable[[], list[str]]]:
+    """`ipam events tail`; what it has printed so far is what the result returns."""
+    log = folder / "tail.log"
+    command = [sys.executable, "-m", "ipam", "events", "tail", *flags]
+    with log.open("wb") as output, (folder / "tail.err").open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=errors, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+    try:
+        yield lambda: log.read_text().splitlines()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0, (folder / "tail.err").read_text()
     finally:
         process.kill()
         process.wait()

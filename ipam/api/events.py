@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from datetime import datetime
 
 import falcon
 
 from ipam.api.media import negotiate
-from ipam.api.queries import WAIT_MAX_S, parameter, refuse_unknown, whole_number
+from ipam.api.queries import WAIT_MAX_S, parameter, refuse_unknown, spelled, whole_number
 from ipam.api.rendering import Json, link_next, render
 from ipam.errors import InvalidParameter
 from ipam.events.cloud import cloud_event, sequence_text
-from ipam.events.following import Wanted
-from ipam.models.facts import TYPES
+from ipam.events.following import Wanted, parse_subject, parse_type
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX
 from ipam.wiring import Services
 
 _SEQUENCE_MAX = 2**63 - 1
 _RETRY_AFTER_S = 1
-_PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
+# In the place of a sequence: that of the last event that there is.
+_LATEST = "latest"
 
 
 class EventCollection:
@@ -27,17 +27,16 @@ class EventCollection:
 
     def __init__(self, services: Services) -> None:
         self._following = services.following
-        self._source = services.source
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List events in the order of their sequence; `?wait=N` waits up to N seconds for one."""
         negotiate(req, "events")
         refuse_unknown(req, "after", "limit", "subject", "type", "actor", "since", "until", "wait")
         wanted = Wanted(
-            after=whole_number(parameter(req, "after", "0"), "after", 0, _SEQUENCE_MAX),
+            after=self._after(parameter(req, "after", "0")),
             limit=whole_number(parameter(req, "limit", str(LIMIT_DEFAULT)), "limit", 1, LIMIT_MAX),
-            subject=_subject(req),
-            type=_type(req),
+            subject=_spelled(req, "subject", parse_subject),
+            type=_spelled(req, "type", parse_type),
             actor=req.params.get("actor"),  # type: ignore[arg-type]  # (given once)
             since=_time(req, "since"),
             until=_time(req, "until"),
@@ -48,27 +47,22 @@ class EventCollection:
             page = self._following.page(wanted)
             resp.set_header("Retry-After", str(_RETRY_AFTER_S))
         after = sequence_text(page.after)
-        value: Json = {"events": [cloud_event(entry, self._source) for entry in page.entries], "after": after}
+        value: Json = {
+            "events": [cloud_event(entry, self._following.source) for entry in page.entries],
+            "after": after,
+        }
         if not page.ended:
             link_next(req, resp, value, after=after)
         render(req, resp, "events", value)
 
-
-def _subject(req: falcon.Request) -> str | None:
-    path = req.params.get("subject")
-    if path is not None and not _PATH.fullmatch(str(path)):
-        raise InvalidParameter(
-            "subject: must be the path of a resource, such as /subnets/65f000000000000000000001."
-        )
-    return path  # type: ignore[return-value]
+    def _after(self, text: str) -> int:
+        if text == _LATEST:
+            return self._following.last()
+        return whole_number(text, "after", 0, _SEQUENCE_MAX)
 
 
-def _type(req: falcon.Request) -> str | None:
-    type_ = req.params.get("type")
-    known = [*TYPES, *{f"{one.rpartition('.')[0]}.*" for one in TYPES}]
-    if type_ is not None and type_ not in known:
-        raise InvalidParameter(f"type: must be one of {', '.join(sorted(known))}.")
-    return type_
+def _spelled(req: falcon.Request, name: str, parse: Callable[[str, str], str]) -> str | None:
+    return spelled(parameter(req, name, ""), name, parse) if name in req.params else None
 
 
 def _time(req: falcon.Request, name: str) -> datetime | None:

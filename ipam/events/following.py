@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -9,13 +10,39 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+from ipam.errors import Invalid
 from ipam.models.events import Event
+from ipam.models.facts import TYPES
 from ipam.models.log import Entry, LogStore
 
+_PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
 # Events that one page looks at, at most: it may end before it is full, and the next one goes on.
 _LOOKED_AT = 10_000
 # How long it takes at most until those who wait hear of an event, and how long the database has its peace.
 _PAUSE_S = 0.1
+
+
+def parse_subject(text: str, pointer: str) -> str:
+    """The path of a resource that *text* is.
+
+    Raises:
+        Invalid: If it is none.
+    """
+    if not _PATH.fullmatch(text):
+        raise Invalid.at(pointer, "must be the path of a resource, such as /subnets/65f000000000000000000001")
+    return text
+
+
+def parse_type(text: str, pointer: str) -> str:
+    """The type of events that *text* is, or all types of a kind, as `ipam.subnet.*`.
+
+    Raises:
+        Invalid: If there is no such type: whoever misspelt it would wait for ever.
+    """
+    known = {*TYPES, *(f"{one.rpartition('.')[0]}.*" for one in TYPES)}
+    if text not in known:
+        raise Invalid.at(pointer, f"must be one of {', '.join(sorted(known))}")
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +94,11 @@ class Following:
 
     Args:
         places: How many may wait at once.
+        source: What this installation is called in its events.
     """
 
-    def __init__(self, log: LogStore, places: int) -> None:
+    def __init__(self, log: LogStore, places: int, source: str) -> None:
+        self.source = source
         self._log = log
         self._places = threading.BoundedSemaphore(places)
         self._asking = threading.Lock()
@@ -97,17 +126,17 @@ class Following:
         try:
             deadline = time.monotonic() + seconds
             while True:
-                last = self._last()
+                last = self.last()
                 page = self.page(wanted)
                 if page.entries or time.monotonic() >= deadline:
                     return page
                 wanted = replace(wanted, after=page.after)
-                while page.ended and self._last() == last and time.monotonic() < deadline:
+                while page.ended and self.last() == last and time.monotonic() < deadline:
                     time.sleep(_PAUSE_S)
         finally:
             self._places.release()
 
-    def _last(self) -> int:
+    def last(self) -> int:
         """The end of the log as it was a moment ago: asked for once, however many wait for it to move."""
         with self._asking:
             if time.monotonic() >= self._asks_again_at:

@@ -1,5 +1,6 @@
 """Events on real buses, heard by the consumers that docs/events.md shows, as they stand."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message, open_bus
 from tests import servers
-from tests.consumers import BY_KOMBU, ON_JETSTREAM, ON_NATS, POLLING, TIMEOUT_S, consumer
+from tests.consumers import BY_KOMBU, ON_JETSTREAM, ON_NATS, POLLING, TIMEOUT_S, consumer, tail
 from tests.servers import Process, wait_until
 from tests.stack import Stack
 
@@ -72,6 +73,26 @@ def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus
         wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
         bus.publish(message(12))
         assert heard.wait_for(2)[-2:] == [line(11), line(12)]
+
+
+@pytest.mark.parametrize("made", ["nats", "rabbitmq", "redis"], indirect=True)
+def test_a_bus_is_followed_on_a_terminal(made: Made, bus: Bus, tmp_path: Path):
+    """Only those of one type, whole, from when it listens on."""
+    _, url, _ = made
+    with tail(tmp_path, "--bus", url, "--type", "ipam.pool.*", "--json") as printed:
+        sequence = 0
+
+        def is_heard() -> bool:
+            nonlocal sequence
+            sequence += 1
+            bus.publish(message(sequence, "ipam.subnet.created"))
+            bus.publish(message(sequence))
+            return len(printed()) > 1
+
+        wait_until(is_heard, TIMEOUT_S, "events on the terminal")
+        heard = [json.loads(text) for text in printed()]
+    assert {one["type"] for one in heard} == {"ipam.pool.created"}
+    assert [int(one["sequence"]) for one in heard][:2] == [int(heard[0]["sequence"]), int(heard[0]["sequence"]) + 1]
 
 
 def _is_taken(bus: Bus, one: Message) -> bool:

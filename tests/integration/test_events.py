@@ -1,5 +1,7 @@
 """The audit log over HTTP."""
 
+import subprocess
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -159,3 +161,22 @@ def test_a_parameter_that_means_nothing_is_refused(api: Api, query: str, slug: s
 
 def test_there_is_nothing_after_the_last_event(api: Api):
     assert api.get(f"/events?after={2**63 - 1}").json()["events"] == []
+
+
+def test_who_begins_with_the_latest_hears_only_what_comes(api: Api):
+    pool = api.pool()
+    path = f"/events?subject=/pools/{pool['id']}"
+    events(api, path.removeprefix("/events?"), 1)
+    begin = api.get(f"{path}&after=latest").json()
+    assert begin["events"] == []
+    api.patch(f"/pools/{pool['id']}", {"name": "b"})
+    answer = api.get(f"{path}&after={begin['after']}&wait=30").json()
+    assert [event["type"] for event in answer["events"]] == ["ipam.pool.updated"]
+
+
+def test_what_cannot_be_followed_is_said_in_a_line(api: Api):
+    command = [sys.executable, "-m", "ipam", "events", "tail", "--url", api.url, "--type", "ipam.pool.creted"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode != 0
+    assert ran.stderr.startswith("Error: type: must be one of ipam.lease.*")
+    assert len(ran.stderr.splitlines()) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from ipam.embedded.parts import mongo_uri
 from tests import servers
+from tests.consumers import tail
 from tests.servers import Process, wait_until
 from tests.stack import Stack, created, problem
 
@@ -60,6 +61,23 @@ def test_without_its_broker_requests_are_kept_and_carried_out_later(parts: tuple
     broker.start()
     job = stack.api.get(f"{accepted.headers['Location']}?wait=60").json()
     assert job["state"] == "succeeded"
+
+
+def test_who_follows_the_log_on_a_terminal_misses_nothing_while_the_api_is_away(
+    parts: tuple[Stack, Process, Process], tmp_path: Path
+):
+    stack, _, _ = parts
+    pool = stack.api.pool()
+    path = f"/pools/{pool['id']}"
+    expected = [f"ipam.pool.created {path}", *[f"ipam.pool.updated {path} by alice"] * 2]
+    with tail(tmp_path, "--url", stack.api.url, "--subject", path, "--after", "0") as printed:
+        stack.api.patch(path, {"name": "b"}, headers={"X-Actor": "alice"})
+        wait_until(lambda: len(printed()) == 2, 30, "two events")
+        stack.web.stop()
+        stack.web.start()
+        stack.api.patch(path, {"name": "c"}, headers={"X-Actor": "alice"})
+        wait_until(lambda: len(printed()) == 3, 30, "three events")
+        assert [line.split(" ", 2)[2] for line in printed()] == expected
 
 
 def test_processes_stop_on_sigterm(parts: tuple[Stack, Process, Process]):

@@ -23,7 +23,7 @@ def write(stores: Stores, *types: str) -> None:
 
 @pytest.fixture
 def following(stores: Stores) -> Following:
-    return Following(stores.log, places=1)
+    return Following(stores.log, places=1, source="/ipam")
 
 
 def sequences(page) -> list[int]:

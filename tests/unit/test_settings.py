@@ -46,7 +46,7 @@ def test_a_command_that_cannot_start_says_why_in_lines_and_not_in_a_traceback(ar
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "beat", "flower", "init-db", "up"])
+@pytest.mark.parametrize("command", ["serve", "worker", "beat", "relay", "flower", "init-db", "up"])
 def test_every_command_has_help(command):
     ended = subprocess.run(
         [sys.executable, "-m", "ipam", command, "--help"], capture_output=True, text=True, timeout=60, check=True

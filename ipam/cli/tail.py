@@ -1,0 +1,83 @@
+"""`ipam events tail`: what happens, as it happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import requests
+
+from ipam.errors import Transient
+from ipam.events.listening import listen
+from ipam.settings import BUS_SCHEMES
+
+_WAIT_S = 30
+_TIMEOUT_S = 60
+_PAUSE_S = 1.0
+_SERVER_FAULT = 500
+Event = dict[str, Any]
+
+
+def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None]) -> None:
+    """Show the *wanted* events of the log behind the API at *url*, then each as it comes, for ever.
+
+    While the API is away nothing is lost: it goes on where it was.
+
+    Raises:
+        click.ClickException: If the API refuses what is asked of it.
+    """
+    after = wanted["after"]
+    while True:
+        try:
+            page = _asked(url, {**wanted, "after": after, "wait": _WAIT_S})
+        except requests.RequestException as error:
+            _try_again(f"{url} does not answer ({type(error).__name__}).")
+            continue
+        for event in page["events"]:
+            show(event)
+        after = page["after"]
+
+
+def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None:
+    """Show what the bus at *url* is told, for ever; what it is told while it is out of our reach is not seen."""
+    while True:
+        try:
+            listen(url, type_, lambda body: show(json.loads(body)))
+        except Transient as error:
+            _try_again(error.detail)
+
+
+def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
+    """The option --bus, if it is one that there can be."""
+    if url is not None and urlsplit(url).scheme not in BUS_SCHEMES:
+        raise click.BadParameter(f"must start with one of {', '.join(f'{scheme}://' for scheme in BUS_SCHEMES)}")
+    return url
+
+
+def as_line(event: Event) -> str:
+    """An event for people."""
+    return " ".join([event["time"], event["sequence"], event["type"], event["subject"], *_who(event)])
+
+
+def _who(event: Event) -> Iterator[str]:
+    if "actor" in event:
+        yield f"by {event['actor']}"
+
+
+def _asked(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    answer = requests.get(f"{url.rstrip('/')}/events", params=parameters, timeout=_TIMEOUT_S)
+    if answer.status_code >= _SERVER_FAULT:
+        answer.raise_for_status()
+    page: dict[str, Any] = answer.json()
+    if not answer.ok:
+        raise click.ClickException(page.get("detail", answer.text))
+    return page
+
+
+def _try_again(why: str) -> None:
+    click.echo(f"ipam: {why} Trying again.", err=True)
+    time.sleep(_PAUSE_S)

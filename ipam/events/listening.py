@@ -1,0 +1,62 @@
+"""Hearing what a bus is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import nats
+from kombu import Connection, Exchange, Queue
+from nats.errors import Error as NatsError
+
+from ipam.errors import Transient
+from ipam.events.buses import EXCHANGE
+from ipam.settings import without_password
+
+_TIMEOUT_S = 5
+Hear = Callable[[bytes], None]
+
+
+def listen(url: str, type_: str | None, hear: Hear) -> None:
+    """Call *hear* with the body of each event that the bus at *url* is told from now on.
+
+    *type_* is that of the events that are wanted, `ipam.subnet.*` standing for all that begin so; None for all.
+
+    Raises:
+        Transient: When the bus does not answer, or not any more; what it is told meanwhile is not heard.
+    """
+    try:
+        if urlsplit(url).scheme in ("nats", "tls"):
+            asyncio.run(_listen_to_nats(url, type_ or "ipam.>", hear))
+        else:
+            _listen_by_kombu(url, type_ or "ipam.#", hear)
+    except (NatsError, OSError) as error:
+        raise _away(url, error) from error
+
+
+def _listen_by_kombu(url: str, pattern: str, hear: Hear) -> None:
+    exchange = Exchange(EXCHANGE, type="topic", durable=True)
+    queue = Queue("", exchange, routing_key=pattern, exclusive=True, auto_delete=True)
+    with Connection(url, connect_timeout=_TIMEOUT_S) as connection:
+        try:
+            with connection.Consumer([queue], on_message=lambda message: hear(message.body), no_ack=True):
+                while True:
+                    try:
+                        connection.drain_events(timeout=_TIMEOUT_S)
+                    except TimeoutError:
+                        connection.heartbeat_check()
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise _away(url, error) from error
+
+
+async def _listen_to_nats(url: str, pattern: str, hear: Hear) -> None:
+    client = await nats.connect(url, connect_timeout=_TIMEOUT_S, allow_reconnect=False, max_reconnect_attempts=1)
+    heard = await client.subscribe(pattern)
+    async for message in heard.messages:
+        hear(message.data)
+    raise ConnectionError
+
+
+def _away(url: str, error: BaseException) -> Transient:
+    return Transient(f"The bus at {without_password(url)} does not answer ({type(error).__name__}).")
