@@ -24,12 +24,15 @@ class Api:
     def __init__(self, url: str) -> None:
         self.url = url
         self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._sessions: dict[threading.Thread, requests.Session] = {}
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._sessions.append(self._local.session)
+            self._local.session = self._sessions[threading.current_thread()] = requests.Session()
+            # A web process takes a hundred connections, and those of threads that have ended are still some.
+            for thread in [one for one in self._sessions.copy() if not one.is_alive()]:
+                if ended := self._sessions.pop(thread, None):  # Else another thread is closing it.
+                    ended.close()
         kwargs.setdefault("timeout", 90)
         return self._local.session.request(method, self.url + path, **kwargs)
 
@@ -49,7 +52,7 @@ class Api:
         return self.request("DELETE", path, **kwargs)
 
     def close(self) -> None:
-        for session in self._sessions:
+        for session in self._sessions.values():
             session.close()
 
     def pool(self, **fields: Any) -> dict[str, Any]:

@@ -76,11 +76,14 @@ class LogStore:
     def last(self) -> int:
         """The sequence of the last event; 0 if there is none."""
         found = self._positions.find_one({"_id": _POSITION})
-        last: int = found["last"] if found else 0
-        while group := self._log.find_one(
-            {"_id": last + 1}, {"last": 1}
-        ):  # Whoever wrote it may have died over it.
-            last = group["last"]
+        hundred = found["hundred"] if found else 0
+        last: int = max(hundred * GROUP - 1, 0)
+        # Whoever came to the next hundred may have died before that was written down.
+        while groups := list(self._log.find({"hundreds": hundred}, {"last": 1})):
+            last = max(group["last"] for group in groups)
+            hundred += 1
+            if last + 1 < hundred * GROUP:
+                break
         return last
 
     def append(self, last: int, events: Sequence[Event]) -> int:
@@ -97,12 +100,14 @@ class LogStore:
                 raise Contended(f"Somebody else has written event {first} of the log.") from None
         return last
 
-    def settle(self, added: Iterable[Added], last: int) -> None:
-        """Remove additions whose events are in the log, which ends with the sequence *last*."""
+    def settle(self, added: Iterable[Added], before: int, last: int) -> None:
+        """Remove additions whose events are in the log, which ended with *before* and now ends with *last*."""
         keys = iter([one.key for one in added])
         while chunk := list(islice(keys, _KEYS_CHUNK)):
             self._added.delete_many({"_id": {"$in": chunk}})
-        self._positions.update_one({"_id": _POSITION}, {"$max": {"last": last}}, upsert=True)
+        if before // GROUP != last // GROUP:
+            hundred = {"$max": {"hundred": last // GROUP}}
+            self._positions.update_one({"_id": _POSITION}, hundred, upsert=True)
 
     def read(self, after: int, subject: str | None = None) -> Iterator[Entry]:
         """The events after the sequence *after*, in order; those of the path *subject* and of what is below it."""

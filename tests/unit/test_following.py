@@ -18,7 +18,7 @@ def write(stores: Stores, *types: str) -> None:
         Event(id=f"{last}-{n}", type=type_, paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}")
         for n, type_ in enumerate(types)
     ]
-    stores.log.settle([], stores.log.append(last, events))
+    stores.log.append(last, events)
 
 
 @pytest.fixture

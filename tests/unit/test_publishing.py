@@ -57,7 +57,7 @@ def write(stores: Stores, count: int, data: str = "{}") -> None:
         Event(id=f"{last}-{n}", type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data=data)
         for n in range(count)
     ]
-    stores.log.settle([], stores.log.append(last, events))
+    stores.log.append(last, events)
 
 
 def test_a_bus_that_was_never_told_anything_hears_what_happens_from_now_on(stores, publishing, wire):
