@@ -168,9 +168,10 @@ def events_tail(  # noqa: PLR0913 (an option each)
 
     if bus is not None and (subject or actor or after):
         raise click.UsageError("--subject, --actor and --after are for the log; leave them out with --bus.")
+    if bus is not None:
+        tail_bus(bus, type_, show)
+        return
     with suppress(KeyboardInterrupt):
-        if bus is not None:
-            tail_bus(bus, type_, show)
         wanted = {"after": after or "latest", "type": type_, "subject": subject, "actor": actor}
         tail_log(url, {name: value for name, value in wanted.items() if value is not None}, show)
 

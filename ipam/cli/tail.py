@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,10 +46,18 @@ def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None])
 
 
 def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None:
-    """Show what the bus at *url* is told, for ever; what it is told while it is out of our reach is not seen."""
-    while True:
+    """Show what the bus at *url* is told, until Ctrl-C; what it is told while it is out of reach is not seen."""
+    stopped = threading.Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        signal.signal(number, signal.SIG_DFL)  # Who presses Ctrl-C again does not want to wait for the bus.
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    while not stopped.is_set():
         try:
-            listen(url, type_, lambda body: show(json.loads(body)))
+            listen(url, type_, lambda body: show(json.loads(body)), stopped)
         except Transient as error:
             _try_again(error.detail)
 
