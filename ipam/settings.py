@@ -21,7 +21,12 @@ def without_password(value: str) -> str:
     return re.sub(r"//[^/]*@", "//***@", value)
 
 
-def _of_scheme(value: str, schemes: tuple[str, ...]) -> str:
+def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
+    """*value*, a URL.
+
+    Raises:
+        ValueError: If it begins with none of *schemes*.
+    """
     if urlsplit(value).scheme not in schemes:
         message = f"must start with one of {', '.join(scheme + '://' for scheme in schemes)}"
         raise ValueError(message)
@@ -85,12 +90,12 @@ class Settings(BaseModel):
     @field_validator("broker")
     @classmethod
     def _broker_is_one_that_celery_can_use(cls, value: str) -> str:
-        return _of_scheme(value, BROKER_SCHEMES)
+        return of_scheme(value, BROKER_SCHEMES)
 
     @field_validator("bus")
     @classmethod
     def _bus_is_one_that_there_is(cls, value: str | None) -> str | None:
-        return value and _of_scheme(value, BUS_SCHEMES)
+        return value and of_scheme(value, BUS_SCHEMES)
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:

@@ -9,11 +9,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import wait_until
+from tests import servers
+from tests.servers import Process, wait_until
 
 PROGRAMS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs/events.md").read_text(), re.DOTALL)
 POLLING, BY_KOMBU, ON_JETSTREAM, ON_NATS = PROGRAMS
 TIMEOUT_S = 60
+
+
+# A server, its URL, and the program of the docs for it.
+Made = tuple[Process, str, str]
+BUSES: dict[str, Callable[[Path], Made]] = {
+    # What nobody has fetched yet is kept only by a Redis that writes it down.
+    "redis": lambda folder: (
+        one := servers.redis(folder, keeps=True),
+        f"redis://127.0.0.1:{one.part.port}/0",
+        BY_KOMBU,
+    ),
+    "rabbitmq": lambda folder: (one := servers.rabbitmq(folder), one.url, BY_KOMBU),
+    "nats": lambda folder: (
+        one := servers.nats(folder, keeps=False),
+        f"nats://127.0.0.1:{one.part.port}",
+        ON_NATS,
+    ),
+    "jetstream": lambda folder: (
+        one := servers.nats(folder, keeps=True),
+        f"nats://127.0.0.1:{one.part.port}",
+        ON_JETSTREAM,
+    ),
+}
 
 
 class Heard:

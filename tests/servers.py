@@ -162,14 +162,18 @@ class RabbitMq(Process):
         return code
 
 
-def nats(folder: Path, *, keeps: bool) -> Process:
+def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024) -> Process:
     """A NATS server that keeps what it is told in streams (JetStream), or does not."""
     found = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
     if not found:
         missing("NATS is not installed")
     port = free_port()
+    settings = folder / "nats.conf"
+    settings.write_text(f"max_payload: {most_bytes}\n")
     streams = ["--jetstream", "--store_dir", str(folder / "jetstream")] if keeps else []
-    part = Part("nats", [found, "--addr", "127.0.0.1", "--port", str(port), *streams], port)
+    part = Part(
+        "nats", [found, "--addr", "127.0.0.1", "--port", str(port), "--config", str(settings), *streams], port
+    )
     return Process(
         part, folder / "nats.log", lambda: _answers(lambda: socket.create_connection(("127.0.0.1", port)).close())
     )

@@ -56,7 +56,7 @@ class Recovery:
         for target in self._stores.jobs.stranded(self._queued_grace_s):
             self._dispatcher.dispatch(target)
         before = utc_now() - timedelta(seconds=self._claim_timeout_s)
-        self._stores.events.recover(before)
+        _try(lambda: self._stores.events.recover(before))
         for reservation in self._stores.reservations.take_over_release(before):
             _try(lambda reservation=reservation: self._releasing.finish(reservation))  # type: ignore[misc]
         for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import requests
 
 from ipam.errors import Transient
 from ipam.events.listening import listen
-from ipam.settings import BUS_SCHEMES
+from ipam.settings import BUS_SCHEMES, of_scheme
 
 _WAIT_S = 30
 _TIMEOUT_S = 60
@@ -64,9 +63,10 @@ def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None
 
 def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
     """The option --bus, if it is one that there can be."""
-    if url is not None and urlsplit(url).scheme not in BUS_SCHEMES:
-        raise click.BadParameter(f"must start with one of {', '.join(f'{scheme}://' for scheme in BUS_SCHEMES)}")
-    return url
+    try:
+        return url and of_scheme(url, BUS_SCHEMES)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def as_line(event: Event) -> str:

@@ -16,7 +16,7 @@ from kombu import Connection, Exchange, Producer
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from ipam.errors import Transient
 from ipam.settings import without_password
@@ -65,7 +65,12 @@ class Bus(Protocol):
 
 def open_bus(url: str) -> Bus:
     """The bus at *url*; nothing is connected yet."""
-    return NatsBus(url) if urlsplit(url).scheme in ("nats", "tls") else KombuBus(url)
+    return NatsBus(url) if is_nats(url) else KombuBus(url)
+
+
+def is_nats(url: str) -> bool:
+    """Whether *url* is of a bus that kombu does not speak to."""
+    return urlsplit(url).scheme in ("nats", "tls")
 
 
 class KombuBus:
@@ -131,6 +136,7 @@ class NatsBus:
         self._shown = without_password(url)
         self._client: Client | None = None
         self._has_streams = False
+        self._max_bytes = 1024 * 1024  # As servers come; what this one takes, it says when it is connected.
         # The client answers the server's pings on its own: it needs a loop that goes on between events.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
@@ -139,7 +145,7 @@ class NatsBus:
     @property
     def max_bytes(self) -> int:
         """What the server takes."""
-        return self._client.max_payload if self._client else 1024 * 1024
+        return self._max_bytes
 
     def publish(self, message: Message) -> None:
         """As `Bus` says."""
@@ -177,6 +183,7 @@ class NatsBus:
             error_cb=_nothing,
         )
         self._client = client
+        self._max_bytes = client.max_payload  # Kept when the connection is lost: it was lost by that, perhaps.
         self._has_streams = await _has_stream(client)
         return client
 
@@ -195,7 +202,7 @@ async def _has_stream(client: Client) -> bool:
     streams = client.jetstream(timeout=_TIMEOUT_S)
     try:
         await streams.account_info()
-    except NatsError:  # It has none: plain NATS tells whoever listens at the moment.
+    except ServiceUnavailableError:  # It has none: plain NATS tells whoever listens at the moment.
         return False
     try:
         await streams.find_stream_name_by_subject("ipam.>")

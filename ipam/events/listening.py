@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 import nats
 from kombu import Connection, Exchange, Queue
@@ -14,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
 from ipam.errors import Transient
-from ipam.events.buses import EXCHANGE
+from ipam.events.buses import EXCHANGE, is_nats
 from ipam.settings import without_password
 
 _TIMEOUT_S = 5
@@ -34,7 +33,7 @@ def listen(url: str, type_: str | None, hear: Hear, stopped: threading.Event) ->
         Transient: When the bus does not answer, or not any more; what it is told meanwhile is not heard.
     """
     try:
-        if urlsplit(url).scheme in ("nats", "tls"):
+        if is_nats(url):
             asyncio.run(_listen_to_nats(url, type_ or "ipam.>", hear, stopped))
         else:
             _listen_by_kombu(url, type_ or "ipam.#", hear, stopped)

@@ -30,17 +30,22 @@ class Publishing:
         self._bus = bus
         self._source = source
 
-    def step(self, lead: Lead) -> Lead:
-        """Publish the next events; returns how far the bus is then.
+    def begin(self, lead: Lead) -> None:
+        """See to it that the bus has a beginning; to be called before anything is written to the log.
 
         A bus that was never told anything hears of what happens from now on: what was before, the log tells.
+        """
+        self._leadership.begin(lead, self._log.last())
+
+    def step(self, lead: Lead) -> Lead:
+        """Publish the next events; returns how far the bus is then.
 
         Raises:
             Contended: If another relay has taken the lead meanwhile.
             Transient: If the bus or the database is out of reach.
         """
         if lead.published is None:
-            return self._leadership.publish(lead, self._log.last())
+            return lead
         published = lead.published
         try:
             for entry in islice(self._log.read(published), _AT_ONCE):
@@ -56,7 +61,7 @@ class Publishing:
         self._bus.close()
 
     def _remember(self, lead: Lead, published: int) -> Lead:
-        return self._leadership.publish(lead, published) if published != lead.published else lead
+        return self._leadership.remember(lead, published) if published != lead.published else lead
 
     def _message(self, entry: Entry) -> Message:
         event = cloud_event(entry, self._source)

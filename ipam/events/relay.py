@@ -16,6 +16,7 @@ from bson import ObjectId
 from ipam.errors import Contended, Transient
 from ipam.events.publishing import Publishing
 from ipam.models.events import Event
+from ipam.models.leadership import Lead
 from ipam.models.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -98,10 +99,18 @@ class Relay:
             Contended: If another relay has taken the lead meanwhile.
             Transient: If the bus or the database is out of reach.
         """
-        lead = self._leadership.take(self._holder, _HOLD_S)
+        lead = self._lead()
         while lead is not None and self._publishing is not None:
             further = self._publishing.step(lead)
             lead = further if further != lead else None
+
+    def _lead(self) -> Lead | None:
+        """The lead, if this relay can have it; None while another has it."""
+        lead = self._leadership.take(self._holder, _HOLD_S)
+        if lead is not None and lead.published is None and self._publishing is not None:
+            self._publishing.begin(lead)
+            lead = self._leadership.take(self._holder, _HOLD_S)
+        return lead
 
     def _write_until(self, stopped: threading.Event) -> None:
         leads, renewed_at = False, -_HOLD_S
@@ -109,7 +118,7 @@ class Relay:
             try:
                 if time.monotonic() > renewed_at + _HOLD_S / 3:
                     renewed_at = time.monotonic()
-                    leads = self._leadership.take(self._holder, _HOLD_S) is not None
+                    leads = self._lead() is not None
                 is_busy = leads and self.step()
                 pause_s = 0.0 if is_busy else _PAUSE_S if leads else _STANDBY_PAUSE_S
             except Contended:

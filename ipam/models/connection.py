@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +26,10 @@ from ipam.errors import InvalidSettings, Transient
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
+T = TypeVar("T")
+# Keys that one command names: the embedded server compares each document with all of them, and serves nobody else
+# meanwhile.
+KEYS_CHUNK = 16
 _DUPLICATE_KEY = 11000
 
 # What MongoDB answers while it shuts down, elects a primary or was asked for too long: trying again is right.
@@ -100,6 +105,13 @@ def speaks_mongo(store: C) -> C:
         if callable(member) and not name.startswith("_"):
             setattr(store, name, _translated(member))
     return store
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """*items* in order, *size* at a time."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def insert_missing(collection: Collection[Any], documents: Sequence[dict[str, Any]]) -> None:

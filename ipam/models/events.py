@@ -7,7 +7,7 @@ id says what happened to what, so that adding one twice is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -113,7 +113,10 @@ class EventStore:
 
     def add(self, outboxes: Iterable[Outbox]) -> None:
         """Add the events of *outboxes*, in one call."""
-        insert_missing(self._collection, [group for outbox in outboxes for group in _groups(outbox)])
+        groups = [
+            _group(outbox, some) for outbox in outboxes for some in grouped(outbox.events, len(outbox.events))
+        ]
+        insert_missing(self._collection, groups)
 
     def clear(self, outboxes: Iterable[Outbox]) -> None:
         """Empty *outboxes*, whose events were added, unless more has been put into them since."""
@@ -137,18 +140,16 @@ class EventStore:
             self.clear(found)
 
 
-def _groups(outbox: Outbox) -> Iterable[Bson]:
-    """The documents that *outbox* becomes: one, if it is not very large."""
-    group: list[Event] = []
-    size = 0
-    for event in outbox.events:
-        if group and size + len(event.data) > _GROUP_BYTES:
-            yield _group(outbox, group)
-            group, size = [], 0
-        group.append(event)
+def grouped(events: Sequence[Event], most: int) -> Iterator[Sequence[Event]]:
+    """*events* in order, *most* at a time, fewer where a document would become too large."""
+    first = size = 0
+    for index, event in enumerate(events):
+        if index - first == most or (index > first and size + len(event.data) > _GROUP_BYTES):
+            yield events[first:index]
+            first, size = index, 0
         size += len(event.data)
-    if group:
-        yield _group(outbox, group)
+    if events:
+        yield events[first:]
 
 
 def _group(outbox: Outbox, events: Sequence[Event]) -> Bson:

@@ -52,7 +52,12 @@ class LeadershipStore:
         """Let another have the lead at once."""
         self._collection.update_one({"_id": _KEY, "holder": holder}, {"$set": {"holder": None, "until": utc_now()}})
 
-    def publish(self, lead: Lead, sequence: int) -> Lead:
+    def begin(self, lead: Lead, sequence: int) -> None:
+        """Remember that the bus is to hear of what comes after *sequence*, unless it has a beginning already."""
+        mine = {"_id": _KEY, "fence": lead.fence, "published": None}
+        self._collection.update_one(mine, {"$set": {"published": sequence}})
+
+    def remember(self, lead: Lead, sequence: int) -> Lead:
         """Remember that the bus has all events up to *sequence*.
 
         Raises:

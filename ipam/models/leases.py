@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from bson import ObjectId
 from pymongo import UpdateOne, timeout
@@ -13,18 +12,14 @@ from pymongo.database import Database
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
 from ipam.models.events import telling
 from ipam.models.store import DocumentStore
 
-T = TypeVar("T")
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
-# Keys that one command names: the embedded server compares each document with all of them, and serves nobody else
-# meanwhile.
-_KEYS_CHUNK = 16
 # The most that a reservation has.
 _MOST_HELD = 65_536
 # What goes through all leases of a large reservation may take longer than other calls.
@@ -59,7 +54,7 @@ class LeaseStore(DocumentStore[Lease]):
 
     def insert(self, leases: Iterable[Lease]) -> None:
         """Store leases of addresses that were never held; what is there already is left alone."""
-        for chunk in _chunks(leases, _CHUNK):
+        for chunk in chunks(leases, _CHUNK):
             insert_missing(self._collection, [lease.to_bson() for lease in chunk])
 
     def take(self, leases: Iterable[Lease]) -> None:
@@ -71,7 +66,7 @@ class LeaseStore(DocumentStore[Lease]):
             )
             for lease in leases
         )
-        for chunk in _chunks(updates, _UPDATE_CHUNK):
+        for chunk in chunks(updates, _UPDATE_CHUNK):
             self._collection.bulk_write(chunk, ordered=False)
 
     def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
@@ -119,25 +114,19 @@ class LeaseStore(DocumentStore[Lease]):
 
     def forget(self, subnet: ObjectId, addresses: AddressSet) -> None:
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
-        for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):
+        for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
             self._collection.delete_many({"_id": {"$in": keys}})
 
     def _key_of(self, document: Lease) -> bytes:
         return lease_key(document.subnet, document.address)
 
     def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson) -> None:
-        for keys in _chunks(_keys(subnet, addresses), _KEYS_CHUNK):
+        for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
             self._collection.update_many({"_id": {"$in": keys}, **held}, {"$unset": _HELD})
 
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:
     return (lease_key(subnet, address) for address in addresses)
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
 
 
 def _without_id(bson: Bson) -> Bson:

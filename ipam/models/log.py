@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from pymongo import ASCENDING
@@ -17,18 +16,14 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import Contended
-from ipam.models.connection import speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, chunks, speaks_mongo
 from ipam.models.documents import utc_now
-from ipam.models.events import Event, Outbox
+from ipam.models.events import Event, Outbox, grouped
 
 Bson = dict[str, Any]
 
 # Events in a document, at most; and the sequences that are found by one key.
 GROUP = 100
-# What may stand in a document of 16 MB, with room for one large event on top.
-_GROUP_BYTES = 4 * 1024 * 1024
-# Keys that one command names; see `ipam.models.leases`.
-_KEYS_CHUNK = 16
 # Documents that are read at once where one may be enough.
 _READ_AHEAD = 8
 _POSITION = "log"
@@ -67,8 +62,7 @@ class LogStore:
     def known(self, ids: Collection[str]) -> set[str]:
         """Those of the events called *ids* that are in the log."""
         known: set[str] = set()
-        rest = iter(ids)
-        while chunk := list(islice(rest, _KEYS_CHUNK)):
+        for chunk in chunks(ids, KEYS_CHUNK):
             for bson in self._log.find({"ids": {"$in": chunk}}, {"ids": 1}):
                 known.update(bson["ids"])
         return known.intersection(ids)
@@ -92,7 +86,7 @@ class LogStore:
         Raises:
             Contended: If something stands there already; then none, or only some, of them were put there.
         """
-        for group in _groups(events):
+        for group in grouped(events, GROUP):
             first, last = last + 1, last + len(group)
             try:
                 self._log.insert_one(_group(first, last, group))
@@ -102,8 +96,7 @@ class LogStore:
 
     def settle(self, added: Iterable[Added], before: int, last: int) -> None:
         """Remove additions whose events are in the log, which ended with *before* and now ends with *last*."""
-        keys = iter([one.key for one in added])
-        while chunk := list(islice(keys, _KEYS_CHUNK)):
+        for chunk in chunks([one.key for one in added], KEYS_CHUNK):
             self._added.delete_many({"_id": {"$in": chunk}})
         if before // GROUP != last // GROUP:
             hundred = {"$max": {"hundred": last // GROUP}}
@@ -146,17 +139,6 @@ class LogStore:
 def _added(bson: Bson) -> Added:
     events, origin = tuple(map(Event.from_bson, bson["events"])), bson.get("outbox")
     return Added(bson["_id"], Outbox(events, origin["collection"], origin["key"]) if origin else Outbox(events))
-
-
-def _groups(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    first = size = 0
-    for index, event in enumerate(events):
-        if index - first == GROUP or (index > first and size + len(event.data) > _GROUP_BYTES):
-            yield events[first:index]
-            first, size = index, 0
-        size += len(event.data)
-    if events:
-        yield events[first:]
 
 
 def _group(first: int, last: int, events: Sequence[Event]) -> Bson:

@@ -1,6 +1,5 @@
 """Events from the outboxes of documents to the log, over the wire."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -11,7 +10,6 @@ from pymongo import MongoClient
 
 from ipam.errors import Contended
 from ipam.events.relay import Relay
-from ipam.models.connection import connect
 from ipam.models.documents import Pool, utc_now
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
@@ -26,12 +24,10 @@ def database_name() -> str:
 
 
 @pytest.fixture
-def stores(database: str, database_name: str) -> Iterator[Stores]:
-    opened = Stores(connect(database, database_name, 20))
-    opened.indexes.create()
-    relay(opened)  # What other tests have left.
-    yield opened
-    opened.whole.close()
+def stores(stores: Stores) -> Stores:
+    """Those of all contract tests, with nothing left to do from the test before."""
+    relay(stores)
+    return stores
 
 
 def a_pool(stores: Stores) -> Pool:

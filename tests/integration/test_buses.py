@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ import pytest
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message, open_bus
 from tests import servers
-from tests.consumers import BY_KOMBU, ON_JETSTREAM, ON_NATS, POLLING, TIMEOUT_S, consumer, tail
-from tests.servers import Process, wait_until
+from tests.consumers import BUSES, BY_KOMBU, POLLING, TIMEOUT_S, Made, consumer, tail
+from tests.servers import wait_until
 from tests.stack import Stack
 
 
@@ -25,30 +25,13 @@ def line(sequence: int) -> str:
     return f"{sequence:020} ipam.pool.created /pools/{sequence}"
 
 
-Made = tuple[Process, str, str]
-KINDS: dict[str, Callable[[Path], Made]] = {
-    "redis": lambda folder: (one := servers.redis(folder), f"redis://127.0.0.1:{one.part.port}/0", BY_KOMBU),
-    "rabbitmq": lambda folder: (one := servers.rabbitmq(folder), one.url, BY_KOMBU),
-    "nats": lambda folder: (
-        one := servers.nats(folder, keeps=False),
-        f"nats://127.0.0.1:{one.part.port}",
-        ON_NATS,
-    ),
-    "jetstream": lambda folder: (
-        one := servers.nats(folder, keeps=True),
-        f"nats://127.0.0.1:{one.part.port}",
-        ON_JETSTREAM,
-    ),
-}
-
-
 @pytest.fixture
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
     """A server of the test's own, its URL, and the consumer for it."""
-    server, url, program = KINDS[request.param](tmp_path)
-    server.start()
-    yield server, url, program
-    server.stop()
+    made = BUSES[request.param](tmp_path)
+    made[0].start()
+    yield made
+    made[0].stop()
 
 
 @pytest.fixture
@@ -58,7 +41,7 @@ def bus(made: Made) -> Iterator[Bus]:
     opened.close()
 
 
-@pytest.mark.parametrize("made", list(KINDS), indirect=True)
+@pytest.mark.parametrize("made", list(BUSES), indirect=True)
 def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
     server, url, program = made
     with consumer(program, url, tmp_path) as heard:
@@ -93,6 +76,18 @@ def test_a_bus_is_followed_on_a_terminal(made: Made, bus: Bus, tmp_path: Path):
         heard = [json.loads(text) for text in printed()]
     assert {one["type"] for one in heard} == {"ipam.pool.created"}
     assert [int(one["sequence"]) for one in heard][:2] == [int(heard[0]["sequence"]), int(heard[0]["sequence"]) + 1]
+
+
+def test_how_much_a_server_takes_is_known_after_it_has_refused_more(tmp_path: Path):
+    server = servers.nats(tmp_path, keeps=False, most_bytes=2048)
+    server.start()
+    bus = open_bus(f"nats://127.0.0.1:{server.part.port}")
+    with pytest.raises(Transient):
+        bus.publish(Message("1", "ipam.pool.created", b"x" * 4000))
+    assert bus.max_bytes == 2048
+    bus.publish(Message("1", "ipam.pool.created", b"x" * 2000))
+    bus.close()
+    server.stop()
 
 
 def _is_taken(bus: Bus, one: Message) -> bool:

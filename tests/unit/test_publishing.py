@@ -99,11 +99,31 @@ def test_one_relay_is_at_work_and_another_takes_over_when_it_gives_up_or_is_sile
 
 
 def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
+    publishing.begin(stores.leadership.take(ObjectId(), -1))
     first = stores.leadership.take(ObjectId(), -1)
     second = stores.leadership.take(ObjectId(), 5)
+    write(stores, 1)
     with pytest.raises(Contended):
         publishing.step(first)
-    assert publishing.step(second).published == 0
+    assert publishing.step(second).published == 1
+
+
+def test_the_bus_hears_of_the_first_thing_that_a_relay_writes(stores, publishing, wire):
+    """Whichever of its two threads comes first."""
+    relay = Relay(stores, publishing)
+    relay._lead()  # noqa: SLF001 (as the thread that writes does before its first step)
+    write(stores, 1)
+    relay.publish()
+    assert wire.sequences == [1]
+
+
+def test_a_bus_has_one_beginning(stores, publishing):
+    holder = ObjectId()
+    lead = stores.leadership.take(holder, 5)
+    publishing.begin(lead)
+    write(stores, 3)
+    publishing.begin(lead)
+    assert stores.leadership.take(holder, 5).published == 0
 
 
 def test_what_is_too_large_for_the_bus_says_where_it_is(stores, publishing, wire):
