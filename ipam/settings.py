@@ -46,6 +46,9 @@ class Settings(BaseModel):
     threads: int = Field(
         96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
     )
+    stop_timeout_s: float = Field(
+        8.0, ge=0, le=600, description="How long a web process that is to stop goes on with requests it has begun."
+    )
     mongo: str = Field(
         "127.0.0.1:27017",
         min_length=1,

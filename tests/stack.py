@@ -24,15 +24,12 @@ class Api:
     def __init__(self, url: str) -> None:
         self.url = url
         self._local = threading.local()
-        self._sessions: dict[threading.Thread, requests.Session] = {}
+        self._sessions: list[requests.Session] = []
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         if not hasattr(self._local, "session"):
-            self._local.session = self._sessions[threading.current_thread()] = requests.Session()
-            # A web process takes a hundred connections, and those of threads that have ended are still some.
-            for thread in [one for one in self._sessions.copy() if not one.is_alive()]:
-                if ended := self._sessions.pop(thread, None):  # Else another thread is closing it.
-                    ended.close()
+            self._local.session = requests.Session()
+            self._sessions.append(self._local.session)
         kwargs.setdefault("timeout", 90)
         return self._local.session.request(method, self.url + path, **kwargs)
 
@@ -52,7 +49,7 @@ class Api:
         return self.request("DELETE", path, **kwargs)
 
     def close(self) -> None:
-        for session in self._sessions.values():
+        for session in self._sessions:
             session.close()
 
     def pool(self, **fields: Any) -> dict[str, Any]:
@@ -98,9 +95,14 @@ def all_at_once(count: int, call: Any, arguments: Iterable[Any]) -> list[Any]:
 
 
 class Stack:
-    """web, worker, beat and relay on a database of their own; without another *bus* their broker is the bus."""
+    """web, worker, beat and relay on a database of their own; without another *bus* their broker is the bus.
 
-    def __init__(self, mongo: str, broker: str, folder: Path, workers: int = 1, bus: str | None = None) -> None:
+    *variables* are set for all of them.
+    """
+
+    def __init__(
+        self, mongo: str, broker: str, folder: Path, workers: int = 1, bus: str | None = None, **variables: str
+    ) -> None:
         port = free_port()
         environment = {
             "IPAM_MONGO": mongo,
@@ -108,6 +110,7 @@ class Stack:
             "IPAM_BROKER": broker,
             "IPAM_CLAIM_TIMEOUT_S": str(CLAIM_TIMEOUT_S),
             "IPAM_RECOVERY_INTERVAL_S": str(RECOVERY_INTERVAL_S),
+            **variables,
         }
         self.environment = environment
         self.api = Api(f"http://127.0.0.1:{port}")

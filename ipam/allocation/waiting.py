@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from bson import ObjectId
 
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 # query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
 _PAUSE_FACTOR = 3.0
+# How often one who waits looks whether his caller still does.
+_LOOKS_UP_AFTER_S = 0.5
+# Who asks for one job more often than this does not need to hear of it in each of his calls.
+_WAITERS_OF_A_JOB = 4
 
 
 class Waiting:
@@ -33,19 +38,21 @@ class Waiting:
         self._waited: dict[ObjectId, list[threading.Event]] = {}
         self._thread: threading.Thread | None = None
 
-    def wait(self, job: ObjectId, timeout_s: float) -> None:
-        """Return when *job* has ended, when *timeout_s* seconds are over, or at once when all places are taken."""
+    def wait(self, job: ObjectId, timeout_s: float, given_up: Callable[[], bool]) -> None:
+        """Return when *job* has ended, when *timeout_s* seconds are over, or when the caller has *given_up*.
+
+        And at once when all places are taken, or enough others wait for the same job.
+        """
         if timeout_s <= 0 or not self._places.acquire(blocking=False):
             return
         ended = threading.Event()
+        deadline = time.monotonic() + timeout_s
         try:
-            with self._changed:
-                self._waited.setdefault(job, []).append(ended)
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
-                    self._thread.start()
-                self._changed.notify()
-            ended.wait(timeout_s)
+            if not self._join(job, ended):
+                return
+            while not ended.wait(min(_LOOKS_UP_AFTER_S, deadline - time.monotonic())):
+                if given_up() or time.monotonic() >= deadline:
+                    return
         finally:
             with self._changed:
                 waiters = self._waited.get(job, [])
@@ -54,6 +61,19 @@ class Waiting:
                 if not waiters:
                     self._waited.pop(job, None)
             self._places.release()
+
+    def _join(self, job: ObjectId, ended: threading.Event) -> bool:
+        """Be among those who wait for *job*, unless they are many."""
+        with self._changed:
+            waiters = self._waited.setdefault(job, [])
+            if len(waiters) >= _WAITERS_OF_A_JOB:
+                return False
+            waiters.append(ended)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+            return True
 
     def _closed(self, wanted: list[ObjectId]) -> list[ObjectId]:
         """Which of *wanted* have ended; none when it cannot be told, for waiting has a limit of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,14 +18,22 @@ from ipam.api.origin import OriginOfRequests
 from ipam.api.pools import PoolCollection, pool_item
 from ipam.api.problems import on_crash, on_http_error, on_ipam_error
 from ipam.api.reservations import ReservationCollection, ReservationItem, ReservationsOf
+from ipam.api.stopping import Stopping
 from ipam.api.subnets import SubnetCollection, SubnetsOfPool, subnet_item
 from ipam.errors import IpamError
 from ipam.wiring import Services
 
 
-def create_app(services: Services, check_broker: Callable[[], None]) -> falcon.App[falcon.Request, falcon.Response]:
-    """The WSGI application on *services*; *check_broker* raises `Transient` when the broker is out of reach."""
-    app = falcon.App(middleware=[OriginOfRequests()])
+def create_app(
+    services: Services, check_broker: Callable[[], None], stopping: threading.Event
+) -> falcon.App[falcon.Request, falcon.Response]:
+    """The WSGI application on *services*, which takes no further request once *stopping* is set.
+
+    *check_broker* raises `Transient` when the broker is out of reach.
+    """
+    app = falcon.App()
+    app.add_middleware(OriginOfRequests())
+    app.add_middleware(Stopping(stopping))
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, on_crash)

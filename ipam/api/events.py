@@ -42,7 +42,8 @@ class EventCollection:
             until=_time(req, "until"),
         )
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
-        page = self._following.wait(wanted, seconds) if seconds else self._following.page(wanted)
+        following = self._following
+        page = following.wait(wanted, seconds, req.context.given_up) if seconds else following.page(wanted)
         if page is None:  # Too many wait already.
             page = self._following.page(wanted)
             resp.set_header("Retry-After", str(_RETRY_AFTER_S))

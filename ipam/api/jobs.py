@@ -53,7 +53,7 @@ class JobItem:
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
         job = self._services.stores.jobs.get(object_id(id_, "job"))
         if seconds and not job.state.terminal:
-            self._services.waiting.wait(job.id, seconds)
+            self._services.waiting.wait(job.id, seconds, req.context.given_up)
             job = self._services.stores.jobs.get(job.id)
         render(req, resp, "job", job_json(job))
 

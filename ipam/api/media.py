@@ -54,7 +54,7 @@ def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
     _check_type(req, kind)
     raw = req.bounded_stream.read(MAX_BODY_BYTES + 1)
     if len(raw) > MAX_BODY_BYTES or (req.content_length or 0) > MAX_BODY_BYTES:
-        raise TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
+        raise too_large()
     if not raw.strip():
         raise MalformedJson("The body is empty; send a JSON object, {} at least.")
     try:
@@ -73,6 +73,11 @@ def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedJson("The body must be a JSON object.")
     return value
+
+
+def too_large() -> TooLarge:
+    """What is wrong with a body over 1 MiB."""
+    return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
 
 
 class _NotJson(ValueError):

@@ -18,6 +18,7 @@ RETRY_AFTER_S = 2
 # Status and title of every problem; docs/errors.md has a paragraph for each.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed-json": (400, "The body is not JSON"),
+    "malformed-request": (400, "The request is not HTTP"),
     "invalid": (422, "The request breaks a rule"),
     "invalid-parameter": (400, "A parameter or header has an impossible value"),
     "unknown-parameter": (400, "The parameter is not known here"),
@@ -26,6 +27,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-acceptable": (406, "No acceptable media type"),
     "unsupported-media-type": (415, "The body's media type is not supported"),
     "too-large": (413, "The body is too large"),
+    "headers-too-large": (431, "The headers are too large"),
+    "not-implemented": (501, "HTTP has it, but it is not known here"),
     "stale": (412, "It has changed since it was read"),
     "subnet-overlap": (409, "The range overlaps another subnet"),
     "exhausted": (409, "Not enough addresses are free"),
@@ -55,13 +58,18 @@ def render_error(resp: falcon.Response, error: IpamError) -> None:
     _render(resp, error.slug, error.detail, error.facts)
 
 
-def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:
+def problem_bytes(slug: str, detail: str, facts: dict[str, Any], request_id: str | None) -> bytes:
+    """The body of the problem that the request of this id is answered with."""
     body = problem(slug, detail, **facts)
-    if request_id := current_origin().request_id:
+    if request_id:
         body["request_id"] = request_id
-    resp.status = body["status"]
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:
+    resp.status = PROBLEMS[slug][0]
     resp.content_type = MEDIA_TYPE
-    resp.text = json.dumps(body, ensure_ascii=False)
+    resp.data = problem_bytes(slug, detail, facts, current_origin().request_id)
     if slug == "unavailable":
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
 

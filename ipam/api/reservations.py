@@ -95,7 +95,7 @@ class ReservationsOf:
 
         def create(new: ObjectId) -> None:
             job = self._accept(new, target, wanted)
-            self._services.waiting.wait(job.id, waiting.seconds)
+            self._services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
             self._answer(req, resp, self._services.stores.jobs.get(job.id), waiting)
 
         self._idempotency.once(req, resp, body, create)

@@ -1,45 +1,124 @@
-"""Serving the application with waitress."""
+"""Serving the application with waitress, from the first connection to the last answer."""
 
 from __future__ import annotations
 
 import logging
+import resource
 import signal
+import threading
+import time
 from types import FrameType
+from typing import Any
 
 import falcon
-from waitress.server import create_server
+from waitress import wasyncore
+from waitress.server import BaseWSGIServer, create_server
 
+from ipam.api.channel import Channel
 from ipam.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
-# Above the limit of a body, so that a body that is over it gets our own 413; far above, and waitress cuts it off.
-_WAITRESS_MAX_BODY_BYTES = 64 * 1024 * 1024
+# Above the limit of a body, so that one that is over it costs its sender no connection.
+_WAITRESS_MAX_BODY_BYTES = 8 * 1024 * 1024
+# Idle ones cost a file and some kilobytes each; and files are needed for the database and the broker too.
+_CONNECTIONS_MAX = 8192
+_OTHER_FILES = 512
+_POLL_S = 0.02
 
 
-def serve(app: falcon.App[falcon.Request, falcon.Response], host: str, port: int, threads: int) -> None:
-    """Serve until SIGTERM or SIGINT.
+class Server:
+    """A web process.
+
+    Args:
+        stopping: Is set when no further request is to be taken, which the application has to see to.
+        stop_timeout_s: How long requests that have been begun may take from then on, in seconds.
 
     Raises:
         InvalidSettings: If the address cannot be listened on.
     """
-    try:
-        server = create_server(
-            app,
-            host=host,
-            port=port,
-            threads=threads,
-            ident="ipam",
-            max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
-            clear_untrusted_proxy_headers=True,
-        )
-    except (OSError, ValueError) as error:
-        message = f"Cannot listen on {host}:{port}: {error}; choose another --host or --port."
-        raise InvalidSettings(message) from None
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+    def __init__(  # noqa: PLR0913 (a setting each)
+        self,
+        app: falcon.App[falcon.Request, falcon.Response],
+        *,
+        host: str,
+        port: int,
+        threads: int,
+        stopping: threading.Event,
+        stop_timeout_s: float,
+    ) -> None:
+        self._stopping = stopping
+        self._stop_timeout_s = stop_timeout_s
+        self._sockets: dict[int, Any] = {}
+        try:
+            self._server = create_server(
+                app,
+                map=self._sockets,
+                host=host,
+                port=port,
+                threads=threads,
+                ident="ipam",
+                max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
+                clear_untrusted_proxy_headers=True,
+                connection_limit=_allow_connections(),
+                asyncore_use_poll=True,  # select() knows 1,024 files and no more.
+                channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
+            )
+        except (OSError, ValueError) as error:
+            message = f"Cannot listen on {host}:{port}: {error}; choose another --host or --port."
+            raise InvalidSettings(message) from None
+        # A name may stand for several addresses.
+        self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]
+        for listener in self._listeners:
+            listener.channel_class = Channel
+        log.info("serving on http://%s:%s", host, self._listeners[0].effective_port)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    log.info("serving on http://%s:%s", host, getattr(server, "effective_port", port))
-    server.run()
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, and then until all that was begun has been answered."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._server.run()
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            raise SystemExit(128 + number)  # Told a second time.
+        self._stopping.set()
+        # This is the thread of waitress's loop, in the middle of whatever it does.
+        threading.Thread(target=self._end, name="stopping", daemon=True).start()
+
+    def _end(self) -> None:
+        log.info("stopping: requests that have been begun are answered, no further ones are taken")
+        self._in_loop(self._refuse_connections)
+        deadline = time.monotonic() + self._stop_timeout_s
+        while not self._is_quiet():
+            if time.monotonic() > deadline:
+                log.warning("stopped with requests unanswered after %.0f s", self._stop_timeout_s)
+                break
+            time.sleep(_POLL_S)
+        self._in_loop(lambda: wasyncore.close_all(self._sockets))  # With nothing left to look after the loop ends.
+
+    def _in_loop(self, call: Any) -> None:
+        """Have waitress's loop make this *call*: what it looks after is not to be changed under its hands."""
+        self._listeners[0].trigger.pull_trigger(call)
+
+    def _refuse_connections(self) -> None:
+        for listener in self._listeners:
+            listener.del_channel()
+            listener.socket.close()
+
+    def _is_quiet(self) -> bool:
+        threads = self._server.task_dispatcher
+        with threads.lock:
+            if threads.queue or threads.active_count:
+                return False
+        channels = [one for one in list(self._sockets.values()) if isinstance(one, Channel)]
+        return not any(channel.total_outbufs_len for channel in channels)
+
+
+def _allow_connections() -> int:
+    """How many connections there may be; the system's limit for this process is raised as far as it lets us."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS_MAX + _OTHER_FILES
+    files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(files - _OTHER_FILES, files // 2)

@@ -17,7 +17,7 @@ import click
 
 from ipam import __version__
 from ipam.api.app import create_app
-from ipam.api.server import serve as serve_app
+from ipam.api.server import Server
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
 from ipam.embedded.up import run as run_embedded
@@ -78,14 +78,23 @@ def cli() -> None:
 
 
 @cli.command()
-@_settings("host", "port", "threads", *_DATABASE, "mongo_timeout_s", "broker", "claim_timeout_s")
+@_settings("host", "port", "threads", "stop_timeout_s", *_DATABASE, "mongo_timeout_s", "broker", "claim_timeout_s")
 def serve(settings: Settings) -> None:
     """Serve the HTTP API."""
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
     dispatcher = CeleryDispatcher(create_celery(settings))
     services = build_services(stores, settings, dispatcher)
-    serve_app(create_app(services, dispatcher.check), settings.host, settings.port, settings.threads)
+    stopping = threading.Event()
+    Server(
+        create_app(services, dispatcher.check, stopping),
+        host=settings.host,
+        port=settings.port,
+        threads=settings.threads,
+        stopping=stopping,
+        stop_timeout_s=settings.stop_timeout_s,
+    ).run()
+    stores.whole.close()
 
 
 @cli.command()

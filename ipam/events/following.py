@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -119,19 +119,26 @@ class Following:
                 return Page(entries, after, ended=False)
         return Page(entries, after, ended=True)
 
-    def wait(self, wanted: Wanted, seconds: float) -> Page | None:
-        """As `page`, but while there is nothing it waits up to *seconds*; None if all places are taken."""
+    def wait(self, wanted: Wanted, seconds: float, given_up: Callable[[], bool]) -> Page | None:
+        """As `page`, but while there is nothing it waits up to *seconds*; None if all places are taken.
+
+        It ends early when the caller has *given_up*.
+        """
         if not self._places.acquire(blocking=False):
             return None
         try:
             deadline = time.monotonic() + seconds
+
+            def is_over() -> bool:
+                return time.monotonic() >= deadline or given_up()
+
             while True:
                 last = self.last()
                 page = self.page(wanted)
-                if page.entries or time.monotonic() >= deadline:
+                if page.entries or is_over():
                     return page
                 wanted = replace(wanted, after=page.after)
-                while page.ended and self.last() == last and time.monotonic() < deadline:
+                while page.ended and self.last() == last and not is_over():
                     time.sleep(_PAUSE_S)
         finally:
             self._places.release()

@@ -21,6 +21,10 @@ def write(stores: Stores, *types: str) -> None:
     stores.log.append(last, events)
 
 
+def patient() -> bool:
+    return False
+
+
 @pytest.fixture
 def following(stores: Stores) -> Following:
     return Following(stores.log, places=1, source="/ipam")
@@ -49,7 +53,7 @@ def test_a_page_looks_at_so_many_events_and_no_more(stores, following, monkeypat
 def test_who_waits_gets_what_comes(stores, following):
     write(stores, "a")
     found = []
-    waiting = threading.Thread(target=lambda: found.append(following.wait(Wanted(type="b", limit=10), 30)))
+    waiting = threading.Thread(target=lambda: found.append(following.wait(Wanted(type="b", limit=10), 30, patient)))
     waiting.start()
     write(stores, "a")
     write(stores, "b")
@@ -59,15 +63,22 @@ def test_who_waits_gets_what_comes(stores, following):
 
 def test_who_waits_in_vain_learns_how_far_he_came(stores, following):
     write(stores, "a", "a")
-    page = following.wait(Wanted(type="b", limit=10), 0.2)
+    page = following.wait(Wanted(type="b", limit=10), 0.2, patient)
     assert (sequences(page), page.after, page.ended) == ([], 2, True)
 
 
+def test_who_gives_up_is_not_waited_for(stores, following):
+    write(stores, "a")
+    given_up = iter([False, False, True, True])
+    page = following.wait(Wanted(type="b", limit=10), 3600, lambda: next(given_up))
+    assert (sequences(page), page.after) == ([], 1)
+
+
 def test_there_are_so_many_places_to_wait_and_each_is_given_back(stores, following):
-    waiting = threading.Thread(target=lambda: following.wait(Wanted(type="b", limit=10), 30))
+    waiting = threading.Thread(target=lambda: following.wait(Wanted(type="b", limit=10), 30, patient))
     waiting.start()
-    while following.wait(Wanted(type="a", limit=10), 0) is not None:
+    while following.wait(Wanted(type="a", limit=10), 0, patient) is not None:
         pass
     write(stores, "b")
     waiting.join(20)
-    assert following.wait(Wanted(type="b", limit=10), 0) is not None
+    assert following.wait(Wanted(type="b", limit=10), 0, patient) is not None

@@ -1,0 +1,71 @@
+"""A connection as waitress serves it, with problems by RFC 9457 for what never reaches the application."""
+
+from __future__ import annotations
+
+import socket
+from http import HTTPStatus
+
+from bson import ObjectId
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from ipam.api.media import too_large
+from ipam.api.problems import MEDIA_TYPE, problem_bytes
+
+_SLUGS = {
+    HTTPStatus.BAD_REQUEST: "malformed-request",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "headers-too-large",
+    HTTPStatus.NOT_IMPLEMENTED: "not-implemented",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+}
+
+
+class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
+    """Answers what waitress refuses by itself."""
+
+    def execute(self) -> None:
+        """Write the answer, after which the connection closes: where the next request begins is not known."""
+        error, request_id = self.request.error, str(ObjectId())
+        detail, facts = f"{error.body.rstrip('.')}.", {}
+        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            detail, facts = too_large().detail, too_large().facts  # The body's limit, and not waitress's.
+        body = problem_bytes(_SLUGS[error.code], detail, facts, request_id)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [("Content-Type", MEDIA_TYPE), ("X-Request-Id", request_id)]
+        self.content_length = len(body)
+        self.set_close_on_finish()
+        self.channel.lingers_at_end = True
+        self.write(body)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
+    """A connection that lingers after a refusal: closed at once, it would take the answer from who still sends.
+
+    Our half of it is closed, and what comes in is thrown away until the caller closes his, or has been silent for
+    waitress's `channel_timeout`.
+    """
+
+    error_task_class = ProblemTask
+    close_when_flushed: bool
+    lingers_at_end = False
+    _lingers = False
+
+    def readable(self) -> bool:
+        """Whether to look for what the caller sends."""
+        return self._lingers or super().readable()
+
+    def received(self, data: bytes) -> bool:
+        """Take what the caller sent."""
+        return not self._lingers and super().received(data)
+
+    def handle_write(self) -> None:
+        """Send what there is to send, and close the connection when nothing is to follow."""
+        if self.close_when_flushed and self.lingers_at_end:
+            self._flush_exception(self._flush_some)
+            if not self.total_outbufs_len and self.connected:
+                self.close_when_flushed = False
+                self._lingers = True
+                self.socket.shutdown(socket.SHUT_WR)
+        else:
+            super().handle_write()

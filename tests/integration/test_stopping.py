@@ -1,0 +1,133 @@
+"""SIGTERM, and callers who hang up, at a web process of their own."""
+
+import json
+import os
+import signal
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from contextlib import ExitStack
+
+import pytest
+
+from ipam.embedded.parts import mongo_uri
+from tests import servers
+from tests.integration.test_connections import connect
+from tests.servers import wait_until
+from tests.stack import Stack
+
+# As many threads that three requests may wait.
+THREADS = "4"
+
+
+@pytest.fixture
+def stopping_database(tmp_path):
+    process = servers.database(tmp_path)
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def stack(database, redis_url, tmp_path):
+    """Has a web process, which runs, and a worker, which does not."""
+    stack = Stack(database, redis_url, tmp_path, IPAM_THREADS=THREADS)
+    stack.web.start()
+    yield stack
+    stack.stop()
+
+
+def ask(connection: socket.socket, path: str) -> tuple[int, dict]:
+    """Status and body of GET *path* on an open connection."""
+    send(connection, path)
+    return hear(connection)
+
+
+def send(connection: socket.socket, path: str) -> None:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n\r\n".encode())
+
+
+def hear(connection: socket.socket) -> tuple[int, dict]:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    (length,) = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head.split(b" ")[1]), json.loads(body)
+
+
+def test_who_waits_when_it_stops_is_told_which_job_to_poll(stack):
+    """No answer is lost, and the process ends without a fault."""
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+    with ThreadPoolExecutor(1) as threads, connect(stack.api) as following:
+        path = f"/subnets/{subnet['id']}/reservations"
+        waits = threads.submit(stack.api.post, path, headers={"Prefer": "wait=60"})
+        wait_until(lambda: stack.api.get("/jobs").json()["jobs"], 20, "the request to be a job")
+        send(following, "/events?after=latest&wait=60")
+        assert stack.api.get("/livez").status_code == 200  # Requests are taken up in the order of their coming.
+        assert stack.web.stop() == 0
+        answer = waits.result()
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        assert answer.headers["Location"] == f"/jobs/{answer.json()['id']}"
+        assert hear(following)[1]["events"] == []
+
+
+def test_what_has_begun_is_answered_and_nothing_new_is_begun(stopping_database, redis_url, tmp_path):
+    """The database holds its breath meanwhile, so that there is something to wait for."""
+    stack = Stack(mongo_uri(stopping_database.part.port), redis_url, tmp_path)
+    stack.web.start()
+    stack.api.pool(name="before")
+    with connect(stack.api) as open_connection, ThreadPoolExecutor(1) as threads:
+        os.kill(stopping_database.pid, signal.SIGSTOP)
+        begun = threads.submit(stack.api.get, "/pools")
+        # Requests are taken up in the order of their coming.
+        wait_until(lambda: ask(open_connection, "/livez")[0] == 200 and begun.running(), 20, "it to be taken up")
+        assert ask(open_connection, "/livez") == (200, {"status": "ok"})
+        os.kill(stack.web.pid, signal.SIGTERM)
+        wait_until(lambda: ask(open_connection, "/readyz")[0] == 503, 20, "it to be ready no more")
+        assert ask(open_connection, "/pools")[1]["type"] == "/problems/unavailable"
+        assert ask(open_connection, "/livez")[0] == 200
+        with pytest.raises(ConnectionRefusedError):
+            connect(stack.api)
+        os.kill(stopping_database.pid, signal.SIGCONT)
+        answer = begun.result()
+    assert [pool["name"] for pool in answer.json()["pools"]] == ["before"]
+    assert stack.web.stop() == 0
+    stack.stop()
+
+
+def test_what_does_not_end_is_given_up(stopping_database, redis_url, tmp_path):
+    stack = Stack(mongo_uri(stopping_database.part.port), redis_url, tmp_path, IPAM_STOP_TIMEOUT_S="0.2")
+    stack.web.start()
+    with connect(stack.api) as connection:
+        os.kill(stopping_database.pid, signal.SIGSTOP)
+        connection.sendall(b"GET /pools HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert stack.api.get("/livez").status_code == 200
+        assert stack.web.stop() == 0
+        os.kill(stopping_database.pid, signal.SIGCONT)
+    stack.stop()
+
+
+def test_callers_who_hang_up_give_their_places_back(stack):
+    """All places to wait are taken by callers who hang up; one who comes after them waits, and gets his answer."""
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+    path = f"/subnets/{subnet['id']}/reservations"
+    headers = "Host: 127.0.0.1\r\nContent-Type: application/json\r\nPrefer: wait=60\r\nContent-Length: 2"
+    with ExitStack() as connections:
+        for _ in range(3):
+            connection = connections.enter_context(connect(stack.api))
+            connection.sendall(f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n{{}}".encode())
+        wait_until(lambda: len(stack.api.get("/jobs").json()["jobs"]) == 3, 20, "the requests to be jobs")
+    with ThreadPoolExecutor(1) as threads:
+        answers: list[Future] = []
+
+        def waits() -> bool:
+            """Whether a request is not answered at once."""
+            answers.append(threads.submit(stack.api.post, path, headers={"Prefer": "wait=60"}))
+            return not wait_for_futures(answers[-1:], timeout=2).done
+
+        wait_until(waits, 20, "a place to wait")
+        stack.workers[0].start()
+        assert answers[-1].result().status_code == 201

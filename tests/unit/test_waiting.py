@@ -1,0 +1,65 @@
+"""Waiting for jobs; without a server, for logic only."""
+
+import threading
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import waiting
+from ipam.allocation.waiting import Waiting
+
+FOR_EVER_S = 3600
+
+
+class Jobs:
+    """Ends a job when it is told to."""
+
+    def __init__(self) -> None:
+        self.ended: set[ObjectId] = set()
+        self.watched: set[ObjectId] = set()
+
+    def closed(self, wanted: list[ObjectId]) -> list[ObjectId]:
+        self.watched.update(wanted)
+        return [job for job in wanted if job in self.ended]
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+def in_thread(call) -> threading.Thread:
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread
+
+
+def test_who_waits_hears_of_the_end(jobs):
+    places, job = Waiting(jobs, 1), ObjectId()
+    waiter = in_thread(lambda: places.wait(job, FOR_EVER_S, lambda: False))
+    jobs.ended.add(job)
+    waiter.join(20)
+    assert not waiter.is_alive()
+
+
+def test_who_gives_up_gives_his_place_back(jobs):
+    """A caller who has hung up is not waited for, and another one gets his place."""
+    places, job, later = Waiting(jobs, 1), ObjectId(), ObjectId()
+    places.wait(job, FOR_EVER_S, lambda: True)
+    waiter = in_thread(lambda: places.wait(later, FOR_EVER_S, lambda: False))
+    jobs.ended.add(later)
+    waiter.join(20)
+    assert later in jobs.watched
+
+
+def test_one_job_keeps_few_waiting(jobs, monkeypatch):
+    monkeypatch.setattr(waiting, "_WAITERS_OF_A_JOB", 2)
+    places, job = Waiting(jobs, 10), ObjectId()
+    waiters = [in_thread(lambda: places.wait(job, FOR_EVER_S, lambda: False)) for _ in range(2)]
+    while len(places._waited.get(job, ())) < 2:  # noqa: SLF001
+        pass
+    places.wait(job, FOR_EVER_S, lambda: False)  # Returns at once.
+    assert not jobs.ended
+    jobs.ended.add(job)
+    for waiter in waiters:
+        waiter.join(20)
