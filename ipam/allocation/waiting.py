@@ -21,7 +21,7 @@ _PAUSE_FACTOR = 3.0
 # How often one who waits looks whether his caller still does.
 _LOOKS_UP_AFTER_S = 0.5
 # Who asks for one job more often than this does not need to hear of it in each of his calls.
-_WAITERS_OF_A_JOB = 4
+_WAITERS_OF_A_JOB = 8
 
 
 class Waiting:

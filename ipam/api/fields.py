@@ -14,6 +14,8 @@ Json = dict[str, Any]
 
 # Empty as Go and JavaScript clients send what they do not mean to set.
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
+# Of a body with more faults than that the first ones are told.
+_FAULTS_SHOWN = 100
 # Whoever sends another value for one of these means to change it, and is told that it cannot be. All others that
 # cannot be written are computed: they may have moved since they were read, and are ignored.
 FIXED = frozenset(
@@ -49,8 +51,11 @@ def is_empty(value: Any) -> bool:
 
 def invalid(faults: list[tuple[str, str]]) -> Invalid:
     """The error for faults, each with its place (a JSON pointer) and what is wrong there."""
-    detail = "; ".join(f"{pointer}: {text}" for pointer, text in faults)
-    return Invalid(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in faults])
+    shown = faults[:_FAULTS_SHOWN]
+    detail = "; ".join(f"{pointer}: {text}" for pointer, text in shown)
+    if more := len(faults) - len(shown):
+        detail += f"; and {more} more faults"
+    return Invalid(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in shown])
 
 
 def _agrees(value: Any, stored: Any) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 import falcon
 
 from ipam.errors import Transient
+from ipam.exact_json import dumps
 
 
 class Live:
@@ -16,7 +16,7 @@ class Live:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say so."""
         resp.content_type = "application/json"
-        resp.text = json.dumps({"status": "ok"})
+        resp.text = dumps({"status": "ok"})
 
 
 class Ready:
@@ -36,7 +36,7 @@ class Ready:
         if faults:
             raise Transient(f"Out of reach: {', '.join(faults)}.", parts=states)
         resp.content_type = "application/json"
-        resp.text = json.dumps({"status": "ok", "parts": states})
+        resp.text = dumps({"status": "ok", "parts": states})
 
 
 def _fault(check: Callable[[], None]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 
 import falcon
@@ -11,6 +10,7 @@ from bson import ObjectId
 
 from ipam.api.problems import render_error
 from ipam.errors import Invalid, InvalidParameter, Rejected
+from ipam.exact_json import dumps
 from ipam.models.idempotency import Answer, IdempotencyStore
 
 _KEY_MAX = 255
@@ -70,7 +70,7 @@ class Idempotency:
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:
-    wanted = json.dumps(body, sort_keys=True)  # The order of keys means nothing in JSON.
+    wanted = dumps(body, sort_keys=True)  # The order of keys means nothing in JSON.
     return hashlib.sha256(f"{req.method} {req.path} {wanted}".encode()).hexdigest()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import falcon
 from falcon import mediatypes
 
 from ipam.errors import MalformedJson, NotAcceptable, TooLarge, UnsupportedMediaType
+from ipam.exact_json import JSONDecodeError, dumps, loads
 
 VERSION = "1.0.0"
 JSON = "application/json"
@@ -58,18 +58,14 @@ def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
     if not raw.strip():
         raise MalformedJson("The body is empty; send a JSON object, {} at least.")
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # A lone surrogate can be written in JSON, but not in UTF-8.
+        value = loads(raw.decode("utf-8"))
+        dumps(value).encode()  # A lone surrogate can be written in JSON, but not in UTF-8.
     except RecursionError:
         raise MalformedJson("The body is nested too deep.") from None
     except UnicodeError:
         raise MalformedJson("The body is not valid Unicode in UTF-8.") from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise MalformedJson(f"The body is not JSON: {error}.") from None
-    except ValueError as error:
-        # Of a number too long for Python it says what a programmer could do about that.
-        why = str(error) if isinstance(error, _NotJson) else "a number in it has too many digits"
-        raise MalformedJson(f"The body is not JSON as it is read here: {why}.") from None
     if not isinstance(value, dict):
         raise MalformedJson("The body must be a JSON object.")
     return value
@@ -78,15 +74,6 @@ def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
 def too_large() -> TooLarge:
     """What is wrong with a body over 1 MiB."""
     return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
-
-
-class _NotJson(ValueError):
-    pass
-
-
-def _refuse_constant(name: str) -> None:
-    message = f"{name} is not a JSON number"
-    raise _NotJson(message)
 
 
 def _check_type(req: falcon.Request, kind: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 import falcon
 
 from ipam.errors import IpamError, Rejected
+from ipam.exact_json import dumps
 from ipam.origins import current_origin
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def problem_bytes(slug: str, detail: str, facts: dict[str, Any], request_id: str
     body = problem(slug, detail, **facts)
     if request_id:
         body["request_id"] = request_id
-    return json.dumps(body, ensure_ascii=False).encode()
+    return dumps(body).encode()
 
 
 def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:

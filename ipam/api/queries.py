@@ -13,7 +13,7 @@ from bson.errors import InvalidId
 from ipam.allocation.ranges import parse_address
 from ipam.errors import Invalid, InvalidParameter, UnknownParameter
 from ipam.models.addresses import Address, to_place
-from ipam.models.metadata import metadata_facet, name_facet, tag_facet
+from ipam.models.metadata import metadata_facets, name_facet, tag_facet
 from ipam.models.store import LIMIT_MAX, Query, decode_cursor
 
 # How a list's own filters become conditions on stored fields.
@@ -21,6 +21,9 @@ Filters = Mapping[str, Callable[[str], Mapping[str, Any]]]
 WAIT_MAX_S = 60
 # The longest number that anybody may mean, and short enough to be read in no time.
 _DIGITS_MAX = 20
+# What is asked of a list in one request; each is a condition on what is read.
+_PARAMETERS_MAX = 100
+_METADATA = "metadata."
 T = TypeVar("T")
 
 
@@ -77,27 +80,28 @@ def list_query(req: falcon.Request, filters: Filters | None = None, *, described
         InvalidParameter: If one has an impossible value or is repeated, `tag` excepted.
     """
     query = Query()
+    if sum(1 if isinstance(value, str) else len(value) for value in req.params.values()) > _PARAMETERS_MAX:
+        raise InvalidParameter(f"A list takes at most {_PARAMETERS_MAX} parameters; ask for less at once.")
     for name, value in req.params.items():
         if described and name == "tag":
             tags = [value] if isinstance(value, str) else value
-            query = replace(query, facets=(*query.facets, *map(tag_facet, tags)))
+            query = replace(query, facets=(*query.facets, *((tag_facet(tag),) for tag in tags)))
         elif isinstance(value, list):
             raise InvalidParameter(f"{name}: may be given once only.")
         elif filters and name in filters:
             query = replace(query, conditions=(*query.conditions, filters[name](value)))
-        elif described and (facet := _facet(name, value)):
-            query = replace(query, facets=(*query.facets, facet))
+        elif described and name == "name":
+            query = _named(query, value)
+        elif described and name.startswith(_METADATA):
+            query = replace(query, facets=(*query.facets, metadata_facets(name.removeprefix(_METADATA), value)))
         else:
             query = _paged(query, name, value, filters, described=described)
     return query
 
 
-def _facet(name: str, value: str) -> str | None:
-    """The facet that the parameter *name* asks for, None when it asks for none."""
-    if name == "name":
-        return name_facet(value)
-    path = name.removeprefix("metadata.")
-    return metadata_facet(path, value) if path not in ("", name) else None
+def _named(query: Query, name: str) -> Query:
+    """*query* for those called *name*; that one has none is kept in no facet, for most leases have none."""
+    return replace(query, facets=(*query.facets, (name_facet(name),))) if name else query.where(name="")
 
 
 def _paged(query: Query, name: str, value: str, filters: Filters | None, *, described: bool) -> Query:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,6 +10,7 @@ import falcon
 from ipam.api.conditions import entity_tag, is_unchanged
 from ipam.api.media import answer_type
 from ipam.api.problems import problem_of
+from ipam.exact_json import dumps
 from ipam.models import views
 from ipam.models.documents import Job, Pool, Reservation, Subnet
 from ipam.models.subnets import Usage
@@ -48,7 +48,7 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
     location: str | None = None,
 ) -> None:
     """Answer with *value* as a *kind*, in the type that was negotiated."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    body = dumps(value).encode()
     tag = entity_tag(value.get("revision", 0), body)
     resp.etag = tag
     resp.set_header("Vary", "Accept")

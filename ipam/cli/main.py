@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
+from ipam.exact_json import dumps
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.wiring import Services, build_relay, build_services, open_stores
 from ipam.workers.app import create_celery
@@ -173,7 +173,7 @@ def events_tail(  # noqa: PLR0913 (an option each)
     """
 
     def show(event: dict[str, Any]) -> None:
-        click.echo(json.dumps(event, ensure_ascii=False) if as_json else as_line(event))
+        click.echo(dumps(event) if as_json else as_line(event))
 
     if bus is not None and (subject or actor or after):
         raise click.UsageError("--subject, --actor and --after are for the log; leave them out with --bus.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ import requests
 
 from ipam.errors import Transient
 from ipam.events.listening import listen
+from ipam.exact_json import JSONDecodeError, loads
 from ipam.settings import BUS_SCHEMES, of_scheme
 
 _WAIT_S = 30
@@ -36,7 +36,7 @@ def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None])
     while True:
         try:
             page = _asked(url, {**wanted, "after": after, "wait": _WAIT_S})
-        except requests.RequestException as error:
+        except (requests.RequestException, JSONDecodeError) as error:
             _try_again(f"{url} does not answer ({type(error).__name__}).")
             continue
         for event in page["events"]:
@@ -56,7 +56,7 @@ def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None
         signal.signal(number, stop)
     while not stopped.is_set():
         try:
-            listen(url, type_, lambda body: show(json.loads(body)), stopped)
+            listen(url, type_, lambda body: show(loads(body)), stopped)
         except Transient as error:
             _try_again(error.detail)
 
@@ -83,7 +83,7 @@ def _asked(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     answer = requests.get(f"{url.rstrip('/')}/events", params=parameters, timeout=_TIMEOUT_S)
     if answer.status_code >= _SERVER_FAULT:
         answer.raise_for_status()
-    page: dict[str, Any] = answer.json()
+    page: dict[str, Any] = loads(answer.text)
     if not answer.ok:
         raise click.ClickException(page.get("detail", answer.text))
     return page

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from ipam.exact_json import RawJSON
 from ipam.models.log import Entry
 from ipam.models.views import time_json
 
@@ -30,7 +30,7 @@ def cloud_event(entry: Entry, source: str) -> dict[str, Any]:
         "sequence": sequence_text(entry.sequence),
         **{name: value for name, value in extensions.items() if value is not None},
         "datacontenttype": "application/json",
-        "data": json.loads(event.data),
+        "data": RawJSON(event.data),
     }
 
 

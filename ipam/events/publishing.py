@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message
 from ipam.events.cloud import cloud_event
+from ipam.exact_json import dumps
 from ipam.models.leadership import Lead, LeadershipStore
 from ipam.models.log import Entry, LogStore
 
@@ -75,4 +75,4 @@ class Publishing:
 
 
 def _written(event: dict[str, object]) -> bytes:
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return dumps(event).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from bson import ObjectId
 
+from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.events import Event, outbox_of
@@ -375,7 +375,7 @@ class Job:
             "waiting": self.target,
             "pool": self.pool,
             "subnet": self.subnet,
-            "request": json.dumps(self.request, ensure_ascii=False),
+            "request": dumps(self.request),
             "reservation": self.reservation,
             "state": self.state.value,
             "claim": self.claim,
@@ -404,9 +404,9 @@ class Job:
                 )
             },
             failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
-            request=json.loads(bson["request"]),
+            request=loads(bson["request"]),
             state=JobState(bson["state"]),
-            error=json.loads(bson["error"]) if bson["error"] else None,
+            error=loads(bson["error"]) if bson["error"] else None,
             origin=Origin.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip

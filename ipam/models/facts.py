@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from ipam.exact_json import dumps
 from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.events import Event
@@ -57,7 +57,7 @@ def updated(document: Document, before: Document) -> Event:
         name: was[name]
         for name in now
         # Compared as JSON: to Python false is 0 and 1 is 1.0.
-        if name not in _OF_EVERY_CHANGE and json.dumps(was[name]) != json.dumps(now[name])
+        if name not in _OF_EVERY_CHANGE and dumps(was[name]) != dumps(now[name])
     }
     return _happened(document, "updated", current_origin(), before=changed)
 
@@ -115,4 +115,4 @@ def _around(document: Document) -> list[str]:
 
 
 def _written(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return dumps(value)

@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from ipam.models.connection import speaks_mongo
 
-_FACETS = IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)  # lists filtered by what users wrote
+_FACETS = IndexModel("facets", name="by_facet", sparse=True)  # lists filtered by what users wrote
 # Events that nobody has told yet: of a dead process, once they are old.
 _UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
 KEEP_JOBS_S = 7 * 24 * 3600

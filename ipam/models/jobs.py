@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import NotQueued
+from ipam.exact_json import dumps
 from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
@@ -131,7 +131,7 @@ class JobStore(DocumentStore[Job]):
         for condition, open_job in ends:
             job = replace(open_job, finished_at=utc_now(), revision=open_job.revision + 1)
             event = facts.failed(job)
-            closed = _close({"state": job.state.value, "error": job.error and json.dumps(job.error)})
+            closed = _close({"state": job.state.value, "error": job.error and dumps(job.error)})
             if self._collection.update_one({"_id": job.id, **condition}, telling(closed, event)).modified_count:
                 told.append((job, event))
         self._tell_of(told)

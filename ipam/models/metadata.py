@@ -6,12 +6,12 @@ integers of any length and nesting deeper than BSON allows.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from ipam.errors import Invalid
+from ipam.exact_json import dumps, is_number, loads, same_number
 
 Json = Any
 MAX_BYTES = 64 * 1024
@@ -19,16 +19,17 @@ MAX_BYTES = 64 * 1024
 MAX_FACETS_BYTES = 4 * MAX_BYTES
 # Far beyond what people write, far below where Python's own JSON code runs out of stack.
 MAX_DEPTH = 100
+_QUOTED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%.=#"})
 
 
 def encode(value: Json, pointer: str = "/metadata") -> str:
     """*value* as compact JSON text.
 
     Raises:
-        Invalid: If it is over 64 KiB, nested deeper than 100 levels, or holds a number that JSON has no form for.
+        Invalid: If it is over 64 KiB, or nested deeper than 100 levels.
     """
     _check(value, pointer)
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = dumps(value)
     size = len(text.encode())
     if size > MAX_BYTES:
         raise Invalid.at(pointer, f"is {size} bytes of JSON; at most {MAX_BYTES} are kept")
@@ -43,8 +44,8 @@ def check(value: Json) -> None:
     """
     encode(value)
     size = 0
-    for path, scalar in _scalars(value, ""):
-        size += len(metadata_facet(path, scalar).encode())
+    for keys, scalar in _scalars(value, ()):
+        size += len(_facet(keys, scalar).encode())
         if size > MAX_FACETS_BYTES:
             message = f"has too many values at too long paths: all paths come to over {MAX_FACETS_BYTES} bytes"
             raise Invalid.at("/metadata", message)
@@ -52,19 +53,17 @@ def check(value: Json) -> None:
 
 def is_same(one: Json, other: Json) -> bool:
     """Whether both are the same JSON: 0, false and 0.0 are not, though they are equal to Python."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return dumps(one, sort_keys=True) == dumps(other, sort_keys=True)
 
 
 def decode(text: str) -> Json:
     """The value that `encode` was given."""
-    return json.loads(text)
+    return loads(text)
 
 
 def _check(value: Json, pointer: str) -> None:
     level: list[Json] = [value]
     for _ in range(MAX_DEPTH + 1):
-        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
-            raise Invalid.at(pointer, "holds a number that is not finite")
         level = [child for item in level for child in _children(item)]
         if not level:
             return
@@ -80,7 +79,7 @@ def _children(item: Json) -> Iterable[Json]:
 def facets(name: str, tags: Iterable[str], metadata: Json) -> list[str]:
     """The strings by which a document can be found: one for its name, one a tag, one a scalar in its metadata."""
     named = [name_facet(name)] if name else []
-    found = (metadata_facet(path, value) for path, value in _scalars(metadata, ""))
+    found = (_facet(keys, value) for keys, value in _scalars(metadata, ()))
     return list(dict.fromkeys([*named, *map(tag_facet, tags), *found]))
 
 
@@ -94,18 +93,38 @@ def tag_facet(tag: str) -> str:
     return f"tag={tag}"
 
 
-def metadata_facet(path: str, value: Json) -> str:
-    """The facet of *value* at the dotted *path*; 7 and "7" share one, for a query string cannot tell them apart."""
-    return f"metadata.{path}={value if isinstance(value, str) else json.dumps(value)}"
+def metadata_facets(path: str, text: str) -> tuple[str, ...]:
+    """The facets by which *text*, as a query has it, is found at the dotted *path*: a document carries one of them.
+
+    A query cannot tell 7 from "7". In *path* `%2E` stands for a dot in a key, and `%25` for a percent sign.
+    """
+    keys = [unquote(part) for part in path.split(".")]
+    return (_facet(keys, text), _number_facet(keys, text)) if is_number(text) else (_facet(keys, text),)
 
 
-def _scalars(value: Json, path: str) -> Iterator[tuple[str, Json]]:
-    """Every scalar with its dotted path; the items of a list stand at the path of the list."""
+def _facet(keys: Iterable[str], value: Json) -> str:
+    if isinstance(value, str):
+        return f"metadata.{_path(keys)}={value}"
+    text = dumps(value)
+    return _number_facet(keys, text) if is_number(text) else f"metadata.{_path(keys)}={text}"
+
+
+def _number_facet(keys: Iterable[str], text: str) -> str:
+    return f"metadata.{_path(keys)}#={same_number(text)}"
+
+
+def _path(keys: Iterable[str]) -> str:
+    """*keys* with dots between them, and no character in them that means something in a facet."""
+    return ".".join(key.translate(_QUOTED) for key in keys)
+
+
+def _scalars(value: Json, keys: tuple[str, ...]) -> Iterator[tuple[Sequence[str], Json]]:
+    """Every scalar with the keys that lead to it; the items of a list stand where the list does."""
     if isinstance(value, dict):
         for key, child in value.items():
-            yield from _scalars(child, f"{path}.{key}" if path else key)
+            yield from _scalars(child, (*keys, key))
     elif isinstance(value, list):
         for child in value:
-            yield from _scalars(child, path)
-    elif path:
-        yield path, value
+            yield from _scalars(child, keys)
+    elif keys:
+        yield keys, value

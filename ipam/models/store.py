@@ -50,12 +50,12 @@ class Query:
     """Which documents of a list are wanted.
 
     Attributes:
-        facets: All of them must be on the document; see `ipam.models.metadata`.
+        facets: Of each of these groups one must be on the document; see `ipam.models.metadata`.
         conditions: MongoDB filters that must all hold.
         cursor: Where the page before ended, as `Page.cursor` gave it.
     """
 
-    facets: tuple[str, ...] = ()
+    facets: tuple[tuple[str, ...], ...] = ()
     conditions: tuple[Mapping[str, Any], ...] = ()
     limit: int = LIMIT_DEFAULT
     cursor: str | None = None
@@ -66,7 +66,7 @@ class Query:
 
     def to_filter(self) -> Bson:
         """As a MongoDB filter."""
-        facets = ({"facets": {"$all": list(self.facets)}},) if self.facets else ()
+        facets = ({"facets": group[0] if len(group) == 1 else {"$in": list(group)}} for group in self.facets)
         after = ({"_id": {"$gt": decode_cursor(self.cursor)}},) if self.cursor is not None else ()
         wanted: Bson = {}
         for condition in (*self.conditions, *facets, *after):

@@ -16,6 +16,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 from pyroaring import BitMap, FrozenBitMap
 
+from ipam.models import metadata as meta
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
@@ -28,6 +29,8 @@ Bson = dict[str, Any]
 _QUEUE = "queue"
 # Ranges were kept without their family, and a CIDR without its ends.
 _BY_START = "by_start"
+# Numbers were found as they were spelt, and keys with dots in them like keys within keys.
+_BY_FACET = "by_name_tag_or_metadata"
 # It goes through all leases, once in the life of a database.
 _LONGEST_S = 3600.0
 _CHUNK = 1000
@@ -43,6 +46,7 @@ class Upgrade:
     def __init__(self, database: Database[Any]) -> None:
         self._pools = database["pools"]
         self._subnets = database["subnets"]
+        self._reservations = database["reservations"]
         self._leases = database["leases"]
         self._blocks = database["blocks"]
 
@@ -50,7 +54,8 @@ class Upgrade:
         """Bring over what has an old form; returns lines that say what was done, if anything."""
         with timeout(_LONGEST_S):
             done = self._queue_to_bitmaps() if _QUEUE in self._leases.index_information() else []
-            return done + (self._write_places() if _BY_START in self._subnets.index_information() else [])
+            done += self._write_places() if _BY_START in self._subnets.index_information() else []
+            return done + self._write_facets()
 
     def _queue_to_bitmaps(self) -> list[str]:
         # Queue and ordinals stay until no ledger refers to them.
@@ -78,6 +83,20 @@ class Upgrade:
             written += 1
         _drop_index(self._subnets, _BY_START)
         return [f"brought over: {written} subnets, with the whole of their ranges"]
+
+    def _write_facets(self) -> list[str]:
+        done = []
+        for collection in (self._pools, self._subnets, self._reservations, self._leases):
+            if _BY_FACET not in collection.index_information():
+                continue
+            written = 0
+            for bson in collection.find({"metadata": {"$exists": True, "$ne": "null"}}):
+                facets = meta.facets(bson["name"], bson["tags"], meta.decode(bson["metadata"]))
+                as_read = {name: bson[name] for name in ("_id", "revision")}
+                written += collection.update_one(as_read, {"$set": {"facets": facets}}).modified_count
+            _drop_index(collection, _BY_FACET)
+            done.append(f"brought over: {written} {collection.name}, to be found by exact metadata")
+        return done
 
     def _write_blocks(self) -> dict[BlockOf, BitMap]:
         """Write the blocks; returns which addresses have a lease document, by subnet and block."""

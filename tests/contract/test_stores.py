@@ -376,7 +376,7 @@ def test_pages_follow_each_other_without_gap(stores):
     pools = [Pool(id=ObjectId(), tags=(tag,)) for _ in range(7)]
     for pool in pools:
         stores.pools.insert(pool)
-    query, seen = Query(facets=(f"tag={tag}",), limit=3), []
+    query, seen = Query(facets=((f"tag={tag}",),), limit=3), []
     while True:
         page = stores.pools.page(query)
         seen += [pool.id for pool in page.items]

@@ -17,6 +17,8 @@ from ipam.errors import SubnetOverlap
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, ReservationState, Subnet, SubnetState
+from ipam.models.metadata import metadata_facets
+from ipam.models.store import Query
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -36,6 +38,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     """Half-done work of every kind: a decided grant, one that is not, a release, a grant on its way back."""
     made = connect(database, f"old-{uuid4().hex[:8]}", 60)
     made["subnets"].create_indexes([IndexModel("start", name="by_start")])
+    made["leases"].create_indexes([IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)])
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
@@ -66,7 +69,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["subnets"].insert_one(subnet)
     made["leases"].insert_many(
         [
-            held(0, HOLDER),
+            {**held(0, HOLDER), "metadata": '{"a":{"b":7.0}}', "facets": ["metadata.a.b=7.0"]},
             held(1, GRANTED),
             queued(5, 0),
             queued(4, 11),
@@ -136,11 +139,14 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     assert said == [
         f"brought over: 1 ledgers and {before} leases, from a queue to bitmaps",
         "brought over: 1 subnets, with the whole of their ranges",
+        "brought over: 1 leases, to be found by exact metadata",
     ]
     assert stores.upgrade.run() == []
-    for half in (stores.upgrade._queue_to_bitmaps, stores.upgrade._write_places):  # noqa: SLF001
+    for half in (stores.upgrade._queue_to_bitmaps, stores.upgrade._write_places, stores.upgrade._write_facets):  # noqa: SLF001
         half()  # By a process that started at the same time and is slower.
     stores.indexes.create()
+    by_metadata = Query(facets=(metadata_facets("a.b", "7"),))
+    assert [lease.address for lease in stores.leases.page(by_metadata).items] == [FIRST]
     subnet = stores.subnets.get(SUBNET)
     assert (subnet.start, subnet.end) == (FIRST, FIRST + SIZE - 1)
     assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack import Api, all_at_once, problem
+from tests.stack import Api, all_at_once, created, problem
 
 
 def test_a_list_is_paged_without_gap_or_repetition(api: Api):
@@ -41,6 +41,53 @@ def test_lists_are_filtered_by_name_tags_and_metadata(api: Api):
     assert count("&metadata.on=true") == 1
     assert count("&metadata.ips=y") == 1
     assert count("&metadata.rack=7") == 0
+
+
+@pytest.mark.parametrize(
+    ("metadata", "query", "found"),
+    [
+        ('{"v": 7}', "v=7", True),
+        ('{"v": 7.0}', "v=7", True),
+        ('{"v": 7}', "v=0.7e1", True),
+        ('{"v": "7"}', "v=7", True),
+        ('{"v": "7.0"}', "v=7", False),
+        ('{"v": "1.10"}', "v=1.1", False),
+        ('{"v": 1.10}', "v=1.1", True),
+        ('{"v": 12345678901234567890}', "v=12345678901234567891", False),
+        ('{"v": true}', "v=true", True),
+        ('{"v": null}', "v=null", True),
+        ('{"v": true}', "v=1", False),
+        ('{"a": {"b": 1}}', "a.b=1", True),
+        ('{"a.b": 1}', "a.b=1", False),
+        ('{"a.b": 1}', "a%252Eb=1", True),
+        ('{"a": {"b": 1}}', "a%252Eb=1", False),
+        ('{"a=b": "c"}', "a%3Db=c", True),
+        ('{"a": "b=c"}', "a=b=c", True),
+        ('{"a=b": "c"}', "a=b=c", False),
+        ('{"50%": 1}', "50%25=1", True),
+        ('{"a%2Eb": 1}', "a%25252Eb=1", True),
+        ('{"a%2Eb": 1}', "a%252Eb=1", False),
+        ('{"a#": "7e0"}', "a=7", False),
+        ('{"": 1}', "=1", True),
+        ('{"a": {"": 1}}', "a.=1", True),
+    ],
+)
+def test_a_filter_by_metadata_matches_what_it_says(api: Api, metadata, query, found):
+    mark = uuid4().hex
+    body = f'{{"name": "{mark}", "metadata": {metadata}}}'
+    created(api.request("POST", "/pools", data=body, headers={"Content-Type": "application/json"}))
+    pools = api.get(f"/pools?name={mark}&metadata.{query}").json()["pools"]
+    assert bool(pools) is found
+
+
+def test_what_has_no_name_is_found_by_none(api: Api):
+    pool = api.pool()
+    unnamed, named = api.subnet(pool, cidr="10.0.0.0/24"), api.subnet(pool, cidr="10.0.1.0/24", name="n")
+    for name, expected in (("", unnamed), ("n", named)):
+        found = api.get(f"/pools/{pool['id']}/subnets?name={name}").json()["subnets"]
+        assert [subnet["id"] for subnet in found] == [expected["id"]]
+    api.reserve(unnamed)
+    assert len(api.get(f"/subnets/{unnamed['id']}/leases?name=").json()["leases"]) == 1
 
 
 def test_patch_merges_and_put_replaces(api: Api):

@@ -1,23 +1,20 @@
 """Histories of fixed seeds, each a way in which processes may die, sleep, fail and get into each other's way."""
 
+import logging
+import multiprocessing
 import os
 import subprocess
 import sys
 
-import pytest
-
 from tests.simulation.history import run
 from tests.simulation.seeds import SEEDS
 
-_TOGETHER = 50
 
-
-@pytest.mark.parametrize("first", range(0, len(SEEDS), _TOGETHER))
-def test_nothing_is_doubled_lost_leaked_or_stuck(first: int, caplog: pytest.LogCaptureFixture):
-    caplog.set_level("CRITICAL")
-    for seed in SEEDS[first : first + _TOGETHER]:
-        outcome = run(seed)
-        assert outcome.faults == (), f"seed {seed}:\n{outcome.story}"
+def test_nothing_is_doubled_lost_leaked_or_stuck():
+    """On all cores, for it is the one long test that leaves them idle."""
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), initializer=logging.disable) as processes:
+        for outcome in processes.imap(run, SEEDS, chunksize=8):
+            assert outcome.faults == (), f"seed {outcome.seed}:\n{outcome.story}"
 
 
 def test_a_seed_is_one_story_in_whatever_process_it_is_told():

@@ -1,0 +1,61 @@
+"""JSON whose numbers come back as they were sent, to the last digit.
+
+To Python `1e5` and `100000.0` are one number, `3.14159265358979323846` is a shorter one, and an integer of 5000
+digits is an attack. So what Python would spell otherwise is kept as its text; all else is what `json` makes of it.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import simplejson
+from simplejson import JSONDecodeError, RawJSON
+
+__all__ = ["JSONDecodeError", "RawJSON", "dumps", "is_number", "loads", "same_number"]
+
+# Python takes time that grows with the square of the digits, and refuses some thousands of them.
+_DIGITS_MAX = 40
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def loads(text: str | bytes) -> Any:
+    """The value that *text* spells; a `RawJSON` stands for a number that Python would spell otherwise.
+
+    Raises:
+        JSONDecodeError: If it is not JSON; NaN and Infinity are not.
+        RecursionError: If it is nested too deep.
+    """
+    return simplejson.loads(text, parse_int=_integer, parse_float=_fraction)
+
+
+def dumps(value: Any, *, sort_keys: bool = False) -> str:
+    """*value* as compact JSON text."""
+    return simplejson.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
+
+
+def is_number(text: str) -> bool:
+    """Whether *text* is a number in JSON."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def same_number(text: str) -> str:
+    """One text for all spellings of the number that *text* is: 7, 7.0 and 0.7e1 have the same."""
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:  # An exponent of twenty digits.
+        return text
+    significant = "".join(map(str, digits)).rstrip("0")
+    if not significant:
+        return "0"
+    return f"{'-' if sign else ''}{significant}e{int(exponent) + len(digits) - len(significant)}"
+
+
+def _integer(text: str) -> int | RawJSON:
+    return int(text) if len(text) <= _DIGITS_MAX and text != "-0" else RawJSON(text)
+
+
+def _fraction(text: str) -> float | RawJSON:
+    number = float(text)
+    return number if repr(number) == text else RawJSON(text)
