@@ -6,8 +6,9 @@ DATA ?= ipam-data
 SEEDS ?= 1000
 FROM ?= 1
 SEED ?= 1
+MINUTES ?= 20
 
-.PHONY: help run test simulate simulate-mistakes chaos bench-events check format test-servers clean
+.PHONY: help run test simulate simulate-mistakes chaos fuzz bench-events check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -27,6 +28,9 @@ simulate-mistakes: $(VENV)/.installed-dev  ## Show that the simulation sees mist
 
 chaos: $(VENV)/.installed-dev test-servers  ## Stop buses and kill relays under load, at times drawn from SEED (1).
 	@$(BIN)/python -m tests.chaos --seed $(SEED)
+
+fuzz: $(VENV)/.installed-dev test-servers  ## Send requests that nobody would send for MINUTES (20), drawn from SEED (1).
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 bench-events: $(VENV)/.installed-dev test-servers  ## Measure what events cost, and how soon a bus hears of them.
 	@$(BIN)/python -m benchmarks.events

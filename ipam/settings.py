@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,9 +18,16 @@ BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 
 
+_FILE = "_file"
+
+
 def without_password(value: str) -> str:
-    """*value*, a URL perhaps, as it may be shown: the credentials in it are struck out."""
-    return re.sub(r"//[^/]*@", "//***@", value)
+    """*value*, a URL perhaps, as it may be shown: credentials before an `@` and in its query are struck out."""
+    address, mark, query = value.partition("?")
+    scheme, slashes, rest = address.rpartition("://")
+    # A password may hold what should have been escaped: a slash, or an @.
+    shown = f"{scheme}{slashes}***@{rest.rpartition('@')[2]}" if "@" in rest else address
+    return shown + mark + re.sub(r"=[^&]*", "=***", query)
 
 
 def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
@@ -43,6 +52,15 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP API; 0 picks a free one.")
+    hosts: str = Field(
+        "",
+        description="Names, separated by commas, that the HTTP API answers to besides localhost and --host, as "
+        "requests have them in Host; * for any.",
+    )
+    insecure: bool = Field(
+        False,  # noqa: FBT003 (as all of them)
+        description="Listen on other than loopback addresses, though whoever reaches the port may do everything.",
+    )
     threads: int = Field(
         96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
     )
@@ -55,6 +73,7 @@ class Settings(BaseModel):
         description="MongoDB: host[:port], several separated by commas, or a mongodb:// URI. "
         "Ignored when --consul is given.",
     )
+    mongo_file: str | None = Field(None, description="File that holds what --mongo would say, with its password.")
     database: str = Field(
         "ipam", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="Name of the MongoDB database that holds everything."
     )
@@ -68,11 +87,13 @@ class Settings(BaseModel):
     broker: str = Field(
         "redis://127.0.0.1:6379/0", description="Celery's broker: a redis:// or amqp:// (RabbitMQ) URL."
     )
+    broker_file: str | None = Field(None, description="File that holds what --broker would say.")
     bus: str | None = Field(
         None,
         description="Where events go out: an amqp:// (RabbitMQ), redis:// or nats:// URL; amqps://, rediss:// and "
         "tls:// are the same over TLS.",
     )
+    bus_file: str | None = Field(None, description="File that holds what --bus would say.")
     concurrency: int = Field(2, ge=1, le=256, description="Processes of a worker.")
     claim_timeout_s: float = Field(
         30.0,
@@ -100,26 +121,93 @@ class Settings(BaseModel):
     def _bus_is_one_that_there_is(cls, value: str | None) -> str | None:
         return value and of_scheme(value, BUS_SCHEMES)
 
+    def refuse_open(self, *names: str) -> None:
+        """Refuse to listen where others than this machine's users come in, for nobody is asked who he is.
+
+        Raises:
+            InvalidSettings: If one of the settings *names* is no address of loopback, unless `insecure` is set.
+        """
+        lines = [
+            f"{_flag(name)}={address}: whoever reaches this address may do everything, for nobody is asked who he "
+            "is; say --insecure if a firewall or a proxy keeps others out"
+            for name in names
+            if not _is_loopback(address := getattr(self, name))
+        ]
+        if lines and not self.insecure:
+            raise InvalidSettings("\n".join(lines))
+
+    def own_hosts(self) -> list[str]:
+        """The names that requests may have in `Host`, besides those of loopback."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return [host, *(name.strip() for name in self.hosts.split(",") if name.strip())]
+
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-        """Settings from flags, else from `IPAM_*` variables, else the defaults.
+        """Settings from flags, else from `IPAM_*` variables, else the defaults; those of a file from it.
 
         Raises:
             InvalidSettings: With a line for every value that cannot be used.
         """
-        given: dict[str, Any] = {}
-        origin: dict[str, str] = {}
-        for name in cls.model_fields:
-            flag, variable = f"--{name.replace('_', '-')}", ENVIRONMENT_PREFIX + name.upper()
-            if flags.get(name) is not None:
-                given[name], origin[name] = flags[name], flag
-            elif environment.get(variable):
-                given[name], origin[name] = environment[variable], variable
+        lines: list[str] = []
+        given, origin = cls._given(flags, environment)
+        for name in [name for name in given if name.endswith(_FILE)]:
+            try:
+                _take_from_file(name, given, origin)
+            except (OSError, ValueError) as error:
+                lines.append(f"{origin[name]}={given[name]!r}: {error}")
         try:
-            return cls.model_validate(given)
+            read = cls.model_validate(given)
         except ValidationError as error:
-            lines = []
             for fault in error.errors():
                 where, value = origin[str(fault["loc"][0])], without_password(str(fault["input"]))
                 lines.append(f"{where}={value!r}: {fault['msg'].removeprefix('Value error, ')}")
-            raise InvalidSettings("\n".join(lines)) from None
+        if lines:
+            raise InvalidSettings("\n".join(lines))
+        return read
+
+    @classmethod
+    def _given(
+        cls, flags: Mapping[str, Any], environment: Mapping[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What is given, and by which flag or variable."""
+        given: dict[str, Any] = {}
+        origin: dict[str, str] = {}
+        for name in cls.model_fields:
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            if flags.get(name) is not None:
+                given[name], origin[name] = flags[name], _flag(name)
+            elif environment.get(variable):
+                given[name], origin[name] = environment[variable], variable
+        return given, origin
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _take_from_file(name: str, given: dict[str, Any], origin: dict[str, str]) -> None:
+    """Put what stands in the file that the setting *name* names among those that are *given*.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it holds nothing, or what it should hold is given in the same way.
+    """
+    target = name.removesuffix(_FILE)
+    if target in given:
+        if origin[target].startswith("-") and not origin[name].startswith("-"):
+            return  # A flag wins over a variable here too.
+        if origin[target].startswith("-") or not origin[name].startswith("-"):
+            message = f"{origin[target]} is given as well; leave one of them out"
+            raise ValueError(message)
+    value = Path(given[name]).read_text(encoding="utf-8").strip()
+    if not value:
+        message = "the file is empty"
+        raise ValueError(message)
+    given[target], origin[target] = value, origin[name]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -14,7 +14,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from ipam.embedded.parts import Part, free_port, mongo_uri, server_parts
+from ipam.embedded.parts import Part, database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings, Transient
 from ipam.models.connection import connect
 from ipam.models.stores import Stores
@@ -86,7 +86,7 @@ def missing(what: str) -> None:
 
 
 def database(folder: Path) -> Process:
-    part = _embedded(folder)[0]
+    part = _embedded(lambda: database_part(folder, auth=False))
     return Process(part, folder / "database.log", lambda: _answers(lambda: _ping_database(part.port)))
 
 
@@ -99,9 +99,9 @@ def _ping_database(port: int) -> None:
 
 
 def redis(folder: Path, *, keeps: bool = False) -> Process:
-    part = _embedded(folder)[1]
+    part = _embedded(lambda: redis_part(folder))
     if keeps:
-        part.command[part.command.index("--appendonly") + 1] = "yes"
+        part.command.extend(["--appendonly", "yes"])
     return Process(part, folder / "redis.log", lambda: _answers(lambda: _ping_redis(part.port)))
 
 
@@ -110,9 +110,9 @@ def _ping_redis(port: int) -> None:
         client.ping()
 
 
-def _embedded(folder: Path) -> list[Part]:
+def _embedded(make: Callable[[], Part]) -> Part:
     try:
-        return server_parts(folder)
+        return make()
     except InvalidSettings as error:
         return missing(error.detail)
 

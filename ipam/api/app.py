@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import falcon
@@ -11,6 +11,7 @@ import falcon
 from ipam.api.events import EventCollection
 from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
 from ipam.api.health import Live, Ready
+from ipam.api.hosts import KnownHosts
 from ipam.api.idempotency import Idempotency
 from ipam.api.jobs import JobCollection, JobItem
 from ipam.api.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
@@ -25,14 +26,16 @@ from ipam.wiring import Services
 
 
 def create_app(
-    services: Services, check_broker: Callable[[], None], stopping: threading.Event
+    services: Services, check_broker: Callable[[], None], stopping: threading.Event, hosts: Collection[str]
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application on *services*, which takes no further request once *stopping* is set.
 
-    *check_broker* raises `Transient` when the broker is out of reach.
+    *hosts* are the names that it answers to, besides those of loopback. *check_broker* raises `Transient` when the
+    broker is out of reach.
     """
     app = falcon.App()
     app.add_middleware(OriginOfRequests())
+    app.add_middleware(KnownHosts(hosts))
     app.add_middleware(Stopping(stopping))
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
     app.req_options.keep_blank_qs_values = True

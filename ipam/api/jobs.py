@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import falcon
 
 from ipam.api.media import negotiate
@@ -15,7 +17,7 @@ from ipam.api.queries import (
     refuse_unknown,
     whole_number,
 )
-from ipam.api.rendering import job_json, render, render_list
+from ipam.api.rendering import job_json, render, render_page
 from ipam.models.documents import JobState
 from ipam.models.store import object_id
 from ipam.wiring import Services
@@ -37,7 +39,7 @@ class JobCollection:
         """List jobs."""
         negotiate(req, "jobs")
         page = self._services.stores.jobs.page(list_query(req, FILTERS, described=False))
-        render_list(req, resp, "jobs", [job_json(job) for job in page.items], page.cursor)
+        render_page(req, resp, "jobs", page, partial(map, job_json))
 
 
 class JobItem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import falcon
@@ -9,7 +10,7 @@ import falcon
 from ipam.api.items import Item
 from ipam.api.media import negotiate
 from ipam.api.queries import address_parameter, id_filter, list_query
-from ipam.api.rendering import render_list
+from ipam.api.rendering import render_page
 from ipam.models.documents import Lease, lease_key
 from ipam.models.leases import keys_of_subnet
 from ipam.models.store import Query, object_id
@@ -83,4 +84,4 @@ def _in_subnet(text: str) -> dict[str, Any]:
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
     page = services.stores.leases.page(query)
-    render_list(req, resp, "leases", [lease_json(lease) for lease in page.items], page.cursor)
+    render_page(req, resp, "leases", page, partial(map, lease_json))

@@ -11,7 +11,7 @@ from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import flag, list_query, refuse_unknown
-from ipam.api.rendering import Json, pool_json, render, render_list
+from ipam.api.rendering import Json, pool_json, render, render_page
 from ipam.models.documents import Pool
 from ipam.wiring import Services
 
@@ -30,7 +30,7 @@ class PoolCollection:
         negotiate(req, "pools")
         page = self._services.stores.pools.page(list_query(req))
         usage = self._services.stores.subnets.usage([pool.id for pool in page.items])
-        render_list(req, resp, "pools", [pool_json(pool, usage[pool.id]) for pool in page.items], page.cursor)
+        render_page(req, resp, "pools", page, lambda pools: (pool_json(pool, usage[pool.id]) for pool in pools))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Create a pool."""

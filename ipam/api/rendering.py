@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import falcon
@@ -10,12 +11,14 @@ import falcon
 from ipam.api.conditions import entity_tag, is_unchanged
 from ipam.api.media import answer_type
 from ipam.api.problems import problem_of
-from ipam.exact_json import dumps
+from ipam.exact_json import RawJSON, dumps
 from ipam.models import views
-from ipam.models.documents import Job, Pool, Reservation, Subnet
+from ipam.models.documents import Document, Job, Pool, Reservation, Subnet
+from ipam.models.store import PAGE_MAX_BYTES, Page
 from ipam.models.subnets import Usage
 
 Json = dict[str, Any]
+D = TypeVar("D", bound=Document | Job)
 
 
 def pool_json(pool: Pool, usage: Usage) -> Json:
@@ -62,8 +65,27 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
     resp.data = body
 
 
+def render_page(
+    req: falcon.Request,
+    resp: falcon.Response,
+    kind: str,
+    page: Page[D],
+    show: Callable[[Sequence[D]], Iterable[Json]],
+) -> None:
+    """Answer with so much of *page* as 8 MiB hold, one item at least; *show* is asked for no more than that."""
+    shown: list[RawJSON] = []
+    size = 0
+    for value in show(page.items):
+        text = dumps(value)
+        size += len(text.encode())
+        if shown and size > PAGE_MAX_BYTES:
+            break
+        shown.append(RawJSON(text))
+    render_list(req, resp, kind, shown, page.cursor(len(shown)))
+
+
 def render_list(
-    req: falcon.Request, resp: falcon.Response, kind: str, items: list[Json], cursor: str | None
+    req: falcon.Request, resp: falcon.Response, kind: str, items: Sequence[Json | RawJSON], cursor: str | None
 ) -> None:
     """Answer with a page of a list, and with the way to the next one when there is one."""
     value: Json = {kind: items}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import falcon
 from bson import ObjectId
@@ -16,10 +17,10 @@ from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.preferences import Waiting, preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
-from ipam.api.rendering import Json, job_json, render, render_list, reservation_json
+from ipam.api.rendering import Json, job_json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
-from ipam.models.documents import Job, JobState, Reservation, ReservationState
-from ipam.models.store import Query, object_id
+from ipam.models.documents import Document, Job, JobState, Pool, Reservation, ReservationState, Subnet
+from ipam.models.store import DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 
@@ -40,6 +41,9 @@ FILTERS: Filters = {
     "subnet": id_filter("subnets"),
     "state": one_of("state", (ReservationState.ACTIVE.value,)),
 }
+# Each may show 64 KiB of its pool's metadata, and as much of its subnet's.
+_SHOWN_TOGETHER = 100
+D = TypeVar("D", bound=Document)
 Accept = Callable[[ObjectId, ObjectId, ReservationRequest], Job]
 
 
@@ -142,22 +146,29 @@ class ReservationItem(Item[Reservation]):
 
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
-    page = services.stores.reservations.page(query)
-    render_list(req, resp, "reservations", _shown(services, page.items), page.cursor)
+    render_page(req, resp, "reservations", services.stores.reservations.page(query), partial(_shown, services))
 
 
 def _show(services: Services, reservation: Reservation) -> Json:
-    return _shown(services, [reservation])[0]
+    return next(_shown(services, [reservation]))
 
 
-def _shown(services: Services, reservations: Sequence[Reservation]) -> list[Json]:
-    """The JSON of *reservations*, the metadata of all their pools and subnets being read together."""
-    pools = services.stores.pools.get_many(one.pool for one in reservations)
-    subnets = services.stores.subnets.get_many(one.subnet for one in reservations if one.subnet)
-    return [
-        reservation_json(one, pools.get(one.pool), subnets.get(one.subnet) if one.subnet else None)
-        for one in reservations
-    ]
+def _shown(services: Services, reservations: Sequence[Reservation]) -> Iterator[Json]:
+    """The JSON of *reservations*; the metadata of the pools and subnets of some is read together, each once."""
+    pools: dict[ObjectId, Pool | None] = {}
+    subnets: dict[ObjectId, Subnet | None] = {}
+    for first in range(0, len(reservations), _SHOWN_TOGETHER):
+        some = reservations[first : first + _SHOWN_TOGETHER]
+        _look_up(pools, services.stores.pools, (one.pool for one in some))
+        _look_up(subnets, services.stores.subnets, (one.subnet for one in some if one.subnet))
+        for one in some:
+            yield reservation_json(one, pools[one.pool], subnets[one.subnet] if one.subnet else None)
+
+
+def _look_up(known: dict[ObjectId, D | None], store: DocumentStore[D], ids: Iterable[ObjectId]) -> None:
+    """Add to *known* those of *ids* that are not in it, None for what is gone."""
+    unknown = {id_ for id_ in ids if id_ not in known}
+    known.update({**dict.fromkeys(unknown), **store.get_many(unknown)})
 
 
 def _leases(services: Services, reservation: Reservation) -> list[Mapping[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import falcon
 from bson import ObjectId
 
@@ -11,7 +13,7 @@ from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import address_filter, flag, id_filter, list_query, refuse_unknown
-from ipam.api.rendering import render, render_list
+from ipam.api.rendering import render, render_page
 from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
 from ipam.models.views import subnet_json
@@ -79,4 +81,4 @@ def subnet_item(services: Services) -> Item[Subnet]:
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
     page = services.stores.subnets.page(query)
-    render_list(req, resp, "subnets", [subnet_json(subnet) for subnet in page.items], page.cursor)
+    render_page(req, resp, "subnets", page, partial(map, subnet_json))

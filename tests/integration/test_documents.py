@@ -43,6 +43,21 @@ def test_lists_are_filtered_by_name_tags_and_metadata(api: Api):
     assert count("&metadata.rack=7") == 0
 
 
+def test_a_page_is_bounded_in_bytes_and_its_next_leads_on(api: Api):
+    """What reservations show of their pool and subnet counts too: here 128 KiB each."""
+    pool = api.pool(metadata="x" * 65_000)
+    subnet = api.subnet(pool, cidr="10.0.0.0/24", metadata="y" * 65_000)
+    made = [one["id"] for one in all_at_once(8, lambda _: api.reserve(subnet), range(70))]
+    path, pages = f"/subnets/{subnet['id']}/reservations", []
+    while path:
+        answer = api.get(path)
+        assert len(answer.content) < 9 * 1024 * 1024
+        pages.append([reservation["id"] for reservation in answer.json()["reservations"]])
+        path = answer.json().get("next")
+    assert [len(page) for page in pages] == [64, 6]
+    assert sorted(pages[0] + pages[1]) == sorted(made)
+
+
 @pytest.mark.parametrize(
     ("metadata", "query", "found"),
     [

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 import requests
+from pymongo.errors import OperationFailure
 
-from ipam.embedded.parts import free_port, server_parts
+from ipam.embedded.parts import database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings
+from ipam.models.connection import connect
 from tests.servers import _answers, missing, wait_until
 from tests.stack import Api, created
 
@@ -26,11 +29,15 @@ class Up:
     def __init__(self, folder: Path) -> None:
         self.port, self.flower_port = free_port(), free_port()
         self.api = Api(f"http://127.0.0.1:{self.port}")
+        # In a folder with files that, were they read, would have all of it fail.
+        for name in ("click.py", "falcon.py", "secantusd.toml"):
+            (folder / name).write_text("this is not ipam's\n")
         flags = ["--data", str(folder / "data"), "--port", str(self.port), "--flower-port", str(self.flower_port)]
         self._output = folder / f"up-{self.port}.log"
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ipam", "up", *flags],
+                [sys.executable, "-P", "-m", "ipam", "up", *flags],
+                cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -65,7 +72,8 @@ def command_of(process: psutil.Process) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     try:
-        server_parts(tmp_path)
+        database_part(tmp_path, auth=True)
+        redis_part(tmp_path)
     except InvalidSettings as error:
         missing(error.detail)
     yield tmp_path
@@ -81,6 +89,8 @@ def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path
     reservation = first.api.reserve(subnet)
     assert requests.get(f"http://127.0.0.1:{first.flower_port}/", timeout=20).status_code == 200
     first.api.close()
+    strangers_are_kept_out(folder / "data", first)
+    what_is_in_the_way_is_said_in_one_line(folder, first)
     assert first.end(signal.SIGINT) == 0
     assert first.alive() == []
     second = Up(folder)
@@ -89,6 +99,40 @@ def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path
     second.api.close()
     assert second.end(signal.SIGTERM) == 0
     assert second.alive() == []
+
+
+def strangers_are_kept_out(data: Path, up: Up) -> None:
+    """Another user of this machine reads no file, and neither server does what he asks of it."""
+    assert others_may_read(data) == []
+    assert not any("password" in word.lower() for one in up.children for word in command_of(one))
+    port = {name: int(re.search(rf"{name} started on port (\d+)", up.text)[1]) for name in ("database", "redis")}
+    with redis.Redis(port=port["redis"]) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    own = re.search(r"^requirepass (.+)$", (data / "redis.conf").read_text(), re.MULTILINE)[1]
+    with redis.Redis(port=port["redis"], password=own) as owner:
+        assert owner.ping()
+        with pytest.raises(redis.ResponseError):
+            owner.execute_command("CONFIG", "SET", "dir", "/tmp")  # noqa: S108
+    stranger = connect(mongo_uri(port["database"]), "ipam", 5)
+    with stranger.client, pytest.raises(OperationFailure, match="auth"):
+        stranger["pools"].find_one()
+
+
+def what_is_in_the_way_is_said_in_one_line(folder: Path, up: Up) -> None:
+    ports = ["--port", str(free_port()), "--flower-port", str(free_port())]
+    for data, flags, fault in (
+        ("other", ["--port", str(up.port)], "--port"),
+        ("data", ports, "in use"),
+        ("other", ["--host", "192.0.2.1"], "--insecure"),
+    ):
+        command = [sys.executable, "-m", "ipam", "up", "--data", str(folder / data), *flags]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
+        assert fault in ended.stderr
+
+
+def others_may_read(folder: Path) -> list[Path]:
+    return [path for path in [folder, *folder.rglob("*")] if path.stat().st_mode & 0o077]
 
 
 def test_a_child_that_dies_is_started_again_and_no_orphan_is_left(folder: Path):
@@ -103,19 +147,3 @@ def test_a_child_that_dies_is_started_again_and_no_orphan_is_left(folder: Path):
     up.process.kill()
     up.process.wait()
     wait_until(lambda: not up.alive(), 60, "all children to be gone")
-
-
-def test_what_is_in_its_way_is_said_in_one_line(folder: Path):
-    up = Up(folder)
-    command = [sys.executable, "-m", "ipam", "up", "--data"]
-    taken = subprocess.run(
-        [*command, str(folder / "other"), "--port", str(up.port)], capture_output=True, text=True, check=False
-    )
-    assert (taken.returncode, len(taken.stderr.splitlines())) == (2, 1)
-    assert "--port" in taken.stderr
-    ports = ["--port", str(free_port()), "--flower-port", str(free_port())]
-    locked = subprocess.run([*command, str(folder / "data"), *ports], capture_output=True, text=True, check=False)
-    assert (locked.returncode, len(locked.stderr.splitlines())) == (2, 1)
-    assert "in use" in locked.stderr
-    up.api.close()
-    up.end(signal.SIGTERM)

@@ -176,7 +176,7 @@ class World:
         lives, *memory = self._memories.get(process, (0,))
         if lives != process.lives:
             services = build_services(Stores(self.database), SETTINGS, self.broker)
-            memory = [services, TestClient(create_app(services, lambda: None, threading.Event()))]
+            memory = [services, TestClient(create_app(services, lambda: None, threading.Event(), ("*",)))]
             self._memories[process] = (process.lives, *memory)
         return tuple(memory)
 

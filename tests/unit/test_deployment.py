@@ -53,6 +53,19 @@ def test_no_password_is_baked_in():
     assert ":-" not in text
 
 
+def test_no_container_has_more_than_it_needs():
+    for service in COMPOSE["services"].values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ()))
+    for service in OURS.values():
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+    user = COMPOSE["configs"]["mongodb-user"]["content"]
+    assert 'roles: ["readWrite"]' in user
+    assert all(service["environment"]["IPAM_MONGO"].endswith("?authSource=ipam") for service in OURS.values())
+
+
 def test_the_image_is_run_as_an_ordinary_user_by_a_command_that_exists():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     stages = [number for number, line in enumerate(lines) if line.startswith("FROM ")]

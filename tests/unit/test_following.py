@@ -50,6 +50,15 @@ def test_a_page_looks_at_so_many_events_and_no_more(stores, following, monkeypat
     assert sequences(following.page(Wanted(type="b", limit=10, after=page.after))) == [5]
 
 
+def test_a_page_of_large_events_ends_before_it_is_full(stores, following, monkeypatch):
+    monkeypatch.setattr("ipam.events.following.PAGE_MAX_BYTES", 5)
+    write(stores, *"aabaa")  # Each has two characters of data.
+    page = following.page(Wanted(type="a", limit=10))
+    assert (sequences(page), page.after, page.ended) == ([1, 2], 3, False)
+    page = following.page(Wanted(type="a", limit=10, after=page.after))
+    assert (sequences(page), page.after, page.ended) == ([4, 5], 5, True)
+
+
 def test_who_waits_gets_what_comes(stores, following):
     write(stores, "a")
     found = []

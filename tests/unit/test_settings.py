@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ipam.errors import InvalidSettings
-from ipam.settings import Settings
+from ipam.settings import Settings, without_password
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default():
@@ -22,6 +22,65 @@ def test_all_faults_are_told_at_once_each_with_where_it_came_from():
     assert len(lines) == 3
     assert any(line.startswith("--port='many'") for line in lines)
     assert any(line.startswith("IPAM_BROKER='http://x': must start with one of redis://") for line in lines)
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path):
+    (tmp_path / "mongo").write_text("mongodb://me:secret@there/\n")
+    name = str(tmp_path / "mongo")
+    assert Settings.read({}, {"IPAM_MONGO_FILE": name}).mongo == "mongodb://me:secret@there/"
+    assert Settings.read({"mongo_file": name}, {"IPAM_MONGO": "here"}).mongo == "mongodb://me:secret@there/"
+    assert Settings.read({"mongo": "here"}, {"IPAM_MONGO_FILE": name}).mongo == "here"
+
+
+def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(tmp_path):
+    (tmp_path / "broker").write_text("http://me:secret@there")
+    (tmp_path / "empty").write_text("\n")
+    for flags, environment, fault in (
+        ({"broker_file": str(tmp_path / "broker")}, {}, "--broker-file='http://***@there': must start with"),
+        ({"broker_file": str(tmp_path / "empty")}, {}, "the file is empty"),
+        ({"broker_file": str(tmp_path / "none")}, {}, "No such file"),
+        ({}, {"IPAM_BUS": "redis://x", "IPAM_BUS_FILE": "y"}, "IPAM_BUS is given as well"),
+    ):
+        with pytest.raises(InvalidSettings) as caught:
+            Settings.read(flags, environment)
+        assert fault in caught.value.detail
+        assert "secret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("amqp://me:secret@there:5672//", "amqp://***@there:5672//"),
+        ("amqp://me:sec/ret@there", "amqp://***@there"),
+        ("amqp://me:sec@ret@there", "amqp://***@there"),
+        ("me:secret@there", "***@there"),
+        ("nats://secret@there", "nats://***@there"),
+        ("redis://there/0?password=secret&ssl_keyfile=x", "redis://there/0?password=***&ssl_keyfile=***"),
+        ("a:1,b:2", "a:1,b:2"),
+    ],
+)
+def test_no_secret_is_shown_whatever_the_scheme(value, shown):
+    assert without_password(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [
+        ("127.0.0.9", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),  # noqa: S104
+        ("192.0.2.1", True),
+        ("example.net", True),
+    ],
+)
+def test_strangers_are_let_in_only_by_those_who_say_so(host, refused):
+    if refused:
+        with pytest.raises(InvalidSettings, match="--insecure"):
+            Settings(host=host).refuse_open("host")
+    else:
+        Settings(host=host).refuse_open("host")
+    Settings(host=host, insecure=True).refuse_open("host")
 
 
 @pytest.mark.parametrize(
