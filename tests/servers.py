@@ -56,15 +56,25 @@ class Process:
 
     def kill(self) -> None:
         """`kill -9` of the process with all of its children, nobody being told."""
+        if self._child is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
 
     def stop(self, timeout_s: float = 20) -> int:
         """SIGTERM, and SIGKILL if that does not help; returns the exit code."""
+        self.tell_to_stop()
+        return self.stopped(timeout_s)
+
+    def tell_to_stop(self) -> None:
+        if self._child is not None:
+            self._child.terminate()
+
+    def stopped(self, timeout_s: float = 20) -> int:
+        """Wait for the end of what was told to stop."""
         if self._child is None:
             return 0
-        self._child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout_s)
         self.kill()
@@ -85,9 +95,16 @@ def missing(what: str) -> None:
     pytest.skip(f"{what}; run `make test-servers`")
 
 
+class Database(Process):
+    """Takes five seconds over an orderly end, which no test is about; so it gets none."""
+
+    def stop(self, timeout_s: float = 0) -> int:
+        return super().stop(timeout_s)
+
+
 def database(folder: Path) -> Process:
     part = _embedded(lambda: database_part(folder, auth=False))
-    return Process(part, folder / "database.log", lambda: _answers(lambda: _ping_database(part.port)))
+    return Database(part, folder / "database.log", lambda: _answers(lambda: _ping_database(part.port)))
 
 
 def _ping_database(port: int) -> None:

@@ -132,8 +132,10 @@ class Stack:
             process.start()
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.stop()
+        for process in self.processes:
+            process.tell_to_stop()
+        for process in self.processes:
+            process.stopped()
         self.api.close()
 
     def wait_for_jobs(self, timeout_s: float = 60) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import falcon
 
+from ipam.api.addresses import AddressItem
 from ipam.api.events import EventCollection
 from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
 from ipam.api.health import Live, Ready
@@ -66,6 +67,7 @@ def create_app(
         "/reservations/{id_}/leases": LeasesOfReservation(services),
         "/leases": LeaseCollection(services),
         "/leases/{id_}": lease_item(services),
+        "/addresses/{address}": AddressItem(services),
         "/jobs": JobCollection(services),
         "/jobs/{id_}": JobItem(services),
         "/events": EventCollection(services),

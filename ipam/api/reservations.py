@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import falcon
 from bson import ObjectId
@@ -110,7 +111,7 @@ class ReservationsOf:
         match job.state:
             case JobState.SUCCEEDED:
                 reservation = self._services.stores.reservations.get(job.reservation)
-                value = {**_show(self._services, reservation), "leases": _leases(self._services, reservation)}
+                value = {**_show(self._services, reservation), **_leases(self._services, reservation)}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
             case JobState.FAILED:
                 raise Rejected.from_record(job.error or {})
@@ -141,7 +142,7 @@ class ReservationItem(Item[Reservation]):
         reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
         value = _show(self._services, reservation)
         if embed:
-            value["leases"] = _leases(self._services, reservation)
+            value |= _leases(self._services, reservation)
         render(req, resp, "reservation", value)
 
 
@@ -171,5 +172,13 @@ def _look_up(known: dict[ObjectId, D | None], store: DocumentStore[D], ids: Iter
     known.update({**dict.fromkeys(unknown), **store.get_many(unknown)})
 
 
-def _leases(services: Services, reservation: Reservation) -> list[Mapping[str, Any]]:
-    return [lease_json(lease) for lease in services.stores.leases.of_reservation(reservation.id)]
+def _leases(services: Services, reservation: Reservation) -> Json:
+    """All leases; or a page of them and the way to the next one, if users have written too much on them."""
+    stores = services.stores
+    if (leases := stores.leases.embedded(reservation.id)) is not None:
+        return {"leases": [lease_json(lease) for lease in leases]}
+    page = stores.leases.page(Query().where(reservation=reservation.id))
+    value: Json = {"leases": [lease_json(lease) for lease in page.items]}
+    if (cursor := page.cursor(len(page.items))) is not None:
+        value["next"] = f"/reservations/{reservation.id}/leases?{urlencode({'cursor': cursor})}"
+    return value

@@ -117,8 +117,10 @@ class Server:
 
 def _allow_connections() -> int:
     """How many connections there may be; the system's limit for this process is raised as far as it lets us."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _CONNECTIONS_MAX + _OTHER_FILES
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or files >= wanted:
+        return _CONNECTIONS_MAX
     files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
     return max(files - _OTHER_FILES, files // 2)

@@ -48,12 +48,8 @@ def run(settings: Settings, folder: str) -> None:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with _locked(data), closing(_rotating(data / _LOG_NAME)) as logfile:
-
-        def show(name: str, line: str) -> None:
-            logfile.handle(logging.makeLogRecord({"name": name, "msg": line}))
-
-        supervisor = Supervisor(show)
+    with _locked(data), closing(open_log(data)) as written:
+        supervisor = Supervisor(written.write)
         try:
             _start_all(supervisor, settings, data, stopped)
             supervisor.watch(stopped)
@@ -92,11 +88,19 @@ def _password_of_database(supervisor: Supervisor, data: Path) -> str:
     return kept.read_text(encoding="utf-8").strip()
 
 
-def _rotating(path: Path) -> RotatingFileHandler:
+class Log(RotatingFileHandler):
     """What the processes say, in few files of bounded size."""
-    handler = RotatingFileHandler(path, maxBytes=_LOG_MAX_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(name)-8s | %(message)s"))
-    return handler
+
+    def write(self, name: str, line: str) -> None:
+        """Add a *line* of the process *name*."""
+        self.handle(logging.makeLogRecord({"name": name, "msg": line}))
+
+
+def open_log(data: Path) -> Log:
+    """The log under *data*."""
+    written = Log(data / _LOG_NAME, maxBytes=_LOG_MAX_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
+    written.setFormatter(logging.Formatter("%(name)-8s | %(message)s"))
+    return written
 
 
 def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) -> None:

@@ -15,7 +15,7 @@ from ipam.models.addresses import Address
 from ipam.models.connection import KEYS_CHUNK, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
 from ipam.models.events import telling
-from ipam.models.store import DocumentStore
+from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, bytes_written
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
@@ -98,8 +98,29 @@ class LeaseStore(DocumentStore[Lease]):
         if subnet is not None:
             wanted["subnet"] = subnet
         with timeout(_LONG_S):
-            found = [Lease.from_bson(bson) for bson in self._collection.find(wanted).limit(limit).batch_size(limit)]
-        return sorted(found, key=lambda lease: lease_key(lease.subnet, lease.address))
+            found = self._collection.find(wanted).limit(limit).batch_size(limit)
+            return _in_order(Lease.from_bson(bson) for bson in found)
+
+    def embedded(self, reservation: ObjectId) -> list[Lease] | None:
+        """All leases of *reservation*, by subnet, lowest address first; None if users wrote too much on them.
+
+        On those that were just handed out nothing is written.
+        """
+        leases, size = [], 0
+        with timeout(_LONG_S), self._collection.find({"reservation": reservation}).batch_size(_MOST_HELD) as found:
+            for bson in found:
+                size += bytes_written(bson)
+                if size > PAGE_MAX_BYTES:
+                    return None
+                leases.append(Lease.from_bson(bson))
+        return _in_order(leases)
+
+    def at(self, address: Address, subnets: Iterable[ObjectId]) -> list[Lease]:
+        """The leases of *address* that are held, in any of *subnets*."""
+        found: list[Lease] = []
+        for keys in chunks((lease_key(subnet, address) for subnet in subnets), KEYS_CHUNK):
+            found += map(Lease.from_bson, self._collection.find({"_id": {"$in": keys}, **self.visible}))
+        return found
 
     def count_of_reservation(self, reservation: ObjectId) -> int:
         """How many leases *reservation* holds."""
@@ -123,6 +144,10 @@ class LeaseStore(DocumentStore[Lease]):
     def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson) -> None:
         for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
             self._collection.update_many({"_id": {"$in": keys}, **held}, {"$unset": _HELD})
+
+
+def _in_order(leases: Iterable[Lease]) -> list[Lease]:
+    return sorted(leases, key=lambda lease: lease_key(lease.subnet, lease.address))
 
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:

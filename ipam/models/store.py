@@ -170,7 +170,7 @@ class DocumentStore(Generic[D]):
         size = 0
         with self._collection.find(wanted).sort("_id", ASCENDING).limit(query.limit + 1) as found:
             for bson in found:
-                size += len(bson.get("metadata", ""))
+                size += bytes_written(bson)
                 if len(items) == query.limit or (items and size > PAGE_MAX_BYTES):
                     return Page(items, keys, ended=False)
                 items.append(self._decode(bson))
@@ -234,6 +234,11 @@ class DocumentStore(Generic[D]):
 
     def _changed(self, id_: ObjectId) -> Contended:
         return Contended(f"The {self.kind} {id_} was changed by someone else; read it again.")
+
+
+def bytes_written(bson: Bson) -> int:
+    """About how many bytes users wrote on a stored document: its metadata, and what it is found by."""
+    return len(bson.get("metadata", "")) + sum(map(len, bson.get("facets", ())))
 
 
 def check_revision(kind: str, revision: int, accepted: frozenset[int] | None) -> None:

@@ -192,7 +192,7 @@ def main(minutes: float, first: int) -> None:
         finally:
             stack.stop()
             broker.stop()
-            database.kill()
+            database.stop()
 
 
 def fuzz(stack: Stack, minutes: float, first: int) -> None:

@@ -9,6 +9,31 @@ from tests.stack import Api, Stack, all_at_once, created, problem
 SAME_IN_JSON = ({"name": "z", "tags": ["a"]}, {"tags": ["a"], "name": "z"})
 
 
+def test_it_is_told_who_holds_an_address_in_each_pool(api: Api):
+    held, free = api.subnet(cidr="198.51.100.0/24"), api.subnet(cidr="198.51.100.0/25")
+    reservation = api.reserve(held, name="web-1", addresses=["198.51.100.7"])
+    answer = api.get("/addresses/198.51.100.7", headers={"Accept": "*/*"})
+    assert answer.headers["Content-Type"] == "application/vnd.ipam.address+json; version=1.0.0"
+    assert answer.json() == {
+        "address": "198.51.100.7",
+        "holders": [
+            {
+                "pool": held["pool"],
+                "subnet": held["id"],
+                "lease": reservation["leases"][0]["id"],
+                "reservation": reservation["id"],
+                "name": "web-1",
+            },
+            {"pool": free["pool"], "subnet": free["id"], "lease": None, "reservation": None, "name": None},
+        ],
+    }
+    api.delete(f"/reservations/{reservation['id']}")
+    assert [one["lease"] for one in api.get("/addresses/198.51.100.7").json()["holders"]] == [None, None]
+    assert api.get("/addresses/198.51.100.255").json()["holders"][0]["subnet"] == held["id"]
+    assert api.get("/addresses/3FFF:0::07").json() == {"address": "3fff::7", "holders": []}
+    assert problem(api.get("/addresses/10.0.0")) == (400, "invalid-parameter")
+
+
 def test_a_sync_request_is_answered_with_its_leases(stack: Stack):
     subnet = stack.api.subnet(cidr="10.0.0.0/29", gateway="10.0.0.1", exclusions=["10.0.0.3"])
     answer = stack.api.post(f"/subnets/{subnet['id']}/reservations", {"name": "db", "count": 2, "tags": ["a"]})

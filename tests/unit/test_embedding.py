@@ -1,0 +1,36 @@
+"""A reservation with its leases; without a server, for logic only."""
+
+import threading
+
+import pytest
+from falcon.testing import TestClient
+
+from ipam.api.app import create_app
+from tests.unit.steps import make_subnet, reserve
+
+COUNT = 10
+
+
+@pytest.fixture
+def client(services):
+    return TestClient(create_app(services, lambda: None, threading.Event(), ["*"]))
+
+
+@pytest.mark.parametrize(("bytes_each", "at_once"), [(0, COUNT), (90, COUNT), (200, 4)])
+def test_leases_are_embedded_whole_unless_users_wrote_too_much_on_them(
+    services, client, monkeypatch, bytes_each, at_once
+):
+    for module in ("store", "leases"):
+        monkeypatch.setattr(f"ipam.models.{module}.PAGE_MAX_BYTES", 1000)
+    job = reserve(services, make_subnet(services, COUNT), COUNT)
+    path = f"/reservations/{job.reservation}"
+    for lease in client.simulate_get(f"{path}/leases").json["leases"]:
+        body = {"metadata": "x" * bytes_each}
+        assert client.simulate_patch(f"/leases/{lease['id']}", json=body).status_code == 200
+    page = client.simulate_get(path, params={"embed": "leases"}).json
+    addresses = [lease["address"] for lease in page["leases"]]
+    assert len(addresses) == at_once
+    while "next" in page:
+        page = client.simulate_get(page["next"]).json
+        addresses += [lease["address"] for lease in page["leases"]]
+    assert addresses == [f"10.0.0.{n}" for n in range(1, COUNT + 1)]
