@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,10 +117,15 @@ def test_callers_who_hang_up_give_their_places_back(stack):
     path = f"/subnets/{subnet['id']}/reservations"
     headers = "Host: 127.0.0.1\r\nContent-Type: application/json\r\nPrefer: wait=60\r\nContent-Length: 2"
     with ExitStack() as connections:
-        for _ in range(3):
-            connection = connections.enter_context(connect(stack.api))
-            connection.sendall(f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n{{}}".encode())
-        wait_until(lambda: len(stack.api.get("/jobs").json()["jobs"]) == 3, 20, "the requests to be jobs")
+        callers: list[socket.socket] = []
+
+        def all_places_are_taken() -> bool:
+            """Whether somebody is answered at once."""
+            callers.append(connections.enter_context(connect(stack.api)))
+            callers[-1].sendall(f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n{{}}".encode())
+            return bool(select.select(callers, [], [], 0.5)[0])
+
+        wait_until(all_places_are_taken, 20, "a caller who finds no place")
     with ThreadPoolExecutor(1) as threads:
         answers: list[Future] = []
 
