@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ipam.errors import InvalidSettings
 
+DATABASE = "database"
 _OTHERS = 0o077
 
 
@@ -22,8 +23,9 @@ def private_folder(path: Path) -> None:
         if path.stat().st_uid != os.geteuid():
             raise InvalidSettings(f"--data: {path} belongs to another user; choose a folder of your own")
         path.chmod(0o700)
-        for inside in path.rglob("*"):  # Of a version that let others read them.
-            if not inside.is_symlink():
+        # Of a version that let others read them; and nothing else, for the folder may hold what is not ipam's.
+        for inside in (path / DATABASE, *(path / DATABASE).rglob("*")):
+            if inside.exists() and not inside.is_symlink():
                 inside.chmod(inside.stat().st_mode & ~_OTHERS)
     except OSError as error:
         raise InvalidSettings(f"--data: {path} cannot be used ({error.strerror}); choose another") from None

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ipam.embedded.access import DATABASE
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
 
@@ -58,7 +59,7 @@ def database_part(data: Path, *, auth: bool) -> Part:
     config.touch()  # Empty; else one in the current folder, which may be anybody's, would be read.
     port = free_port()
     command = [found, "--config", str(config), "--host", _LOOPBACK, "--port", str(port)]
-    command += ["--storage-path", str(data / "database"), "--standalone", "--log-level", "WARNING"]
+    command += ["--storage-path", str(data / DATABASE), "--standalone", "--log-level", "WARNING"]
     return Part("database", [*command, *(["--auth"] if auth else [])], port)
 
 

@@ -104,11 +104,12 @@ def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path
 def strangers_are_kept_out(data: Path, up: Up) -> None:
     """Another user of this machine reads no file, and neither server does what he asks of it."""
     assert others_may_read(data) == []
-    assert not any("password" in word.lower() for one in up.children for word in command_of(one))
     port = {name: int(re.search(rf"{name} started on port (\d+)", up.text)[1]) for name in ("database", "redis")}
     with redis.Redis(port=port["redis"]) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     own = re.search(r"^requirepass (.+)$", (data / "redis.conf").read_text(), re.MULTILINE)[1]
+    kept = (data / "database.password").read_text().strip()
+    assert not any(secret in word for one in up.children for word in command_of(one) for secret in (own, kept))
     with redis.Redis(port=port["redis"], password=own) as owner:
         assert owner.ping()
         with pytest.raises(redis.ResponseError):

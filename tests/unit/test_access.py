@@ -25,12 +25,14 @@ def test_what_others_could_read_they_cannot_any_more(tmp_path):
     old, outside = tmp_path / "data" / "database" / "file", tmp_path / "outside"
     old.touch()
     outside.touch()
+    foreign = tmp_path / "data" / "of-somebody-who-shares-it"
+    foreign.touch()
     (tmp_path / "data" / "link").symlink_to(outside)
     private_folder(tmp_path / "data")
     new = tmp_path / "data" / "new"
     new.touch()
     assert [mode(path) for path in (tmp_path / "data", old.parent, old, new)] == [0o700, 0o700, 0o600, 0o600]
-    assert mode(outside) == 0o644
+    assert (mode(outside), mode(foreign)) == (0o644, 0o644)
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
