@@ -94,6 +94,9 @@ class Settings(BaseModel):
         "tls:// are the same over TLS.",
     )
     bus_file: str | None = Field(None, description="File that holds what --bus would say.")
+    events_keep_days: int | None = Field(
+        None, ge=1, le=36500, description="How long events stay in the audit log; for ever if not given."
+    )
     concurrency: int = Field(2, ge=1, le=256, description="Processes of a worker.")
     claim_timeout_s: float = Field(
         30.0,

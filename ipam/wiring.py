@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Dispatcher, Jobs
@@ -15,6 +16,7 @@ from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import mongo_servers
 from ipam.events.buses import open_bus
 from ipam.events.following import Following
+from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
 from ipam.models.connection import connect
@@ -39,6 +41,7 @@ class Services:
     surveying: Surveying
     waiting: Waiting
     following: Following
+    holding: Holding
 
 
 def open_stores(settings: Settings, timeout_s: float) -> Stores:
@@ -77,14 +80,17 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
         surveying=Surveying(stores),
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
         following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE)), _source(settings)),
+        holding=Holding(stores),
     )
 
 
 def build_relay(stores: Stores, settings: Settings) -> Relay:
     """The relay, with the bus that *settings* name."""
-    if settings.bus is None:
-        return Relay(stores)
-    return Relay(stores, Publishing(stores.log, stores.leadership, open_bus(settings.bus), _source(settings)))
+    publishing = None
+    if settings.bus is not None:
+        publishing = Publishing(stores.log, stores.leadership, open_bus(settings.bus), _source(settings))
+    keep = timedelta(days=settings.events_keep_days) if settings.events_keep_days else None
+    return Relay(stores, publishing, keep)
 
 
 def _source(settings: Settings) -> str:

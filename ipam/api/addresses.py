@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import falcon
 
 from ipam.api.media import negotiate
-from ipam.api.queries import address_parameter, refuse_unknown
+from ipam.api.queries import address_parameter, refuse_unknown, time_parameter
 from ipam.api.rendering import render
 from ipam.wiring import Services
 
@@ -14,27 +16,12 @@ class AddressItem:
     """One address, wherever it is."""
 
     def __init__(self, services: Services) -> None:
-        self._stores = services.stores
+        self._holding = services.holding
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, address: str) -> None:
-        """Show who holds it, in each subnet that it lies in: of a pool that is one at most."""
+        """Show who holds it, or with `?at=TIME` who held it then, in each subnet that it lies in."""
         negotiate(req, "address")
-        refuse_unknown(req)
-        wanted = address_parameter(address)
-        subnets = sorted(self._stores.subnets.containing(wanted), key=lambda subnet: subnet.id)
-        leases = {one.subnet: one for one in self._stores.leases.at(wanted, [subnet.id for subnet in subnets])}
-        reservations = self._stores.reservations.get_many(lease.reservation for lease in leases.values())
-        holders = []
-        for subnet in subnets:
-            lease = leases.get(subnet.id)
-            reservation = reservations.get(lease.reservation) if lease else None
-            holders.append(
-                {
-                    "pool": str(subnet.pool),
-                    "subnet": str(subnet.id),
-                    "lease": str(lease.id) if lease else None,
-                    "reservation": str(lease.reservation) if lease else None,
-                    "name": reservation.name if reservation else None,
-                }
-            )
-        render(req, resp, "address", {"address": str(wanted), "holders": holders})
+        refuse_unknown(req, "at")
+        wanted, time = address_parameter(address), time_parameter(req, "at")
+        holders = self._holding.now(wanted) if time is None else self._holding.then(wanted, time)
+        render(req, resp, "address", {"address": str(wanted), "holders": [asdict(one) for one in holders]})

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import falcon
 
 from ipam.api.media import negotiate
-from ipam.api.queries import WAIT_MAX_S, parameter, refuse_unknown, spelled, whole_number
+from ipam.api.queries import WAIT_MAX_S, parameter, refuse_unknown, spelled, time_parameter, whole_number
 from ipam.api.rendering import Json, link_next, render
-from ipam.errors import InvalidParameter
 from ipam.events.cloud import cloud_event, sequence_text
 from ipam.events.following import Wanted, parse_subject, parse_type
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX
@@ -38,8 +36,8 @@ class EventCollection:
             subject=_spelled(req, "subject", parse_subject),
             type=_spelled(req, "type", parse_type),
             actor=req.params.get("actor"),  # type: ignore[arg-type]  # (given once)
-            since=_time(req, "since"),
-            until=_time(req, "until"),
+            since=time_parameter(req, "since"),
+            until=time_parameter(req, "until"),
         )
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
         following = self._following
@@ -64,16 +62,3 @@ class EventCollection:
 
 def _spelled(req: falcon.Request, name: str, parse: Callable[[str, str], str]) -> str | None:
     return spelled(parameter(req, name, ""), name, parse) if name in req.params else None
-
-
-def _time(req: falcon.Request, name: str) -> datetime | None:
-    text = parameter(req, name, "")
-    if name not in req.params:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise InvalidParameter(f"{name}: must be a time with its zone by RFC 3339, such as 2026-11-27T12:00:00Z.")
-    return time

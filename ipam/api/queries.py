@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import falcon
@@ -153,6 +154,23 @@ def address_parameter(text: str) -> Address:
         InvalidParameter: If it spells none.
     """
     return spelled(text, "address", parse_address)
+
+
+def time_parameter(req: falcon.Request, name: str) -> datetime | None:
+    """The time that the parameter *name* spells; None if it is not given.
+
+    Raises:
+        InvalidParameter: If it spells none.
+    """
+    if name not in req.params:
+        return None
+    try:
+        time = datetime.fromisoformat(parameter(req, name, ""))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise InvalidParameter(f"{name}: must be a time with its zone by RFC 3339, such as 2026-11-27T12:00:00Z.")
+    return time
 
 
 def spelled(text: str, name: str, parse: Callable[[str, str], T]) -> T:

@@ -123,7 +123,7 @@ def worker(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE, "bus", "bus_file")
+@_settings(*_DATABASE, "bus", "bus_file", "events_keep_days")
 def relay(settings: Settings) -> None:
     """Write what happened to the audit log, and tell the bus, in order; of several one is at work."""
     stores = open_stores(settings, _WORKER_TIMEOUT_S)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from ipam.errors import Invalid
+from ipam.errors import Invalid, InvalidParameter
 from ipam.models.events import Event
 from ipam.models.facts import TYPES
 from ipam.models.log import Entry, LogStore
@@ -107,7 +107,15 @@ class Following:
         self._known = 0
 
     def page(self, wanted: Wanted) -> Page:
-        """The next events that are *wanted*."""
+        """The next events that are *wanted*.
+
+        Raises:
+            InvalidParameter: If some that may be wanted are not kept any more.
+        """
+        begins = self._log.begin().sequence if wanted.after else 0
+        if wanted.after < begins - 1:
+            message = f"after: events before {begins} are not kept any more; go on with after={begins - 1}."
+            raise InvalidParameter(message)
         if wanted.since is not None:
             wanted = replace(wanted, after=max(wanted.after, self._log.since(wanted.since)))
         entries: list[Entry] = []

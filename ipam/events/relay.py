@@ -7,14 +7,17 @@ bus. The two go on beside each other: a bus that is away holds up nothing.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 
 from bson import ObjectId
 
 from ipam.errors import Contended, Transient
 from ipam.events.publishing import Publishing
+from ipam.models.documents import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
 from ipam.models.stores import Stores
@@ -32,6 +35,8 @@ _STANDBY_PAUSE_S = 1.0
 # How often the bus is tried again while it is away.
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 10.0
+# How often it is looked for what is older than the log is kept.
+_FORGETS_EVERY_S = 600.0
 
 
 class Relay:
@@ -39,13 +44,15 @@ class Relay:
 
     Args:
         publishing: Tells the bus what is in the log; None if there is no bus.
+        keep: How long events stay in the log; None for ever.
     """
 
-    def __init__(self, stores: Stores, publishing: Publishing | None = None) -> None:
+    def __init__(self, stores: Stores, publishing: Publishing | None = None, keep: timedelta | None = None) -> None:
         self._events = stores.events
         self._log = stores.log
         self._leadership = stores.leadership
         self._publishing = publishing
+        self._keep = keep
         self._holder = ObjectId()
         self._news = threading.Event()
         self._last: int | None = None
@@ -104,6 +111,18 @@ class Relay:
             further = self._publishing.step(lead)
             lead = further if further != lead else None
 
+    def forget(self) -> bool:
+        """Remove from the log some of what is kept long enough and the bus has; True if there may be more.
+
+        Raises:
+            Transient: If the database is out of reach.
+        """
+        lead = self._lead()
+        if lead is None or self._keep is None:
+            return False
+        told = sys.maxsize if self._publishing is None else lead.published or 0
+        return self._log.forget(utc_now() - self._keep, told)
+
     def _lead(self) -> Lead | None:
         """The lead, if this relay can have it; None while another has it."""
         lead = self._leadership.take(self._holder, _HOLD_S)
@@ -113,13 +132,15 @@ class Relay:
         return lead
 
     def _write_until(self, stopped: threading.Event) -> None:
-        leads, renewed_at = False, -_HOLD_S
+        leads, renewed_at, forgot_at = False, -_HOLD_S, -_FORGETS_EVERY_S
         while not stopped.is_set():
             try:
                 if time.monotonic() > renewed_at + _HOLD_S / 3:
                     renewed_at = time.monotonic()
                     leads = self._lead() is not None
                 is_busy = leads and self.step()
+                if leads and time.monotonic() > forgot_at + _FORGETS_EVERY_S and not self.forget():
+                    forgot_at = time.monotonic()
                 pause_s = 0.0 if is_busy else _PAUSE_S if leads else _STANDBY_PAUSE_S
             except Contended:
                 pause_s = _PAUSE_S

@@ -16,6 +16,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
 
+from ipam.exact_json import loads
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.origins import Origin
 
@@ -59,6 +60,10 @@ class Event:
             "origin": self.origin.to_json(),
             "data": self.data,
         }
+
+    def read(self) -> Any:
+        """What `data` says."""
+        return loads(self.data)
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Event:

@@ -65,6 +65,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("ids", name="by_event"),
         # What happened to a resource and to all that is in it, in order.
         IndexModel([("paths", ASCENDING), ("_id", ASCENDING)], name="by_path"),
+        # Who held an address.
+        IndexModel([("prefixes", ASCENDING), ("_id", ASCENDING)], name="by_prefix"),
         # What comes next, by an exact key: one for each hundred sequences.
         IndexModel("hundreds", name="by_hundred"),
     ],

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from pymongo import ASCENDING
@@ -19,11 +20,14 @@ from ipam.errors import Contended
 from ipam.models.connection import KEYS_CHUNK, chunks, speaks_mongo
 from ipam.models.documents import utc_now
 from ipam.models.events import Event, Outbox, grouped
+from ipam.models.prefixes import prefixes_of_all
 
 Bson = dict[str, Any]
 
 # Events in a document, at most; and the sequences that are found by one key.
 GROUP = 100
+# Hundreds of sequences that are forgotten at once.
+_FORGOTTEN_AT_ONCE = 50
 # Documents that are read at once where one may be enough.
 _READ_AHEAD = 8
 _POSITION = "log"
@@ -43,6 +47,27 @@ class Entry:
 
     sequence: int
     event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A document of the log: what was written together, and when; nothing in it happened later."""
+
+    at: datetime
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where the log begins.
+
+    Attributes:
+        sequence: That of the first event which is kept.
+        time: Whatever happened later is kept; None if all of it is.
+    """
+
+    sequence: int
+    time: datetime | None
 
 
 @speaks_mongo
@@ -102,12 +127,56 @@ class LogStore:
             hundred = {"$max": {"hundred": last // GROUP}}
             self._positions.update_one({"_id": _POSITION}, hundred, upsert=True)
 
+    def begin(self) -> Beginning:
+        """Where it begins, after what was forgotten."""
+        found = self._positions.find_one({"_id": _POSITION}) or {}
+        if not found.get("kept"):
+            return Beginning(1, None)
+        kept = self._log.find({"hundreds": found["kept"]}, {"_id": 1})
+        return Beginning(min(group["_id"] for group in kept), found["kept_since"])
+
+    def forget(self, before: datetime, told: int) -> bool:
+        """Remove some of what was written before the time *before*, up to the sequence *told*.
+
+        The hundred that the log has come to stays, so that what comes next is known. Where the log begins is
+        written down first: whoever reads from there misses nothing that is kept. Returns whether there may be more.
+        """
+        position = self._positions.find_one({"_id": _POSITION}) or {}
+        # Whoever wrote down the last beginning may have died before what is before it was gone.
+        first = max(position.get("kept", 0) - 1, 0)
+        for hundred in range(first, min(first + _FORGOTTEN_AT_ONCE, position.get("hundred", 0))):
+            groups = self._log.find({"hundreds": hundred}, {"at": 1, "last": 1})
+            # What reaches into the next hundred goes with that.
+            old = [group for group in groups if group["last"] // GROUP == hundred]
+            if any(group["at"] >= before or group["last"] > told for group in old):
+                return False
+            if old:
+                kept = {"kept": hundred + 1, "kept_since": max(group["at"] for group in old)}
+                self._positions.update_one({"_id": _POSITION}, {"$max": kept})
+                self._log.delete_many({"_id": {"$in": [group["_id"] for group in old]}})
+        return bool(first + _FORGOTTEN_AT_ONCE < position.get("hundred", 0))
+
     def read(self, after: int, subject: str | None = None) -> Iterator[Entry]:
         """The events after the sequence *after*, in order; those of the path *subject* and of what is below it."""
         for group in self._below(subject, after) if subject else self._all(after):
             for sequence, event in enumerate(group["events"], group["_id"]):
                 if sequence > after and (subject is None or subject in event["paths"]):
                     yield Entry(sequence, Event.from_bson(event))
+
+    def about(self, prefixes: Iterable[bytes]) -> list[int]:
+        """The documents, each by its first sequence, that have one of *prefixes*; ascending."""
+        found: set[int] = set()
+        for chunk in chunks(prefixes, KEYS_CHUNK):
+            found.update(group["_id"] for group in self._log.find({"prefixes": {"$in": chunk}}, {"_id": 1}))
+        return sorted(found)
+
+    def document(self, first: int) -> Written:
+        """The document whose first event has the sequence *first*; one that is gone holds nothing."""
+        group = self._log.find_one({"_id": first})
+        if group is None:
+            return Written(datetime.min.replace(tzinfo=UTC), ())
+        events = map(Event.from_bson, group["events"])
+        return Written(group["at"], tuple(map(Entry, count(first), events)))
 
     def since(self, time: datetime) -> int:
         """A sequence after which all events stand that were written at *time* or later."""
@@ -121,13 +190,17 @@ class LogStore:
                 high = middle
         return max(0, (low - 1) * GROUP - 1)
 
+    def _kept(self) -> int:
+        found = self._positions.find_one({"_id": _POSITION}, {"kept": 1}) or {}
+        return int(found.get("kept", 0))
+
     def _below(self, subject: str, after: int) -> Iterator[Bson]:
         wanted = {"paths": subject, "_id": {"$gt": after - GROUP}}
         yield from self._log.find(wanted).sort("_id", ASCENDING).batch_size(_READ_AHEAD)
 
     def _all(self, after: int) -> Iterator[Bson]:
-        """By exact keys, which every server finds at once; there are no gaps."""
-        begin = hundred = (after + 1) // GROUP
+        """By exact keys, which every server finds at once; there are no gaps behind what was forgotten."""
+        begin = hundred = max((after + 1) // GROUP, self._kept())
         while found := sorted(self._log.find({"hundreds": hundred}), key=lambda group: int(group["_id"])):
             # What reaches from one hundred into the next is found by both.
             yield from (group for group in found if hundred in (begin, group["_id"] // GROUP))
@@ -148,6 +221,7 @@ def _group(first: int, last: int, events: Sequence[Event]) -> Bson:
         "hundreds": sorted({first // GROUP, last // GROUP}),
         "ids": [event.id for event in events],
         "paths": sorted({path for event in events for path in event.paths}),
+        "prefixes": prefixes_of_all(events),
         "at": utc_now(),
         "events": [event.to_bson() for event in events],
     }

@@ -1,6 +1,7 @@
 """Bringing over databases that were written in an older form.
 
-That form is known by an index that today's has not; the index goes last, so that what was cut short is done again.
+That form is known by an index that today's has not, and which goes last, or that only today's has, and which is
+created afterwards: so what was cut short is done again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import lease_key
+from ipam.models.events import Event
 from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.prefixes import prefixes_of_all
 
 Bson = dict[str, Any]
 # Released leases stood in a queue, and not in bitmaps.
@@ -31,6 +34,8 @@ _QUEUE = "queue"
 _BY_START = "by_start"
 # Numbers were found as they were spelt, and keys with dots in them like keys within keys.
 _BY_FACET = "by_name_tag_or_metadata"
+# Logs without it said nothing of addresses that could be looked for.
+_BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
 _LONGEST_S = 3600.0
 _CHUNK = 1000
@@ -49,13 +54,15 @@ class Upgrade:
         self._reservations = database["reservations"]
         self._leases = database["leases"]
         self._blocks = database["blocks"]
+        self._log = database["log"]
 
     def run(self) -> list[str]:
         """Bring over what has an old form; returns lines that say what was done, if anything."""
         with timeout(_LONGEST_S):
             done = self._queue_to_bitmaps() if _QUEUE in self._leases.index_information() else []
             done += self._write_places() if _BY_START in self._subnets.index_information() else []
-            return done + self._write_facets()
+            done += self._write_facets()
+            return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
         # Queue and ordinals stay until no ledger refers to them.
@@ -97,6 +104,14 @@ class Upgrade:
             _drop_index(collection, _BY_FACET)
             done.append(f"brought over: {written} {collection.name}, to be found by exact metadata")
         return done
+
+    def _write_prefixes(self) -> list[str]:
+        written = 0
+        for group in self._log.find({"prefixes": {"$exists": False}}):
+            prefixes = prefixes_of_all(map(Event.from_bson, group["events"]))
+            self._log.update_one({"_id": group["_id"]}, {"$set": {"prefixes": prefixes}})
+            written += len(group["events"])
+        return [f"brought over: {written} events, to be found by address"] if written else []
 
     def _write_blocks(self) -> dict[BlockOf, BitMap]:
         """Write the blocks; returns which addresses have a lease document, by subnet and block."""

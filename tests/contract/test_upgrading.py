@@ -17,9 +17,12 @@ from ipam.errors import SubnetOverlap
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, ReservationState, Subnet, SubnetState
+from ipam.models.events import Event
 from ipam.models.metadata import metadata_facets
+from ipam.models.prefixes import around_in_pool
 from ipam.models.store import Query
 from ipam.models.stores import Stores
+from ipam.origins import Origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 
@@ -90,6 +93,12 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
     done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
     made["jobs"].insert_one({name: value for name, value in done.items() if name != "waiting"})
+    told = Event(
+        id="x", type="ipam.reservation.created", paths=("/reservations/x", f"/pools/{POOL}"), revision=1, time=AT,
+        origin=Origin(), data=f'{{"addresses": ["{FIRST}"]}}',
+    )  # fmt: skip
+    Stores(made).log.append(0, [told])
+    made["log"].update_one({"_id": 1}, {"$unset": {"prefixes": 1}})
     yield made
     made.client.drop_database(made.name)
     made.client.close()
@@ -140,11 +149,14 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         f"brought over: 1 ledgers and {before} leases, from a queue to bitmaps",
         "brought over: 1 subnets, with the whole of their ranges",
         "brought over: 1 leases, to be found by exact metadata",
+        "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
     for half in (stores.upgrade._queue_to_bitmaps, stores.upgrade._write_places, stores.upgrade._write_facets):  # noqa: SLF001
         half()  # By a process that started at the same time and is slower.
     stores.indexes.create()
+    assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]
+    assert stores.log.about(around_in_pool(POOL, FIRST + 1)) == []
     by_metadata = Query(facets=(metadata_facets("a.b", "7"),))
     assert [lease.address for lease in stores.leases.page(by_metadata).items] == [FIRST]
     subnet = stores.subnets.get(SUBNET)

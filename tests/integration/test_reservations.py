@@ -34,6 +34,32 @@ def test_it_is_told_who_holds_an_address_in_each_pool(api: Api):
     assert problem(api.get("/addresses/10.0.0")) == (400, "invalid-parameter")
 
 
+def test_it_is_told_who_held_an_address_at_a_time(api: Api):
+    subnet = api.subnet(cidr="198.51.100.0/24")
+    path = "/addresses/198.51.100.9"
+    first = api.reserve(subnet, name="first", addresses=["198.51.100.9"])
+    api.delete(f"/reservations/{first['id']}")
+    second = api.reserve(subnet, name="second", addresses=["198.51.100.9"])
+    api.delete(f"/subnets/{subnet['id']}")
+    wait_until(
+        lambda: api.get(f"/events?subject=/subnets/{subnet['id']}&type=ipam.subnet.deleted").json()["events"],
+        30,
+        "the log to tell of all that",
+    )
+
+    def name_at(time: str) -> list[str | None]:
+        answer = api.get(f"{path}?at={time}").json()
+        return [one["name"] for one in answer["holders"] if one["subnet"] == subnet["id"]]
+
+    assert name_at(first["created_at"]) == ["first"]
+    assert name_at(second["created_at"]) == ["second"]
+    assert name_at(subnet["created_at"]) == [None]
+    assert name_at("2026-01-01T00:00:00%2B01:00") == []
+    assert [one for one in api.get(path).json()["holders"] if one["subnet"] == subnet["id"]] == []
+    for at in ("yesterday", "2026-01-01T00:00:00", ""):
+        assert problem(api.get(f"{path}?at={at}")) == (400, "invalid-parameter")
+
+
 def test_a_sync_request_is_answered_with_its_leases(stack: Stack):
     subnet = stack.api.subnet(cidr="10.0.0.0/29", gateway="10.0.0.1", exclusions=["10.0.0.3"])
     answer = stack.api.post(f"/subnets/{subnet['id']}/reservations", {"name": "db", "count": 2, "tags": ["a"]})
