@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+    wait_random_exponential,
+)
 
 from ipam.errors import Contended, Transient
 
@@ -36,13 +43,19 @@ def retry_contended(attempt: Callable[[], T]) -> T:
 _LONGEST_OUTAGE_WAIT_S = 10.0
 
 
-def wait_out(attempt: Callable[[], T], explain: Callable[[float], None]) -> T:
+def wait_out(attempt: Callable[[], T], explain: Callable[[Transient, float], None]) -> T:
     """Call *attempt* until it does not raise `Transient`, for as long as it takes.
 
-    Before each pause *explain* gets its length in seconds: one second at first, at most ten.
+    Before each pause *explain* gets the error, and the pause's length in seconds: one second at first, at most ten.
     """
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if isinstance(error, Transient):
+            explain(error, state.upcoming_sleep)
+
     return Retrying(
         retry=retry_if_exception_type(Transient),
         wait=wait_exponential(multiplier=1, max=_LONGEST_OUTAGE_WAIT_S),
-        before_sleep=lambda state: explain(state.upcoming_sleep),
+        before_sleep=before_sleep,
     )(attempt)

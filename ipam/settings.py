@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ipam.errors import InvalidSettings
 
@@ -18,11 +18,19 @@ BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 
 
+# A service in Consul: its name, or a URL with that in the place of servers.
+SERVICE = re.compile(
+    r"(?:(?P<scheme>[a-z]+)://(?:(?P<credentials>[^/?]*)@)?)?(?P<name>[A-Za-z0-9._-]+)"
+    r"(?P<path>/[^?]*)?(?:\?(?P<options>.*))?"
+)
 _FILE = "_file"
 
 
 def without_password(value: str) -> str:
     """*value*, a URL perhaps, as it may be shown: credentials before an `@` and in its query are struck out."""
+    # Several are separated by what stands before a scheme.
+    if len(urls := re.split(r"[;,](?=[a-z]+://)", value)) > 1:
+        return ";".join(map(without_password, urls))
     address, mark, query = value.partition("?")
     scheme, slashes, rest = address.rpartition("://")
     # A password may hold what should have been escaped: a slash, or an @.
@@ -81,9 +89,41 @@ class Settings(BaseModel):
         4.0, gt=0, le=600, description="Longest time that one MongoDB call of a web process may take."
     )
     consul: str | None = Field(
-        None, description="Address of a Consul agent, host[:port]; MongoDB is then looked up there at start."
+        None,
+        description="A Consul agent, host[:port] or an http:// or https:// URL of it: MongoDB is found there, and "
+        "the HTTP API registered.",
     )
-    consul_mongo: str = Field("mongodb", min_length=1, description="Name of the MongoDB service in Consul.")
+    consul_token: str | None = Field(None, description="Token for Consul; better in a file.")
+    consul_token_file: str | None = Field(None, description="File that holds the token for Consul.")
+    consul_dc: str | None = Field(None, description="Datacenter that is looked in, if not the agent's own.")
+    consul_ca: str | None = Field(None, description="File of the certificates by which an https:// agent is known.")
+    consul_cert: str | None = Field(None, description="File of the certificate that an https:// agent asks for.")
+    consul_key: str | None = Field(None, description="File of the key to that certificate.")
+    consul_mongo: str = Field(
+        "mongodb",
+        description="MongoDB's service in Consul: its name, or a mongodb:// URI with that in the place of servers.",
+    )
+    consul_mongo_file: str | None = Field(None, description="File that holds what --consul-mongo would say.")
+    consul_broker: str | None = Field(
+        None,
+        description="The broker's service in Consul: a redis:// or amqp:// URL with its name in the place of a "
+        "server; --broker is then ignored.",
+    )
+    consul_broker_file: str | None = Field(None, description="File that holds what --consul-broker would say.")
+    consul_bus: str | None = Field(
+        None, description="Likewise the bus's service, by a URL as --bus has it; --bus is then ignored."
+    )
+    consul_bus_file: str | None = Field(None, description="File that holds what --consul-bus would say.")
+    consul_service: str = Field(
+        "ipam", pattern=r"^[A-Za-z0-9-]{1,63}$", description="Name that the HTTP API is registered under."
+    )
+    consul_address: str | None = Field(
+        None, description="Address that others find the HTTP API at, if it is not that of --host."
+    )
+    consul_tags: str = Field("", description="Tags of the HTTP API in Consul, separated by commas.")
+    consul_remove_after_s: int = Field(
+        60, ge=60, le=604800, description="How long an HTTP API that cannot do its work stays in Consul."
+    )
     broker: str = Field(
         "redis://127.0.0.1:6379/0", description="Celery's broker: a redis:// or amqp:// (RabbitMQ) URL."
     )
@@ -123,6 +163,36 @@ class Settings(BaseModel):
     @classmethod
     def _bus_is_one_that_there_is(cls, value: str | None) -> str | None:
         return value and of_scheme(value, BUS_SCHEMES)
+
+    @field_validator("consul")
+    @classmethod
+    def _consul_is_an_agent(cls, value: str | None) -> str | None:
+        if value is not None:
+            url = urlsplit(_url_of_agent(value))
+            is_agent = url.scheme in ("http", "https") and url.hostname and url.path in ("", "/") and not url.query
+            if not is_agent or "@" in url.netloc or (url.port == 0):
+                message = "must be host, host:port or a URL such as https://host:8501"
+                raise ValueError(message)
+        return value
+
+    @field_validator("consul_mongo", "consul_broker", "consul_bus")
+    @classmethod
+    def _is_a_service(cls, value: str | None, info: ValidationInfo) -> str | None:
+        schemes = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES}.get(
+            str(info.field_name), BUS_SCHEMES
+        )
+        found = SERVICE.fullmatch(value) if value is not None else None
+        if value is not None and (found is None or found["scheme"] not in (None, *schemes)):
+            allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+            message = (
+                f"must be the name of a service, or a URL that begins with {allowed} and has that name and no port"
+            )
+            raise ValueError(message)
+        return value
+
+    def consul_url(self) -> str:
+        """The URL of the Consul agent; to be asked only where there is one."""
+        return _url_of_agent(self.consul or "")
 
     def refuse_open(self, *names: str) -> None:
         """Refuse to listen where others than this machine's users come in, for nobody is asked who he is.
@@ -164,6 +234,12 @@ class Settings(BaseModel):
             for fault in error.errors():
                 where, value = origin[str(fault["loc"][0])], without_password(str(fault["input"]))
                 lines.append(f"{where}={value!r}: {fault['msg'].removeprefix('Value error, ')}")
+        if not given.get("consul"):
+            lines += [
+                f"{origin[name]}={given[name]!r}: needs --consul as well"
+                for name in ("consul_broker", "consul_bus")
+                if name in given
+            ]
         if lines:
             raise InvalidSettings("\n".join(lines))
         return read
@@ -182,6 +258,10 @@ class Settings(BaseModel):
             elif environment.get(variable):
                 given[name], origin[name] = environment[variable], variable
         return given, origin
+
+
+def _url_of_agent(text: str) -> str:
+    return text if "://" in text else f"http://{text}"
 
 
 def _flag(name: str) -> str:

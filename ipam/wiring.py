@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,16 +14,21 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.allocation.surveying import Surveying
 from ipam.allocation.waiting import Waiting
-from ipam.discovery.consul import mongo_servers
-from ipam.events.buses import open_bus
+from ipam.discovery.consul import Agent, InConsul
+from ipam.discovery.places import Fixed, Place
+from ipam.discovery.registration import Registration, entry_of_web
+from ipam.discovery.service import Service
+from ipam.events.buses import Bus, MovingBus, open_bus
 from ipam.events.following import Following
 from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
 from ipam.models.connection import connect
+from ipam.models.moving import connect_moving
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 
+log = logging.getLogger(__name__)
 # A quarter of the request threads is never given to waiting, so that reads and polls always find one.
 _WAITING_SHARE = 0.75
 # One thread in so many may wait for an event; so some are left even when all who may wait do.
@@ -44,17 +50,52 @@ class Services:
     holding: Holding
 
 
-def open_stores(settings: Settings, timeout_s: float) -> Stores:
+def mongo_place(settings: Settings) -> Place:
+    """Where MongoDB is."""
+    if settings.consul is None:
+        return Fixed(settings.mongo, "--mongo")
+    if "mongo" in settings.model_fields_set:
+        log.info("--mongo is ignored, for --consul is given: MongoDB is the service in --consul-mongo")
+    return InConsul(Agent(settings), Service.parse(settings.consul_mongo, "--consul-mongo", "mongodb"))
+
+
+def broker_place(settings: Settings) -> Place:
+    """Where Celery's broker is."""
+    if settings.consul_broker is None:
+        return Fixed(settings.broker, "--broker")
+    return InConsul(Agent(settings), Service.parse(settings.consul_broker, "--consul-broker"))
+
+
+def bus_place(settings: Settings) -> Place | None:
+    """Where the bus is; None if there is none."""
+    if settings.consul_bus is not None:
+        return InConsul(Agent(settings), Service.parse(settings.consul_bus, "--consul-bus"))
+    return Fixed(settings.bus, "--bus") if settings.bus is not None else None
+
+
+def web_registration(settings: Settings, port: int) -> Registration | None:
+    """What makes a web process that listens on *port* found; None without Consul."""
+    return Registration(Agent(settings), entry_of_web(settings, port)) if settings.consul else None
+
+
+def open_stores(settings: Settings, timeout_s: float, *, follow: bool = True) -> Stores:
     """The stores on the database that *settings* name; each call to it is bounded by *timeout_s* seconds.
+
+    If that is looked up in Consul, this waits until it is known there, and if they are to *follow*, they go where
+    it goes.
 
     Raises:
         InvalidSettings: If the address of the database cannot be used.
-        Transient: If Consul is to be asked for it and does not answer or knows none.
     """
-    servers = mongo_servers(settings.consul, settings.consul_mongo) if settings.consul else settings.mongo
+    place = mongo_place(settings)
+    servers = place.find()
+    if follow and settings.consul is not None:
+        database = connect_moving(servers, settings.database, timeout_s, place.follow)
+    else:
+        database = connect(servers, settings.database, timeout_s)
     # What people are shown of a URI ends before its options and begins after its credentials.
     shown = servers.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
-    return Stores(connect(servers, settings.database, timeout_s), shown)
+    return Stores(database, shown, place.origin)
 
 
 def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -> Services:
@@ -86,11 +127,19 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
 
 def build_relay(stores: Stores, settings: Settings) -> Relay:
     """The relay, with the bus that *settings* name."""
-    publishing = None
-    if settings.bus is not None:
-        publishing = Publishing(stores.log, stores.leadership, open_bus(settings.bus), _source(settings))
+    publishing, place = None, bus_place(settings)
+    if place is not None:
+        publishing = Publishing(stores.log, stores.leadership, _bus(place), _source(settings))
     keep = timedelta(days=settings.events_keep_days) if settings.events_keep_days else None
     return Relay(stores, publishing, keep)
+
+
+def _bus(place: Place) -> Bus:
+    if isinstance(place, Fixed):
+        return open_bus(place.address)
+    bus = MovingBus(place.origin)  # While there is none, what happens is written to the log all the same.
+    place.follow(bus.move)
+    return bus
 
 
 def _source(settings: Settings) -> str:

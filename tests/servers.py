@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 from kombu import Connection
 from redis import Redis
 
@@ -194,6 +195,37 @@ def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024) -> Process
     return Process(
         part, folder / "nats.log", lambda: _answers(lambda: socket.create_connection(("127.0.0.1", port)).close())
     )
+
+
+class Consul(Process):
+    """A Consul agent that keeps nothing: when it starts anew, it knows no service."""
+
+    def __init__(self, folder: Path) -> None:
+        found = shutil.which("consul") or missing("Consul is not installed")
+        port, server, serf = free_port(), free_port(), free_port()
+        command = [found, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-http-port", str(port)]
+        command += ["-server-port", str(server), "-serf-lan-port", str(serf), "-serf-wan-port", "-1"]
+        command += ["-dns-port", "-1", "-grpc-port", "-1"]
+        super().__init__(Part("consul", command, port), folder / "consul.log", lambda: _answers(self._has_leader))
+        self.url = f"http://127.0.0.1:{port}"
+
+    def register(self, name: str, port: int, *tags: str, **more: object) -> None:
+        """Register a service of this machine under its own name, healthy if nothing *more* says otherwise."""
+        entry = {"Name": name, "Address": "127.0.0.1", "Port": port, "Tags": tags, **more}
+        requests.put(f"{self.url}/v1/agent/service/register", json=entry, timeout=10).raise_for_status()
+
+    def health(self, name: str) -> list[str]:
+        """The worst state of each instance of a service."""
+        entries = requests.get(f"{self.url}/v1/health/service/{name}", timeout=10).json()
+        return [min(check["Status"] for check in entry["Checks"]) for entry in entries]
+
+    def services(self) -> dict[str, dict]:
+        """All that is registered, by id."""
+        return requests.get(f"{self.url}/v1/agent/services", timeout=10).json()
+
+    def _has_leader(self) -> None:
+        if requests.get(f"{self.url}/v1/status/leader", timeout=2).json() == "":
+            raise ConnectionError
 
 
 def _answers(ask: Callable[[], object]) -> bool:

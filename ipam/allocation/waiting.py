@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 # query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
 _PAUSE_FACTOR = 3.0
+# But however long a database that is away lets a query wait, those who wait for its return hear of it soon.
+_LONGEST_PAUSE_S = 0.5
 # How often one who waits looks whether his caller still does.
 _LOOKS_UP_AFTER_S = 0.5
 # Who asks for one job more often than this does not need to hear of it in each of his calls.
@@ -98,4 +100,5 @@ class Waiting:
                     for ended in self._waited.pop(job, ()):
                         ended.set()
             if not closed:
-                time.sleep(max(_PAUSE_S, _PAUSE_FACTOR * (time.monotonic() - began)))
+                took = time.monotonic() - began
+                time.sleep(min(max(_PAUSE_S, _PAUSE_FACTOR * took), _LONGEST_PAUSE_S))

@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -48,6 +49,8 @@ class Server:
         stop_timeout_s: float,
     ) -> None:
         self._stopping = stopping
+        self._told_to_stop = False
+        self._leave: Callable[[], None] = lambda: None
         self._stop_timeout_s = stop_timeout_s
         self._sockets: dict[int, Any] = {}
         try:
@@ -71,22 +74,33 @@ class Server:
         self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]
         for listener in self._listeners:
             listener.channel_class = Channel
-        log.info("serving on http://%s:%s", host, self._listeners[0].effective_port)
+        log.info("serving on http://%s:%s", host, self.port)
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, and then until all that was begun has been answered."""
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._listeners[0].effective_port)
+
+    def run(self, leave: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, and then until all that was begun has been answered.
+
+        *leave* is called before anything is refused, to tell others that they shall not come any more.
+        """
+        self._leave = leave
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._server.run()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping.is_set():
+        if self._told_to_stop:
             raise SystemExit(128 + number)  # Told a second time.
-        self._stopping.set()
+        self._told_to_stop = True
         # This is the thread of waitress's loop, in the middle of whatever it does.
         threading.Thread(target=self._end, name="stopping", daemon=True).start()
 
     def _end(self) -> None:
+        self._leave()
+        self._stopping.set()
         log.info("stopping: requests that have been begun are answered, no further ones are taken")
         self._in_loop(self._refuse_connections)
         deadline = time.monotonic() + self._stop_timeout_s

@@ -23,15 +23,17 @@ from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
 from ipam.exact_json import dumps
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
-from ipam.wiring import Services, build_relay, build_services, open_stores
-from ipam.workers.app import create_celery
+from ipam.wiring import Services, broker_place, build_relay, build_services, open_stores, web_registration
+from ipam.workers.app import create_celery, create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.tasks import register_tasks
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
-_DATABASE = ("mongo", "mongo_file", "database", "consul", "consul_mongo")
-_BROKER = ("broker", "broker_file")
+_CONSUL = ("consul", "consul_token", "consul_token_file", "consul_dc", "consul_ca", "consul_cert", "consul_key")
+_DATABASE = ("mongo", "mongo_file", "database", *_CONSUL, "consul_mongo", "consul_mongo_file")
+_BROKER = ("broker", "broker_file", *_CONSUL, "consul_broker", "consul_broker_file")
+_BUS = ("bus", "bus_file", "consul_bus", "consul_bus_file")
 Command = Callable[..., None]
 
 
@@ -48,7 +50,7 @@ def _settings(*names: str) -> Callable[[Command], Command]:
         with_settings.__doc__ = command.__doc__
         with_settings.__name__ = command.__name__
         decorated: Command = with_settings
-        for name in reversed((*names, "log_level")):
+        for name in reversed(dict.fromkeys((*names, "log_level"))):
             field = Settings.model_fields[name]
             default = "none" if field.default is None else field.default
             is_flag = field.annotation is bool
@@ -85,23 +87,30 @@ def cli() -> None:
 @_settings(
     *("host", "port", "hosts", "insecure", "threads", "stop_timeout_s"),
     *(*_DATABASE, "mongo_timeout_s", *_BROKER, "claim_timeout_s"),
+    *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s"),
 )
 def serve(settings: Settings) -> None:
     """Serve the HTTP API."""
     settings.refuse_open("host")
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
-    dispatcher = CeleryDispatcher(create_celery(settings))
+    dispatcher = CeleryDispatcher(create_following_celery(settings, broker_place(settings)))
     services = build_services(stores, settings, dispatcher)
     stopping = threading.Event()
-    Server(
+    server = Server(
         create_app(services, dispatcher.check, stopping, settings.own_hosts()),
         host=settings.host,
         port=settings.port,
         threads=settings.threads,
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
-    ).run()
+    )
+    registration = web_registration(settings, server.port)
+    if registration is None:
+        server.run()
+    else:
+        registration.keep()
+        server.run(registration.leave)
     stores.whole.close()
 
 
@@ -109,21 +118,24 @@ def serve(settings: Settings) -> None:
 @_settings(*_DATABASE, *_BROKER, "concurrency", "claim_timeout_s", "recovery_interval_s")
 def worker(settings: Settings) -> None:
     """Carry out reservation requests (a Celery worker)."""
-    stores = open_stores(settings, settings.mongo_timeout_s)
+    stores = open_stores(settings, settings.mongo_timeout_s, follow=False)
     prepare_database(stores)
     stores.whole.close()
-    app = create_celery(settings)
+    broker = broker_place(settings)
+    app = create_celery(settings, broker)
 
     @cache
     def services() -> Services:
+        # In a process that was forked: what it follows by is its own, connections included.
+        follow_broker(app, broker_place(settings))
         return build_services(open_stores(settings, _WORKER_TIMEOUT_S), settings, CeleryDispatcher(app))
 
     register_tasks(app, services)
-    app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
+    run_worker(app, settings, broker)
 
 
 @cli.command()
-@_settings(*_DATABASE, "bus", "bus_file", "events_keep_days")
+@_settings(*_DATABASE, *_BUS, "events_keep_days")
 def relay(settings: Settings) -> None:
     """Write what happened to the audit log, and tell the bus, in order; of several one is at work."""
     stores = open_stores(settings, _WORKER_TIMEOUT_S)
@@ -139,7 +151,8 @@ def relay(settings: Settings) -> None:
 @_settings(*_BROKER, "database", "recovery_interval_s")
 def beat(settings: Settings) -> None:
     """Look for what lost messages and killed workers left behind (Celery beat); one is enough."""
-    create_celery(settings).start(["beat", f"--loglevel={settings.log_level}", "--pidfile="])
+    app = create_following_celery(settings, broker_place(settings))
+    app.start(["beat", f"--loglevel={settings.log_level}", "--pidfile="])
 
 
 @cli.command()
@@ -147,9 +160,8 @@ def beat(settings: Settings) -> None:
 def flower(settings: Settings) -> None:
     """Show workers and tasks in a browser (Flower)."""
     settings.refuse_open("flower_address")
-    create_celery(settings).start(
-        ["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"]
-    )
+    app = create_following_celery(settings, broker_place(settings))
+    app.start(["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"])
 
 
 @cli.group()
@@ -201,7 +213,7 @@ def init_db(settings: Settings) -> None:
 
     Stop all processes of an older version first.
     """
-    for name in prepare_database(open_stores(settings, settings.mongo_timeout_s)):
+    for name in prepare_database(open_stores(settings, settings.mongo_timeout_s, follow=False)):
         click.echo(name)
 
 

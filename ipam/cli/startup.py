@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
 
+from ipam.discovery.places import resolved
+from ipam.errors import Transient
 from ipam.models.stores import Stores
 from ipam.retrying import wait_out
 
@@ -16,16 +17,18 @@ def prepare_database(stores: Stores) -> list[str]:
 
     That is what was brought over from an older version, and the names of all indexes, which are created if missing.
     """
-    tried = ", ".join(map(_resolved, stores.whole.servers.split(",")))
+    tried = ", ".join(map(resolved, stores.whole.servers.split(",")))
 
-    def explain(pause_s: float) -> None:
+    def explain(_error: Transient, pause_s: float) -> None:
         log.warning(
-            "MongoDB does not answer; tried %s; check --mongo and that it runs there. Trying again in %.0f s.",
+            "MongoDB does not answer; tried %s; check %s and that it runs there. Trying again in %.0f s.",
             tried,
+            stores.whole.origin,
             pause_s,
         )
 
     def prepare() -> list[str]:
+        stores.whole.ping()  # What follows may take its time, and so would not say soon that nobody answers.
         # The old form is known by an index that today's has not; the index is dropped last.
         upgraded = stores.upgrade.run()
         for line in upgraded:
@@ -33,13 +36,3 @@ def prepare_database(stores: Stores) -> list[str]:
         return [*upgraded, *stores.indexes.create()]
 
     return wait_out(prepare, explain)
-
-
-def _resolved(server: str) -> str:
-    """*server*, host[:port], with the addresses that its name stands for."""
-    host = server.partition("]")[0].lstrip("[") if server.startswith("[") else server.partition(":")[0]
-    try:
-        found = sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None)})
-    except OSError:
-        return f"{server} (a name that resolves to nothing)"
-    return server if found == [host] else f"{server} ({', '.join(found)})"

@@ -1,35 +1,235 @@
-"""Finding MongoDB by a Consul agent."""
+"""Speaking to a Consul agent, and looking up where a service is."""
 
 from __future__ import annotations
 
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
 import consul
 import requests
+from requests.adapters import HTTPAdapter
 
-from ipam.errors import InvalidSettings, Transient
+from ipam.discovery.places import resolved
+from ipam.discovery.service import Instance, Service
+from ipam.errors import Transient
+from ipam.retrying import wait_out
+from ipam.settings import Settings
 
+log = logging.getLogger(__name__)
 _DEFAULT_PORT = 8500
+_CONNECT_TIMEOUT_S = 2.0
+_TIMEOUT_S = 2.0
+# How long the agent holds back an answer that would be the same as the last one; it adds up to a sixteenth.
+_WATCH_S = 60
+_WATCH_TIMEOUT_S = _WATCH_S * 1.25 + _TIMEOUT_S
+# Between two questions, however fast the agent answers.
+_PAUSE_S = 0.1
+_AFTER_FAILURE_S = 2.0
+_PASSING = "passing"
+_SHOWN_OF_OUTPUT = 200
 
 
-def mongo_servers(agent: str, service: str) -> str:
-    """The healthy instances of *service* that the agent at *agent* (host[:port]) knows, as host:port,host:port.
+class Agent:
+    """A Consul agent.
 
-    Raises:
-        InvalidSettings: If *agent* is not of that form.
-        Transient: If the agent does not answer, or knows no healthy instance.
+    Its token is sent in a header: in a URL, where python-consul puts it, it would get into logs.
     """
-    host, colon, port = agent.partition(":")
-    if not host or (colon and not port.isdigit()):
-        raise InvalidSettings(f"--consul={agent!r}: must be host or host:port")
-    try:
-        client = consul.Consul(host=host, port=int(port) if port else _DEFAULT_PORT)
-        _, entries = client.health.service(service, passing=True)
-    except (consul.ConsulException, requests.RequestException) as error:
-        message = f"The Consul agent at {agent} did not answer ({type(error).__name__}); check --consul."
-        raise Transient(message) from error
-    servers = sorted(
-        f"{entry['Service']['Address'] or entry['Node']['Address']}:{entry['Service']['Port']}" for entry in entries
+
+    def __init__(self, settings: Settings) -> None:
+        """The agent that *settings* name; nothing is connected yet."""
+        url = urlsplit(settings.consul_url())
+        port = url.port or _DEFAULT_PORT
+        self.shown = f"{url.scheme}://{url.hostname}:{port}"
+        self._server = f"{url.hostname}:{port}"
+        certificate = (settings.consul_cert, settings.consul_key) if settings.consul_key else settings.consul_cert
+        self._client = consul.Consul(
+            host=url.hostname,
+            port=port,
+            scheme=url.scheme,
+            dc=settings.consul_dc,
+            verify=settings.consul_ca or True,
+            cert=certificate,
+        )
+        session = self._client.http.session
+        session.trust_env = False  # An agent is near: no proxy is between.
+        session.mount(f"{url.scheme}://", _Bounded())
+        if settings.consul_token:
+            session.headers["X-Consul-Token"] = settings.consul_token
+
+    def instances(self, service: Service, index: str | None = None) -> tuple[str, list[Instance]]:
+        """The healthy instances of *service*, at least one, and the index of this answer.
+
+        Given the *index* of the last answer, this one comes when it is another, or after a minute.
+
+        Raises:
+            NoneHealthy: If there is none; it has the index of the answer.
+            Transient: If the agent does not answer, or refuses to.
+        """
+        with self._asking(f"for the service {service.name!r}"):
+            now, entries = self._client.health.service(service.name, index=index, wait=f"{_WATCH_S}s")
+        healthy = [entry for entry in entries or () if _is_healthy(entry)]
+        if not healthy:
+            raise NoneHealthy(self._why_none(service, entries or ()), now)
+        return now, sorted(map(_instance, healthy), key=lambda instance: instance.server)
+
+    def knows(self, id_: str) -> bool:
+        """Whether something is registered with this agent as *id_*.
+
+        Raises:
+            Transient: If it does not answer, or refuses to.
+        """
+        with self._asking("what is registered with it"):
+            return id_ in self._client.agent.services()
+
+    def register(self, entry: Mapping[str, Any]) -> None:
+        """Register *entry*, in the words of the agent's HTTP API, or replace what has the same id.
+
+        Raises:
+            Transient: If it does not answer, or refuses to.
+        """
+        # The clients' own method knows no `Meta`.
+        with self._asking(f"to register {entry['ID']!r}"):
+            answer = self._client.http.put(
+                lambda response: response, "/v1/agent/service/register", data=json.dumps(entry)
+            )
+        if answer.code != requests.codes.ok:
+            raise Transient(f"Consul at {self.shown} did not register {entry['ID']!r}: {answer.code} {answer.body}")
+
+    def deregister(self, id_: str) -> None:
+        """Remove what is registered as *id_*.
+
+        Raises:
+            Transient: If it does not answer, or refuses to.
+        """
+        with self._asking(f"to deregister {id_!r}"):
+            self._client.agent.service.deregister(id_)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (consul.ConsulException, requests.RequestException, ValueError) as error:
+            if isinstance(error, consul.ConsulException):
+                said = f"it answered: {error}".strip() or type(error).__name__
+                look = "check --consul-token and what it may do"
+            else:
+                said = f"there was no answer ({type(error).__name__})"
+                look = "check --consul and that an agent runs there"
+            message = f"Consul at {resolved(self._server)} was asked {what}, and {said}; {look}."
+            raise Transient(message) from error
+
+    def _why_none(self, service: Service, entries: Any) -> str:
+        if entries:
+            sick = "; ".join(_sickness(entry) for entry in entries)
+            return (
+                f"Consul at {self.shown} knows no healthy instance of the service {service.name!r}: {sick}; "
+                "check that it runs there."
+            )
+        with self._asking("which services it knows"):
+            _, known = self._client.catalog.services()
+        return (
+            f"Consul at {self.shown} knows no service {service.name!r}, but {', '.join(sorted(known)) or 'none'}; "
+            f"check {service.flag} and that the service is registered."
+        )
+
+
+class NoneHealthy(Transient):
+    """A service has no healthy instance.
+
+    Attributes:
+        index: Of the answer that said so.
+    """
+
+    def __init__(self, detail: str, index: str) -> None:
+        super().__init__(detail)
+        self.index = index
+
+
+class InConsul:
+    """The place of a service that an agent knows."""
+
+    def __init__(self, agent: Agent, service: Service) -> None:
+        self._agent = agent
+        self._service = service
+        self._known: str | None = None
+        self.origin = f"the service {service.name!r} in Consul at {agent.shown}"
+
+    def find(self) -> str:
+        """As `Place` says; why there is none yet is said in the log."""
+
+        def explain(error: Transient, pause_s: float) -> None:
+            log.warning("%s Trying again in %.0f s.", error.detail, pause_s)
+
+        def attempt() -> str:
+            return self._service.address(self._agent.instances(self._service)[1])
+
+        self._known = wait_out(attempt, explain)
+        return self._known
+
+    def follow(self, moved: Callable[[str], None]) -> None:
+        """As `Place` says; while no instance is healthy, it stays where it was."""
+        name = f"follow-{self._service.name}"
+        threading.Thread(target=self._watch, args=(moved,), name=name, daemon=True).start()
+
+    def _watch(self, moved: Callable[[str], None]) -> None:
+        index: str | None = None
+        said = ""
+        while True:
+            try:
+                now, instances = self._agent.instances(self._service, index)
+                # An index that falls is of an agent that begins anew.
+                index = now if index is None or int(now) >= int(index) else None
+                self._be_at(self._service.address(instances), moved)
+                said = ""
+            except Transient as error:
+                index = error.index if isinstance(error, NoneHealthy) else None
+                if error.detail != said:
+                    log.warning("%s Until then, what was known stays in use.", error.detail)
+                said = error.detail
+                time.sleep(_AFTER_FAILURE_S)
+            except Exception:  # Were the thread to die, nobody would follow any more.
+                log.exception("following %s failed", self.origin)
+                time.sleep(_AFTER_FAILURE_S)
+            time.sleep(_PAUSE_S)
+
+    def _be_at(self, address: str, moved: Callable[[str], None]) -> None:
+        if address != self._known:
+            if self._known is not None:
+                log.info("%s has moved", self.origin)
+            moved(address)
+            self._known = address
+
+
+class _Bounded(HTTPAdapter):
+    """Ends every request in time; requests waits for ever if nobody says how long."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        is_watch = "index=" in (request.url or "")
+        kwargs["timeout"] = (_CONNECT_TIMEOUT_S, _WATCH_TIMEOUT_S if is_watch else _TIMEOUT_S)
+        return super().send(request, *args, **kwargs)
+
+
+def _instance(entry: Any) -> Instance:
+    service = entry["Service"]
+    pairs = (tag.partition("=") for tag in service["Tags"] or ())
+    return Instance(
+        service["Address"] or entry["Node"]["Address"],
+        service["Port"],
+        {name: value for name, mark, value in pairs if mark},
     )
-    if not servers:
-        message = f"Consul at {agent} knows no healthy service {service!r}; check --consul-mongo and its health."
-        raise Transient(message)
-    return ",".join(servers)
+
+
+def _is_healthy(entry: Any) -> bool:
+    return all(check["Status"] == _PASSING for check in entry["Checks"])
+
+
+def _sickness(entry: Any) -> str:
+    worst = next(check for check in entry["Checks"] if check["Status"] != _PASSING)
+    output = " ".join(worst["Output"].split())[:_SHOWN_OF_OUTPUT]
+    return f"{resolved(_instance(entry).server)} is {worst['Status']} ({output or worst['Name']})"

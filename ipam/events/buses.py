@@ -68,6 +68,51 @@ def open_bus(url: str) -> Bus:
     return NatsBus(url) if is_nats(url) else KombuBus(url)
 
 
+class MovingBus:
+    """A bus that may be somewhere else tomorrow, and of which nobody may know yet where it is.
+
+    Args:
+        origin: What says where it is, for people.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._url: str | None = None
+        self._bus: Bus | None = None
+        self._opened: str | None = None
+
+    def move(self, url: str) -> None:
+        """Use the bus at *url* from the next message on; any thread may say so."""
+        self._url = url
+
+    @property
+    def max_bytes(self) -> int:
+        """As `Bus` says.
+
+        Raises:
+            Transient: If nobody knows yet where the bus is.
+        """
+        return self._current().max_bytes
+
+    def publish(self, message: Message) -> None:
+        """As `Bus` says."""
+        self._current().publish(message)
+
+    def close(self) -> None:
+        """As `Bus` says."""
+        if self._bus is not None:
+            self._bus.close()
+
+    def _current(self) -> Bus:
+        url = self._url
+        if url is None:
+            raise Transient(f"Nobody knows yet where the bus is: {self._origin}.")
+        if self._bus is None or self._opened != url:
+            self.close()
+            self._bus, self._opened = open_bus(url), url
+        return self._bus
+
+
 def is_nats(url: str) -> bool:
     """Whether *url* is of a bus that kombu does not speak to."""
     return urlsplit(url).scheme in ("nats", "tls")
@@ -175,7 +220,7 @@ class NatsBus:
     async def _connect(self) -> Client:
         # It tries each server again at once and then gives up: whoever publishes waits and comes again.
         client = await nats.connect(
-            self._url,
+            self._url.split(","),
             connect_timeout=int(_TIMEOUT_S),
             allow_reconnect=False,
             max_reconnect_attempts=1,

@@ -18,6 +18,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     ExecutionTimeout,
+    InvalidOperation,
     InvalidURI,
     PyMongoError,
 )
@@ -32,6 +33,8 @@ T = TypeVar("T")
 KEYS_CHUNK = 16
 _DUPLICATE_KEY = 11000
 
+# What a client says whose servers are not those of the database any more.
+_CLOSED = "after close"
 # What MongoDB answers while it shuts down, elects a primary or was asked for too long: trying again is right.
 _PASSING_CODES = {50, 89, 91, 189, 262, 10107, 11600, 11602, 13435, 13436}
 
@@ -88,6 +91,10 @@ def _translating() -> Iterator[None]:
         yield
     except (AutoReconnect, ExecutionTimeout) as error:
         raise Transient("The database did not answer.") from error
+    except InvalidOperation as error:
+        if _CLOSED not in str(error):
+            raise
+        raise Transient("The database has moved.") from error
     except PyMongoError as error:
         if error.timeout or getattr(error, "code", None) in _PASSING_CODES:
             raise Transient("The database did not answer.") from error
@@ -153,11 +160,13 @@ class Store:
 
     Attributes:
         servers: The servers that are tried, as host:port,host:port.
+        origin: What says so.
     """
 
-    def __init__(self, database: Database[Any], servers: str) -> None:
+    def __init__(self, database: Database[Any], servers: str, origin: str) -> None:
         self._database = database
         self.servers = servers
+        self.origin = origin
 
     def ping(self) -> None:
         """Ask the database for a sign of life.

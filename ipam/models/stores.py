@@ -22,10 +22,10 @@ from ipam.models.upgrading import Upgrade
 
 
 class Stores:
-    """One store a collection, on one database; *servers* is where it is, for messages to people."""
+    """One store a collection, on one database; *servers* is where it is and *origin* what says so, for people."""
 
-    def __init__(self, database: Database[Any], servers: str = "") -> None:
-        self.whole = Store(database, servers)
+    def __init__(self, database: Database[Any], servers: str = "", origin: str = "--mongo") -> None:
+        self.whole = Store(database, servers, origin)
         self.indexes = Indexes(database)
         self.upgrade = Upgrade(database)
         self.pools = PoolStore(database)

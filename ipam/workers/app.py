@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
+import billiard.pool
 from celery import Celery
+from celery.signals import worker_ready
 from kombu import Queue
 
+from ipam.discovery.places import Place
 from ipam.settings import Settings
 
 CARRY_OUT = "ipam.carry_out"
 RECOVER = "ipam.recover"
+# In steps of 0.1 s, as billiard counts.
+_READ_WITHIN_TENTHS_S = 20
 # Longer than what a worker has fetched already takes, or recovery would never run where there is much to do.
 _RECOVERY_WAITS_S = 60.0
 
 
-def create_celery(settings: Settings) -> Celery:
-    """The Celery application that *settings* describe, without its tasks.
+def create_celery(settings: Settings, place: Place) -> Celery:
+    """The Celery application that *settings* describe, without its tasks, on the broker at *place*.
 
     There is no result backend: how a job stands is read from its document, which is there before its message.
     """
-    app = Celery("ipam", broker=settings.broker, set_as_current=False)
+    url = place.find()
+    app = Celery("ipam", broker=_with_another(url), set_as_current=False)
     # Named after the database: two installations may share a broker.
     jobs = f"ipam.{settings.database}"
     recovery = f"{jobs}.recovery"
@@ -44,7 +51,8 @@ def create_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=2,
         broker_pool_limit=settings.threads,
-        broker_transport_options=_transport_options(settings),
+        broker_transport_options=_transport_options(url, settings),
+        broker_failover_strategy=lambda _: _addresses(app),
         beat_scheduler="celery.beat:Scheduler",  # In memory: a schedule of one interval has nothing to remember.
         beat_max_loop_interval=settings.recovery_interval_s,
         beat_schedule={
@@ -59,8 +67,46 @@ def create_celery(settings: Settings) -> Celery:
     return app
 
 
-def _transport_options(settings: Settings) -> dict[str, float]:
-    if not settings.broker.startswith("redis"):
+def create_following_celery(settings: Settings, place: Place) -> Celery:
+    """As `create_celery`, for a process that does not fork: the application follows its broker from now on."""
+    app = create_celery(settings, place)
+    follow_broker(app, place)
+    return app
+
+
+def run_worker(app: Celery, settings: Settings, place: Place) -> None:
+    """Be a worker of *app*, whose broker is at *place*, until told to stop.
+
+    It follows its broker once its processes are there: a thread does not come over a fork, so each has its own.
+    """
+    # A process that is to end waits until its results are read, one of which the worker's own process may have
+    # forgotten already: then it would wait for half a minute, and be killed before that.
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _READ_WITHIN_TENTHS_S
+    worker_ready.connect(lambda **_: follow_broker(app, place), weak=False)
+    app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
+
+
+def follow_broker(app: Celery, place: Place) -> None:
+    """From now on, whatever *app* connects to its broker, or has to connect again, finds it where *place* says.
+
+    A connection that holds is left alone: the broker that it leads to is at work.
+    """
+    place.follow(lambda url: app.conf.update(broker_url=_with_another(url)))
+
+
+def _addresses(app: Celery) -> Iterator[str]:
+    """Where the broker may be, one after the other, as it is known when it is tried."""
+    while True:
+        yield from app.conf.broker_url.split(";")
+
+
+def _with_another(url: str) -> str:
+    """*url*, or the URLs in it; one is made two, for Celery asks for another one only if there are several."""
+    return url if ";" in url else f"{url};{url}"
+
+
+def _transport_options(url: str, settings: Settings) -> dict[str, float]:
+    if not url.startswith("redis"):
         return {}
     # A hung Redis must not hold a web request's thread, and a message that a dead worker had taken comes back
     # about when its job's claim runs out, though recovery does not depend on it.

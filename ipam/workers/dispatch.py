@@ -8,6 +8,7 @@ import time
 from bson import ObjectId
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool, producers
 
 from ipam.errors import Transient
 from ipam.workers.app import CARRY_OUT
@@ -25,16 +26,28 @@ class CeleryDispatcher:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._silent_until = 0.0
+        self._url = ""
+        self._connection = app.connection_for_write()
 
     def dispatch(self, target: ObjectId) -> None:
         """Ask for the jobs of *target* to be carried out. Raises nothing that a broker could cause."""
         if time.monotonic() < self._silent_until:
             return
         try:
-            self._app.send_task(CARRY_OUT, args=[str(target)], retry=False)
+            with self._producers().acquire(block=True) as producer:
+                self._app.send_task(CARRY_OUT, args=[str(target)], retry=False, producer=producer)
         except (OperationalError, OSError) as error:
             self._silent_until = time.monotonic() + _PAUSE_S
             log.warning("the broker took no message (%s); beat will send it later", error)
+
+    def _producers(self) -> ProducerPool:
+        """Those of the broker where it is now; a pool never looks whether it has moved."""
+        url = self._app.conf.broker_url
+        if url != self._url:
+            self._url, self._connection = url, self._app.connection_for_write()
+        pool: ProducerPool = producers[self._connection]
+        pool.limit = self._app.conf.broker_pool_limit
+        return pool
 
     def check(self) -> None:
         """Ask the broker for a connection.

@@ -8,6 +8,7 @@ from bson import ObjectId
 from fakeredis import TcpFakeServer
 from redis import Redis
 
+from ipam.discovery.places import Fixed
 from ipam.embedded.parts import free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
@@ -27,7 +28,7 @@ def redis_port() -> Iterator[int]:
 
 
 def dispatcher(port: int) -> CeleryDispatcher:
-    return CeleryDispatcher(create_celery(Settings(broker=f"redis://127.0.0.1:{port}/0", database="here")))
+    return CeleryDispatcher(create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{port}/0", "")))
 
 
 def test_a_message_goes_to_the_queue_of_the_database(redis_port):
@@ -41,7 +42,7 @@ def test_a_message_goes_to_the_queue_of_the_database(redis_port):
 
 def test_recovery_has_a_queue_of_its_own_that_workers_listen_to():
     """Behind a backlog of jobs its message would expire before anybody heard it."""
-    app = create_celery(Settings(database="here"))
+    app = create_celery(Settings(database="here"), Fixed("redis://", ""))
     assert set(app.amqp.queues.consume_from) == {"ipam.here", "ipam.here.recovery"}
     assert app.amqp.router.route({}, RECOVER)["queue"].name == "ipam.here.recovery"
     assert {queue.routing_key for queue in app.amqp.queues.values()} == {"ipam.here", "ipam.here.recovery"}

@@ -1,6 +1,8 @@
 """Waiting for jobs; without a server, for logic only."""
 
+import itertools
 import threading
+from types import SimpleNamespace
 
 import pytest
 from bson import ObjectId
@@ -50,6 +52,21 @@ def test_who_gives_up_gives_his_place_back(jobs):
     jobs.ended.add(later)
     waiter.join(20)
     assert later in jobs.watched
+
+
+def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
+    """However long the database let the query wait that it did not answer."""
+    clock, pauses = itertools.count(step=10), []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        jobs.ended |= jobs.watched
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=pause))
+    waiter = in_thread(lambda: Waiting(jobs, 1).wait(ObjectId(), 10**9, lambda: False))
+    waiter.join(20)
+    assert pauses
+    assert max(pauses) <= 0.5
 
 
 def test_one_job_keeps_few_waiting(jobs, monkeypatch):

@@ -1,0 +1,75 @@
+"""What is looked for in Consul, and the address that is made of what is found."""
+
+import pytest
+
+from ipam.discovery.service import Instance, Service
+from ipam.errors import InvalidSettings, Transient
+from ipam.settings import Settings, without_password
+
+
+def address(text: str, *tags: str, scheme: str = "", hosts: tuple[str, ...] = ("10.0.0.1",)) -> str:
+    pairs = dict(tag.split("=", 1) for tag in tags)
+    return Service.parse(text, "--flag", scheme).address([Instance(host, 7000, pairs) for host in hosts])
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "expected"),
+    [
+        ("mongodb", [], "mongodb://10.0.0.1:7000/"),
+        ("mongodb://me:s%40cret@mongodb", [], "mongodb://me:s%40cret@10.0.0.1:7000/"),
+        ("mongodb://m/ipam?replicaSet=rs0&tls=true", [], "mongodb://10.0.0.1:7000/ipam?replicaSet=rs0&tls=true"),
+        ("mongodb", ["user=me", "password=s@/cret"], "mongodb://me:s%40%2Fcret@10.0.0.1:7000/"),
+        ("mongodb", ["options=replicaSet=rs0&tls=true"], "mongodb://10.0.0.1:7000/?replicaSet=rs0&tls=true"),
+        ("mongodb", ["path=ipam"], "mongodb://10.0.0.1:7000/ipam"),
+        ("mongodb://you@m/a?b=c", ["user=me", "path=/x", "options=y=z"], "mongodb://you@10.0.0.1:7000/a?b=c"),
+    ],
+)
+def test_settings_say_what_instances_do_not_and_win_over_their_tags(text, tags, expected):
+    assert address(text, *tags, scheme="mongodb") == expected
+
+
+def test_each_client_is_given_several_servers_in_its_own_way():
+    hosts = ("10.0.0.1", "fd00::1", "db.example")
+    assert address("m", scheme="mongodb", hosts=hosts) == "mongodb://10.0.0.1:7000,[fd00::1]:7000,db.example:7000/"
+    assert (
+        address("amqp://u:p@rabbitmq//", hosts=hosts[:2])
+        == "amqp://u:p@10.0.0.1:7000//;amqp://u:p@[fd00::1]:7000//"
+    )
+    assert address("n", "scheme=nats", hosts=hosts[:2]) == "nats://10.0.0.1:7000/,nats://[fd00::1]:7000/"
+
+
+def test_of_what_is_asked_for_and_not_known_it_is_said_how_to_say_it():
+    with pytest.raises(Transient, match=r"speak to the service 'rabbitmq': give --flag a URL .* amqp://rabbitmq"):
+        address("rabbitmq")
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ({"consul": "http://a/b"}, "--consul='http://a/b': must be host, host:port or a URL"),
+        ({"consul": "a:b"}, "--consul='a:b': "),
+        ({"consul": "ftp://a"}, "--consul='ftp://a': must be"),
+        ({"consul": "http://me:secret@a"}, "--consul='http://***@a': must be"),
+        (
+            {"consul": "a", "consul_mongo": "mongodb://u:secret@m:27017/"},
+            "--consul-mongo='mongodb://***@m:27017/': must",
+        ),
+        (
+            {"consul": "a", "consul_mongo": "redis://m"},
+            "or a URL that begins with mongodb:// and has that name and no port",
+        ),
+        ({"consul": "a", "consul_broker": "nats://m"}, "begins with redis:// or rediss:// or amqp://"),
+        ({"consul": "a", "consul_bus": ""}, "--consul-bus='': must be the name of a service"),
+        ({"consul_broker": "redis://r"}, "--consul-broker='redis://r': needs --consul as well"),
+    ],
+)
+def test_what_cannot_be_a_service_or_an_agent_is_refused_at_start(flags, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.read(flags, {})
+    assert fault in caught.value.detail
+    assert "secret" not in caught.value.detail
+
+
+def test_of_several_addresses_none_shows_its_password():
+    shown = without_password("amqp://me:se;cret@a//;amqp://me:se,cret@b//")
+    assert shown == "amqp://***@a//;amqp://***@b//"
