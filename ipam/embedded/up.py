@@ -10,13 +10,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import click
 
 from ipam.embedded.access import private_folder
+from ipam.embedded.finding import variables
 from ipam.embedded.parts import USER, Part, database_part, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
 from ipam.errors import InvalidSettings
@@ -48,10 +49,10 @@ def run(settings: Settings, folder: str) -> None:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with _locked(data), closing(open_log(data)) as written:
+    with _locked(data), closing(open_log(data)) as written, ExitStack() as leaving:
         supervisor = Supervisor(written.write)
         try:
-            _start_all(supervisor, settings, data, stopped)
+            _start_all(supervisor, settings, data, stopped, leaving)
             supervisor.watch(stopped)
         finally:
             click.echo("ipam: stopping ...")
@@ -59,12 +60,15 @@ def run(settings: Settings, folder: str) -> None:
     click.echo(f"ipam: stopped; the data is in {folder}")
 
 
-def _start_all(supervisor: Supervisor, settings: Settings, data: Path, stopped: threading.Event) -> None:
+def _start_all(
+    supervisor: Supervisor, settings: Settings, data: Path, stopped: threading.Event, leaving: ExitStack
+) -> None:
     mongo_password, redis_password = _password_of_database(supervisor, data), secrets.token_urlsafe(32)
     database, redis = database_part(data, auth=True), redis_part(data, redis_password)
     _start(supervisor, [database, redis], stopped)
     mongo, broker = mongo_uri(database.port or 0, mongo_password), redis_url(redis.port or 0, redis_password)
-    _start(supervisor, ipam_parts(settings, mongo, broker), stopped)
+    servers = variables(settings, (database, mongo), (redis, broker), leaving)
+    _start(supervisor, ipam_parts(settings, servers), stopped)
     if stopped.is_set():
         return
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")

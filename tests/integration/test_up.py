@@ -17,7 +17,7 @@ from pymongo.errors import OperationFailure
 from ipam.embedded.parts import database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings
 from ipam.models.connection import connect
-from tests.servers import _answers, missing, wait_until
+from tests.servers import Consul, _answers, missing, wait_until
 from tests.stack import Api, created
 
 PARTS = ("database", "redis", "web", "worker", "beat", "relay", "flower")
@@ -26,13 +26,14 @@ PARTS = ("database", "redis", "web", "worker", "beat", "relay", "flower")
 class Up:
     """`ipam up` in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.port, self.flower_port = free_port(), free_port()
         self.api = Api(f"http://127.0.0.1:{self.port}")
         # In a folder with files that, were they read, would have all of it fail.
         for name in ("click.py", "falcon.py", "secantusd.toml"):
             (folder / name).write_text("this is not ipam's\n")
         flags = ["--data", str(folder / "data"), "--port", str(self.port), "--flower-port", str(self.flower_port)]
+        flags += more
         self._output = folder / f"up-{self.port}.log"
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
@@ -83,6 +84,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path):
+    """The second time by a Consul agent, with which it leaves nothing."""
     first = Up(folder)
     assert [name for name in PARTS if f"ipam: {name} started" not in first.text] == []
     subnet = first.api.subnet(cidr="10.0.0.0/29")
@@ -93,12 +95,17 @@ def test_everything_starts_stops_on_ctrl_c_and_finds_its_data_again(folder: Path
     what_is_in_the_way_is_said_in_one_line(folder, first)
     assert first.end(signal.SIGINT) == 0
     assert first.alive() == []
-    second = Up(folder)
+    agent = Consul(folder)
+    agent.start()
+    second = Up(folder, "--consul", agent.url)
     assert created(second.api.post(f"/subnets/{subnet['id']}/reservations"))["leases"][0]["address"] == "10.0.0.2"
     assert second.api.get(f"/reservations/{reservation['id']}").status_code == 200
     second.api.close()
+    assert {one["Service"] for one in agent.services().values()} == {"mongodb", "redis", "ipam"}
     assert second.end(signal.SIGTERM) == 0
     assert second.alive() == []
+    assert agent.services() == {}
+    agent.stop()
 
 
 def strangers_are_kept_out(data: Path, up: Up) -> None:

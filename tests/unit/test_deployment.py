@@ -1,11 +1,13 @@
 """The deployment files run commands and settings that exist. There is no Docker engine to try them on."""
 
+import json
 import re
 from pathlib import Path
 
 import yaml
 
 from ipam.cli.main import cli
+from ipam.discovery.service import Service
 from ipam.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,15 @@ def test_compose_starts_servers_before_those_that_need_them_and_checks_their_hea
                 assert "test" in COMPOSE["services"][name]["healthcheck"]
     assert set(OURS["init-db"]["depends_on"]) == {"mongodb", "rabbitmq", "redis"}
     assert set(OURS["web"]["depends_on"]) == {"init-db"}
+
+
+def test_the_consul_of_compose_knows_where_the_servers_are():
+    known = json.loads(COMPOSE["configs"]["services"]["content"])["services"]
+    assert {service["name"] for service in known} == {"mongodb", "rabbitmq"} <= set(COMPOSE["services"])
+    assert COMPOSE["services"]["consul"]["profiles"] == ["consul"]
+    for service in OURS.values():
+        uri = re.sub(r"\$\{[^}]*\}", "secret", service["environment"]["IPAM_CONSUL_MONGO"])
+        assert Service.parse(uri, "").name == "mongodb"
 
 
 def test_no_password_is_baked_in():
