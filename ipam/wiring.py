@@ -6,8 +6,9 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
-from ipam.allocation.jobs import Dispatcher, Jobs
+from ipam.allocation.jobs import Jobs
 from ipam.allocation.leasing import Leasing
 from ipam.allocation.recovery import Recovery
 from ipam.allocation.releasing import Releasing
@@ -102,13 +103,13 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -
     """The services of one process."""
     leasing = Leasing(stores)
     settling = Settling(stores, leasing, settings.claim_timeout_s)
-    releasing = Releasing(stores, leasing, settling)
+    releasing = Releasing(stores, leasing, settling, dispatcher)
     inventory = Inventory(stores, settling)
     return Services(
         stores=stores,
         inventory=inventory,
         releasing=releasing,
-        jobs=Jobs(stores, settling, dispatcher, settings.claim_timeout_s),
+        jobs=Jobs(stores, settling, releasing, dispatcher, settings.claim_timeout_s),
         recovery=Recovery(
             stores,
             settling,

@@ -1,4 +1,4 @@
-"""Reservation requests as jobs: accepted by the API, carried out by workers."""
+"""Jobs: reservation requests are accepted by the API, and carried out by workers, as are large releases."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from bson import ObjectId
 
 from ipam.allocation.choosing import choose
+from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import Blocks, space_of
 from ipam.allocation.planning import Plan
+from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, GivenUp, NotFound, Rejected, Transient
-from ipam.models.documents import Job, Subnet, utc_now
+from ipam.models.documents import Job, JobKind, Subnet, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
@@ -32,19 +33,20 @@ ALONE_AFTER_FAILURES = 3
 GIVE_UP_AFTER_FAILURES = 10
 
 
-class Dispatcher(Protocol):
-    """Wakes a worker; a lost message only costs time, for beat looks for what was forgotten."""
-
-    def dispatch(self, target: ObjectId) -> None:
-        """Ask for the jobs of *target* to be carried out. Raises nothing."""
-
-
 class Jobs:
-    """Accepts reservation requests and carries them out."""
+    """Accepts reservation requests and carries them out; and releases that take long."""
 
-    def __init__(self, stores: Stores, settling: Settling, dispatcher: Dispatcher, claim_timeout_s: float) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settling: Settling,
+        releasing: Releasing,
+        dispatcher: Dispatcher,
+        claim_timeout_s: float,
+    ) -> None:
         self._stores = stores
         self._settling = settling
+        self._releasing = releasing
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
 
@@ -71,7 +73,7 @@ class Jobs:
     ) -> Job:
         job = Job(
             id=id_,
-            kind="reservation",
+            kind=JobKind.RESERVATION,
             target=target,
             pool=pool,
             subnet=subnet,
@@ -83,7 +85,7 @@ class Jobs:
         return job
 
     def carry_out(self, target: ObjectId) -> None:
-        """Carry out the waiting jobs of a subnet or pool until nobody's are left.
+        """Carry out the waiting jobs of a subnet or pool until nobody's are left; or a part of a release.
 
         Raises:
             Transient: If the database went away; what was begun will be finished by the next call.
@@ -93,6 +95,9 @@ class Jobs:
             if not jobs:
                 return
             try:
+                if jobs[0].kind is JobKind.RELEASE:
+                    _try(jobs, partial(self._go_on, jobs[0], token))
+                    return
                 self._resume([job for job in jobs if job.decision is not None])
                 undecided = [job for job in jobs if job.decision is None]
                 self._give_up(token, [job for job in undecided if job.failures >= GIVE_UP_AFTER_FAILURES])
@@ -101,6 +106,10 @@ class Jobs:
             except Transient:
                 self._stores.jobs.disown([job.id for job in jobs], token)
                 raise
+
+    def _go_on(self, release: Job, token: ObjectId) -> None:
+        if self._releasing.go_on(release, token):
+            self._dispatcher.dispatch(release.target)  # Behind what waits already.
 
     def _resume(self, decided: Sequence[Job]) -> None:
         for job in decided:

@@ -36,7 +36,7 @@ NOT_SEEN: Mapping[Any, Any] = MappingProxyType({})
 # Leases that are written together, and addresses that go back together: that is over long before anybody takes the
 # job or the release for abandoned.
 HANDED_OUT_AT_ONCE = 4096
-RELEASED_AT_ONCE = 8192
+RELEASED_AT_ONCE = 2048
 
 
 class Leasing:
@@ -46,9 +46,9 @@ class Leasing:
         self._stores = stores
 
     def hand_out(
-        self, subnet: Subnet, grants: Collection[Grant], renew: Callable[[], None], seen: Blocks = NOT_SEEN
+        self, subnet: Subnet, grants: Collection[Grant], written: Callable[[int], None], seen: Blocks = NOT_SEEN
     ) -> None:
-        """Write the leases of *grants*, which must be decided, and call *renew* after every few thousand of them.
+        """Write the leases of *grants*, which must be decided; *written* hears how many, a few thousand at a time.
 
         A lease that was written before is left alone, even when it was given back since: one without a document is
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
@@ -64,9 +64,9 @@ class Leasing:
                 recycled += _leases(subnet, grant, number, positions & known)
         for write, leases in ((self._stores.leases.insert, fresh), (self._stores.leases.take, recycled)):
             for first in range(0, len(leases), HANDED_OUT_AT_ONCE):
-                if first:
-                    renew()
-                write(leases[first : first + HANDED_OUT_AT_ONCE])
+                some = leases[first : first + HANDED_OUT_AT_ONCE]
+                write(some)
+                written(len(some))
 
     def mark(self, subnet: ObjectId, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
         """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""

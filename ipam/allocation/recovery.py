@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
+from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
-from ipam.allocation.jobs import Dispatcher
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Rejected, Transient
@@ -56,13 +57,13 @@ class Recovery:
         for target in self._stores.jobs.stranded(self._queued_grace_s):
             self._dispatcher.dispatch(target)
         before = utc_now() - timedelta(seconds=self._claim_timeout_s)
-        _try(lambda: self._stores.events.recover(before))
+        _try(partial(self._stores.events.recover, before))
         for reservation in self._stores.reservations.take_over_release(before):
-            _try(lambda reservation=reservation: self._releasing.finish(reservation))  # type: ignore[misc]
+            _try(partial(self._releasing.finish, reservation))
         for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):
-            _try(lambda subnet=subnet: self._finish_subnet(subnet, before))  # type: ignore[misc]
+            _try(partial(self._finish_subnet, subnet, before))
         for pool in self._stores.pools.take_over_sweep(before):
-            _try(lambda pool=pool: self._inventory.sweep_pool(pool))  # type: ignore[misc]
+            _try(partial(self._inventory.sweep_pool, pool))
 
     def _finish_subnet(self, subnet: Subnet, before: datetime) -> None:
         match subnet.state:
@@ -81,7 +82,7 @@ class Recovery:
                 self._settling.settle(subnet, before)
 
 
-def _try(finish: Callable[[], None]) -> None:
+def _try(finish: Callable[[], object]) -> None:
     """Leave what cannot be finished now for the next run, and go on with the rest."""
     try:
         finish()

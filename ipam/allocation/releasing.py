@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from bson import ObjectId
 
+from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
 from ipam.models.address_sets import AddressSet
-from ipam.models.documents import Lease, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.documents import Job, JobKind, Lease, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
+# So many addresses go back while the caller waits; for more of them there is a job.
+RELEASED_WITHOUT_JOB = 1000
+
 
 class Releasing:
     """Releases reservations and leases."""
 
-    def __init__(self, stores: Stores, leasing: Leasing, settling: Settling) -> None:
+    def __init__(self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher) -> None:
         self._stores = stores
         self._leasing = leasing
         self._settling = settling
+        self._dispatcher = dispatcher
 
-    def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
-        """Release a reservation with all its leases.
+    def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> Job | None:
+        """Release a reservation with all its leases; the job that does it, if they are many.
 
         Raises:
             NotFound: If there is no such reservation.
             Stale: If its revision is not among *revisions*, None accepting any.
         """
-        self.finish(self._stores.reservations.begin_release(id_, revisions))
+        reservation = self._stores.reservations.begin_release(id_, revisions)
+        return self.finish(reservation)
 
-    def finish(self, reservation: Reservation) -> None:
-        """Carry the release of a hidden reservation to its end.
+    def finish(self, reservation: Reservation) -> Job | None:
+        """Carry the release of a hidden reservation to its end, or have it done by a job, which it returns.
 
-        Many addresses go back in batches: so that others get their turn, and whoever looks sees that it goes on.
+        The job has the reservation's id: there is one, however often it is asked for.
         """
-        for index, subnet in enumerate(reservation.subnets):
-            if index:
+        if reservation.count > RELEASED_WITHOUT_JOB:
+            return self._begin_job(reservation)
+        position, _ = self._step(reservation, 0)
+        while position is not None:
+            self._stores.reservations.renew_release(reservation.id)
+            position, _ = self._step(reservation, position)
+        return None
+
+    def go_on(self, job: Job, token: ObjectId) -> bool:
+        """Carry out a part of *job*, which has the claim *token*; True if there is more to do.
+
+        So many addresses go back in parts: that others get their turn, and whoever looks sees that it goes on.
+        """
+        reservation = self._stores.reservations.releasing(job.reservation)
+        position, count = None, 0
+        if reservation is not None:
+            self._stores.reservations.renew_release(reservation.id)
+            position, count = self._step(reservation, job.position)
+        if position is None:
+            self._stores.jobs.finish(job.id)
+            return False
+        self._stores.jobs.give_turn(replace(job, position=position, done=job.done + count), token)
+        return True
+
+    def _step(self, reservation: Reservation, position: int) -> tuple[int | None, int]:
+        """Give back some of the addresses that a hidden *reservation* holds in its subnets from *position* on.
+
+        Returns the position to go on from, None if that was all, and how many addresses went back.
+        """
+        given_back = 0
+        for index, subnet in enumerate(reservation.subnets[position:], position):
+            if index > position:
                 self._stores.reservations.renew_release(reservation.id)
-            give_back = partial(self._give_back_some, subnet, reservation.id)
-            while retry_contended(give_back):
-                self._stores.reservations.renew_release(reservation.id)
+            given_back += retry_contended(partial(self._give_back_some, subnet, reservation.id))
+            if given_back >= RELEASED_AT_ONCE:
+                return index, given_back
         self._stores.reservations.finish_release(reservation.id)
+        return None, given_back
+
+    def _begin_job(self, reservation: Reservation) -> Job:
+        job = Job(
+            id=reservation.id,
+            kind=JobKind.RELEASE,
+            target=reservation.id,
+            pool=reservation.pool,
+            subnet=reservation.subnet,
+            request={"count": reservation.count},
+            reservation=reservation.id,
+        )
+        self._stores.jobs.insert(job)
+        self._dispatcher.dispatch(job.target)
+        return job
 
     def release_lease(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> None:
         """Give one address back; its reservation keeps the others.
@@ -58,16 +110,16 @@ class Releasing:
         """
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
-    def _give_back_some(self, subnet_id: ObjectId, reservation: ObjectId) -> bool:
-        """Give a batch back; True if there may be more."""
+    def _give_back_some(self, subnet_id: ObjectId, reservation: ObjectId) -> int:
+        """Give some addresses back; returns how many, `RELEASED_AT_ONCE` if there may be more."""
         subnet = self._active(subnet_id)
         if subnet is None:
-            return False
+            return 0
         self._finish_pending(subnet, reservation)
         held = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
         if held:
             self._begin(subnet, held, reservation, is_partial=False)
-        return len(held) == RELEASED_AT_ONCE
+        return len(held)
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would

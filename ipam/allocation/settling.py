@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
+from ipam.allocation.leasing import HANDED_OUT_AT_ONCE, NOT_SEEN, Blocks, Leasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
@@ -48,8 +48,9 @@ class Settling:
             for subnet in subnets
         ]
         held: dict[ObjectId, dict[ObjectId, Grant]] = {}
+        renew = self._renewing(jobs)
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants, self._renewing(jobs), seen.get(subnet.id, NOT_SEEN))
+            self._leasing.hand_out(subnet, grants, renew, seen.get(subnet.id, NOT_SEEN))
             for grant in grants:
                 held.setdefault(grant.job, {})[subnet.id] = grant
         made = {job: _reservation(jobs[job], grants) for job, grants in held.items()}
@@ -74,8 +75,9 @@ class Settling:
         if self._stores.reservations.get_many([job.reservation]):
             self.finish({job.id: job}, subnets)  # Someone else could store it after all.
             return
+        renew = self._renewing([job.id])
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants, self._renewing([job.id]))
+            self._leasing.hand_out(subnet, grants, renew)
         self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
 
@@ -96,9 +98,21 @@ class Settling:
             self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
             self._stores.subnets.finish_grants(subnet.id, grants)
 
-    def _renewing(self, jobs: Iterable[ObjectId]) -> Callable[[], None]:
-        """Holds *jobs* for another while, each time that it is called."""
-        return lambda: self._stores.jobs.renew(jobs, self._claim_timeout_s)
+    def _renewing(self, jobs: Collection[ObjectId]) -> Callable[[int], None]:
+        """Is told how many leases were written; holds *jobs* for another while after every few thousand of them.
+
+        Jobs of so many are never carried out together with others: what is written is the progress of the only one.
+        """
+        written = renewed = 0
+
+        def write_down(count: int) -> None:
+            nonlocal written, renewed
+            written += count
+            if written - renewed >= HANDED_OUT_AT_ONCE:
+                renewed = written
+                self._stores.jobs.renew(jobs, self._claim_timeout_s, written)
+
+        return write_down
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
         """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""

@@ -11,11 +11,14 @@ from bson import ObjectId
 from ipam.api import bodies
 from ipam.api.conditions import accepted_revisions
 from ipam.api.fields import FIXED, writable
-from ipam.api.media import negotiate, read_object
+from ipam.api.jobs import render_accepted, wait_for
+from ipam.api.media import negotiate, read_object, settle_for_json
+from ipam.api.preferences import preferred
 from ipam.api.queries import refuse_unknown
 from ipam.api.rendering import Json, render
-from ipam.models.documents import Document
+from ipam.models.documents import Document, Job
 from ipam.models.store import DocumentStore, object_id
+from ipam.wiring import Services
 
 D = TypeVar("D", bound=Document)
 WRITABLE = ("name", "tags", "metadata")
@@ -27,20 +30,23 @@ class Item(Generic[D]):
     Args:
         store: Where it is kept.
         show: Its JSON.
-        delete: Removes it, given its id, the revisions that may be removed and the query parameters.
+        delete: Removes it, given its id, the revisions that may be removed and the query parameters; returns the
+            job that does so, if it takes long.
         parameters: Those that DELETE knows.
         computed: Fields that it is shown with only sometimes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what the kinds differ in)
         self,
+        services: Services,
         store: DocumentStore[D],
         show: Callable[[D], Json],
-        delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], None],
+        delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], Job | None],
         *,
         parameters: tuple[str, ...] = (),
         computed: tuple[str, ...] = (),
     ) -> None:
+        self._services = services
         self._store = store
         self._kind = store.kind
         self._show = show
@@ -65,7 +71,14 @@ class Item(Generic[D]):
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Remove it; a body, as the old client sends one, is ignored."""
         refuse_unknown(req, *self._parameters)
-        self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
+        req.context.waiting = preferred(req)
+        job = self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
+        if job is not None:
+            job = wait_for(self._services, req, resp, job)
+            if not job.state.terminal:
+                settle_for_json(req, "job")
+                render_accepted(req, resp, job)
+                return
         resp.status = 204
         resp.set_header("Location", f"/{self._kind}s")
 

@@ -7,6 +7,7 @@ from functools import partial
 import falcon
 
 from ipam.api.media import negotiate
+from ipam.api.preferences import Waiting
 from ipam.api.queries import (
     WAIT_MAX_S,
     Filters,
@@ -18,7 +19,7 @@ from ipam.api.queries import (
     whole_number,
 )
 from ipam.api.rendering import job_json, render, render_page
-from ipam.models.documents import JobState
+from ipam.models.documents import Job, JobState
 from ipam.models.store import object_id
 from ipam.wiring import Services
 
@@ -27,6 +28,25 @@ FILTERS: Filters = {
     "pool": id_filter("pool"),
     "subnet": id_filter("subnet"),
 }
+
+
+# While an answer is polled: about how long a job takes when nothing is in its way.
+POLL_AFTER_S = 1
+
+
+def wait_for(services: Services, req: falcon.Request, resp: falcon.Response, job: Job) -> Job:
+    """*job* at its end, or as it is when its caller does not prefer to wait any longer."""
+    waiting: Waiting = req.context.waiting
+    if waiting.applied:
+        resp.set_header("Preference-Applied", waiting.applied)
+    services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
+    return services.stores.jobs.get(job.id)
+
+
+def render_accepted(req: falcon.Request, resp: falcon.Response, job: Job) -> None:
+    """Answer that *job* goes on, and where to look for its end."""
+    resp.set_header("Retry-After", str(POLL_AFTER_S))
+    render(req, resp, "job", job_json(job), status=202, location=f"/jobs/{job.id}")
 
 
 class JobCollection:

@@ -72,6 +72,7 @@ class LeasesOfReservation:
 def lease_item(services: Services) -> Item[Lease]:
     """One lease; to delete it gives its address back."""
     return Item(
+        services,
         services.stores.leases,
         lease_json,
         lambda id_, revisions, _: services.releasing.release_lease(id_, revisions),

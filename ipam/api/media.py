@@ -21,6 +21,14 @@ def vendor_type(kind: str) -> str:
     return f"application/vnd.ipam.{kind}+json; version={VERSION}"
 
 
+def settle_for_json(req: falcon.Request, kind: str) -> None:
+    """As `negotiate`, for what is done already and may not be refused any more: then in the plain type."""
+    try:
+        negotiate(req, kind)
+    except NotAcceptable:
+        req.context.plain = True
+
+
 def negotiate(req: falcon.Request, *kinds: str) -> None:
     """Settle how to answer with one of *kinds*: in the plain type if that is preferred, else in the vendor type.
 

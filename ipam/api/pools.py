@@ -49,6 +49,7 @@ class PoolCollection:
 def pool_item(services: Services) -> Item[Pool]:
     """One pool."""
     return Item(
+        services,
         services.stores.pools,
         lambda pool: _show(services, pool),
         lambda id_, revisions, params: services.inventory.delete_pool(

@@ -15,18 +15,17 @@ from ipam.api import bodies
 from ipam.api.fields import is_empty, writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
+from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object
-from ipam.api.preferences import Waiting, preferred
+from ipam.api.preferences import preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
-from ipam.api.rendering import Json, job_json, render, render_page, reservation_json
+from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
 from ipam.models.documents import Document, Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 
-# While an async answer is polled: about how long a job takes when nothing is in its way.
-POLL_AFTER_S = 1
 COMPUTED = (
     "subnets",
     "state",
@@ -90,7 +89,7 @@ class ReservationsOf:
         """Reserve addresses: a job, whose end is waited for as the caller prefers."""
         negotiate(req, "reservation", "job")
         refuse_unknown(req)
-        waiting = preferred(req)
+        req.context.waiting = preferred(req)
         body = read_object(req, "reservation")
         target = object_id(id_, self._kind)
         fixed = {"id": None, "subnet": None, "pool": None, self._kind: id_}
@@ -100,14 +99,11 @@ class ReservationsOf:
 
         def create(new: ObjectId) -> None:
             job = self._accept(new, target, wanted)
-            self._services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
-            self._answer(req, resp, self._services.stores.jobs.get(job.id), waiting)
+            self._answer(req, resp, wait_for(self._services, req, resp, job))
 
         self._idempotency.once(req, resp, body, create)
 
-    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, waiting: Waiting) -> None:
-        if waiting.applied:
-            resp.set_header("Preference-Applied", waiting.applied)
+    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job) -> None:
         match job.state:
             case JobState.SUCCEEDED:
                 reservation = self._services.stores.reservations.get(job.reservation)
@@ -118,8 +114,7 @@ class ReservationsOf:
             case JobState.CANCELLED:
                 raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
             case _:
-                resp.set_header("Retry-After", str(POLL_AFTER_S))
-                render(req, resp, "job", job_json(job), status=202, location=f"/jobs/{job.id}")
+                render_accepted(req, resp, job)
 
 
 class ReservationItem(Item[Reservation]):
@@ -127,12 +122,12 @@ class ReservationItem(Item[Reservation]):
 
     def __init__(self, services: Services) -> None:
         super().__init__(
+            services,
             services.stores.reservations,
             lambda reservation: _show(services, reservation),
             lambda id_, revisions, _: services.releasing.release_reservation(id_, revisions),
             computed=("leases",),
         )
-        self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Show it."""

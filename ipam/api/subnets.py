@@ -70,6 +70,7 @@ class SubnetsOfPool:
 def subnet_item(services: Services) -> Item[Subnet]:
     """One subnet."""
     return Item(
+        services,
         services.stores.subnets,
         subnet_json,
         lambda id_, revisions, params: services.inventory.delete_subnet(

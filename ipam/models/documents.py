@@ -312,6 +312,13 @@ def lease_key(subnet: ObjectId, address: Address) -> bytes:
     return subnet.binary + to_bytes(address)
 
 
+class JobKind(StrEnum):
+    """What is to be done."""
+
+    RESERVATION = "reservation"
+    RELEASE = "release"
+
+
 class JobState(StrEnum):
     """Where a job stands."""
 
@@ -329,24 +336,26 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A reservation request that was accepted and will reach a terminal state.
+    """Work that was accepted and will reach a terminal state.
 
     Attributes:
-        target: The subnet or pool that the addresses come from.
-        request: The request as JSON; see `ipam.allocation.requests`.
-        reservation: Id that the reservation will have, chosen before the first write.
+        target: The subnet or pool that addresses are taken from, or the reservation that is released.
+        request: The request as JSON: see `ipam.allocation.requests`, or how many addresses are released.
+        reservation: That which is released; or the id of that to come, chosen before the first write.
         claim: Token of the worker that has it in hand.
         claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
             one condition finds both.
         decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned.
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
+        done: How many addresses of those asked for are written, or back.
+        position: Which of its subnets a release has come to.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
     """
 
     id: ObjectId
-    kind: str
+    kind: JobKind
     target: ObjectId
     pool: ObjectId
     subnet: ObjectId | None
@@ -358,6 +367,8 @@ class Job:
     decision: ObjectId | None = None
     attempts: int = 0
     failures: int = 0
+    done: int = 0
+    position: int = 0
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -370,7 +381,7 @@ class Job:
         """The stored form of a new job; `waiting` marks it as not yet terminal."""
         return {
             "_id": self.id,
-            "kind": self.kind,
+            "kind": self.kind.value,
             "target": self.target,
             "waiting": self.target,
             "pool": self.pool,
@@ -399,11 +410,14 @@ class Job:
             **{
                 key: bson[key]
                 for key in (
-                    "kind", "target", "pool", "subnet", "reservation", "claim", "claimed_until", "decision",
+                    "target", "pool", "subnet", "reservation", "claim", "claimed_until", "decision",
                     "attempts", "created_at", "started_at", "finished_at", "revision",
                 )
             },
+            kind=JobKind(bson["kind"]),
             failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
+            done=bson.get("done", 0),
+            position=bson.get("position", 0),
             request=loads(bson["request"]),
             state=JobState(bson["state"]),
             error=loads(bson["error"]) if bson["error"] else None,

@@ -14,7 +14,7 @@ from ipam.errors import NotQueued
 from ipam.exact_json import dumps
 from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
+from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobKind, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
 from ipam.origins import current_origin
@@ -66,13 +66,27 @@ class JobStore(DocumentStore[Job]):
             found = [{**bson, **taken, "attempts": bson["attempts"] + 1} for bson in found]
         return token, sorted(map(Job.from_bson, found), key=lambda job: job.id)
 
-    def renew(self, ids: Iterable[ObjectId], hold_s: float) -> None:
-        """Hold decided jobs for another *hold_s* seconds: they are being finished."""
+    def renew(self, ids: Iterable[ObjectId], hold_s: float, done: int) -> None:
+        """Hold decided jobs for another *hold_s* seconds: they are being finished, and came to *done* addresses."""
         until = utc_now() + timedelta(seconds=hold_s)
         self._collection.update_many(
             {"_id": {"$in": list(ids)}, "state": _OPEN, "decision": {"$ne": None}},
-            {"$set": {"claimed_until": until}},
+            {"$set": {"claimed_until": until, "done": done}},
         )
+
+    def give_turn(self, job: Job, token: ObjectId) -> None:
+        """Keep how far *job*, which has the claim *token*, has come, and let anyone go on with it.
+
+        That it was begun by this one does not count as an attempt of its own.
+        """
+        come_to = {"position": job.position, "done": job.done, "claim": None, "claimed_until": NOT_CLAIMED}
+        self._collection.update_one(
+            {"_id": job.id, "state": _OPEN, "claim": token}, {"$set": come_to, "$inc": {"attempts": -1}}
+        )
+
+    def finish(self, id_: ObjectId) -> None:
+        """Close a job whose work is done, whoever did it."""
+        self._collection.update_one({"_id": id_, "state": _OPEN}, _close({"state": JobState.SUCCEEDED.value}))
 
     def decide(self, ids: Iterable[ObjectId], token: ObjectId) -> set[ObjectId]:
         """Make the grants of claim *token* count, for those of *ids* that still carry it; returns these."""
@@ -120,6 +134,8 @@ class JobStore(DocumentStore[Job]):
             NotQueued: If a worker has begun it, or it is closed already.
         """
         job = self.get(id_)
+        if job.kind is JobKind.RELEASE:
+            raise NotQueued(f"The job {id_} gives addresses back, which begins at once and cannot be undone.")
         cancelled = replace(job, state=JobState.CANCELLED, origin=current_origin())
         if not self._end([({"state": JobState.QUEUED.value}, cancelled)]):
             state = self.get(id_).state

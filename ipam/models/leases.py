@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ _CHUNK = 1000
 _UPDATE_CHUNK = 200
 # The most that a reservation has.
 _MOST_HELD = 65_536
+# So many addresses are given back as fast as can be.
+_RESTS_ABOVE = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
@@ -70,8 +73,12 @@ class LeaseStore(DocumentStore[Lease]):
             self._collection.bulk_write(chunk, ordered=False)
 
     def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
-        """Free *addresses*; those that *reservation* does not hold are left alone."""
-        self._free(subnet, addresses, {"reservation": reservation})
+        """Free *addresses*; those that *reservation* does not hold are left alone.
+
+        If they are more than a caller waits for, others have the database to themselves for half of the time.
+        """
+        rest = 1.0 if len(addresses) > _RESTS_ABOVE else 0.0
+        self._free(subnet, addresses, {"reservation": reservation}, rest)
 
     def release(self, subnet: ObjectId, reservation: ObjectId, address: Address) -> None:
         """Free one *address* of a reservation that keeps others; nothing happens if it does not hold it.
@@ -141,9 +148,12 @@ class LeaseStore(DocumentStore[Lease]):
     def _key_of(self, document: Lease) -> bytes:
         return lease_key(document.subnet, document.address)
 
-    def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson) -> None:
+    def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson, rest: float = 0.0) -> None:
+        """Free those of *addresses* that are *held*; after each write rest for *rest* times as long as it took."""
         for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
+            began = time.monotonic()
             self._collection.update_many({"_id": {"$in": keys}, **held}, {"$unset": _HELD})
+            time.sleep(rest * (time.monotonic() - began))
 
 
 def _in_order(leases: Iterable[Lease]) -> list[Lease]:

@@ -83,6 +83,11 @@ class ReservationStore(DocumentStore[Reservation]):
             if taken.modified_count:
                 yield Reservation.from_bson(bson)
 
+    def releasing(self, id_: ObjectId) -> Reservation | None:
+        """The reservation as it was when its release was begun; None if that is over."""
+        found = self._collection.find_one({"_id": id_, "unfinished": {"$exists": True}})
+        return Reservation.from_bson(found) if found else None
+
     def of_subnet(self, subnet: ObjectId) -> list[Reservation]:
         """The reservations that hold, or held, addresses of *subnet*, those being released included."""
         return [Reservation.from_bson(bson) for bson in self._collection.find({"subnets": subnet})]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ipam.models.documents import Document, Job, JobState, Lease, Pool, Reservation, Subnet
+from ipam.models.documents import Document, Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
 
 Json = dict[str, Any]
 
@@ -64,20 +64,20 @@ def lease_json(lease: Lease) -> Json:
 
 
 def job_json(job: Job) -> Json:
-    """A job; `reservation` is set once it exists."""
+    """A job; `reservation` is that which is released, or that which it made."""
     succeeded = job.state is JobState.SUCCEEDED
     total = job.request["count"]
     return {
         "id": str(job.id),
-        "kind": job.kind,
+        "kind": job.kind.value,
         "state": job.state.value,
         "pool": str(job.pool),
         "subnet": str(job.subnet) if job.subnet else None,
         "request": job.request,
-        "reservation": str(job.reservation) if succeeded else None,
+        "reservation": str(job.reservation) if succeeded or job.kind is JobKind.RELEASE else None,
         "error": _error_json(job.error) if job.error else None,
         "attempts": job.attempts,
-        "progress": {"done": total if succeeded else 0, "total": total},
+        "progress": {"done": total if succeeded else min(job.done, total), "total": total},
         "created_at": time_json(job.created_at),
         "started_at": time_json(job.started_at),
         "finished_at": time_json(job.finished_at),

@@ -14,7 +14,7 @@ from ipam.errors import Contended, NotEmpty, NotFound, NotQueued, Stale, SubnetO
 from ipam.models.address_sets import AddressSet
 from ipam.models.blocks import Block
 from ipam.models.connection import connect
-from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.documents import Job, JobKind, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
@@ -50,8 +50,8 @@ def a_lease(subnet: Subnet, n: int, reservation: ObjectId | None = None) -> Leas
 
 def a_job(stores: Stores, target: ObjectId) -> Job:
     job = Job(
-        id=ObjectId(), kind="reservation", target=target, pool=ObjectId(), subnet=target, request={"count": 1},
-        reservation=ObjectId(),
+        id=ObjectId(), kind=JobKind.RESERVATION, target=target, pool=ObjectId(), subnet=target,
+        request={"count": 1}, reservation=ObjectId(),
     )  # fmt: skip
     stores.jobs.insert(job)
     return job

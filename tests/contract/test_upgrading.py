@@ -16,7 +16,17 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.errors import SubnetOverlap
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import connect
-from ipam.models.documents import Job, JobState, Lease, Pool, Reservation, ReservationState, Subnet, SubnetState
+from ipam.models.documents import (
+    Job,
+    JobKind,
+    JobState,
+    Lease,
+    Pool,
+    Reservation,
+    ReservationState,
+    Subnet,
+    SubnetState,
+)
 from ipam.models.events import Event
 from ipam.models.metadata import metadata_facets
 from ipam.models.prefixes import around_in_pool
@@ -126,7 +136,7 @@ def queued(n: int, place: int) -> dict[str, Any]:
 
 def a_job(id_: ObjectId, reservation: ObjectId, decision: ObjectId | None, count: int) -> dict[str, Any]:
     job = Job(
-        id=id_, kind="reservation", target=SUBNET, pool=POOL, subnet=SUBNET, reservation=reservation,
+        id=id_, kind=JobKind.RESERVATION, target=SUBNET, pool=POOL, subnet=SUBNET, reservation=reservation,
         request=ReservationRequest(count=count).to_json(), state=JobState.RUNNING, claim=LOST_BATCH,
     )  # fmt: skip
     return {**replace(job, decision=decision).to_bson(), "claimed_until": AT}

@@ -34,6 +34,26 @@ def test_it_is_told_who_holds_an_address_in_each_pool(api: Api):
     assert problem(api.get("/addresses/10.0.0")) == (400, "invalid-parameter")
 
 
+def test_many_addresses_go_back_by_a_job(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/20")
+    first, second = (api.reserve(subnet, count=2000) for _ in range(2))
+    path = f"/reservations/{first['id']}"
+    answer = api.delete(
+        path, headers={"Prefer": "respond-async", "Accept": "application/vnd.ipam.reservation+json"}
+    )
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/jobs/{first['id']}"
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    assert (answer.json()["kind"], answer.json()["progress"]["total"]) == ("release", 2000)
+    assert problem(api.get(path)) == (404, "not-found")
+    assert problem(api.delete(answer.headers["Location"])) == (409, "not-queued")
+    job = api.get(f"{answer.headers['Location']}?wait=60").json()
+    assert (job["state"], job["progress"]) == ("succeeded", {"done": 2000, "total": 2000})
+    answer = api.delete(f"/reservations/{second['id']}", headers={"Prefer": "wait=60"})
+    assert (answer.status_code, answer.headers["Location"]) == (204, "/reservations")
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+
+
 def test_it_is_told_who_held_an_address_at_a_time(api: Api):
     subnet = api.subnet(cidr="198.51.100.0/24")
     path = "/addresses/198.51.100.9"

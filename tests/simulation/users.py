@@ -19,6 +19,9 @@ from tests.simulation.world import World
 _FIRST = ip_address("10.0.255.255")
 _RANGES = ((0, 4), (4, 4), (0, 2), (2, 4), (8, 2))
 _REFUSALS = (404, 409)
+# Gone at once; or for the callers, while a job gives back what it held.
+_REMOVED = (204, 202)
+_ASYNC = {"Prefer": "respond-async"}
 # A fault of our own; a revision that nobody spoke of.
 _IMPOSSIBLE = (500, 412)
 
@@ -173,21 +176,19 @@ class Users:
         careful = path.startswith(("/pools", "/subnets")) and self._chance.random() < 0.3
 
         def told(answer: Answer) -> None:
-            if answer.status == 204:
+            if answer.status in _REMOVED:
                 book.gone.add(path)
             elif answer.status in _REFUSALS:
                 book.deletions[path] -= 1
 
-        self._send("DELETE", path + ("?cascade=false" if careful else ""), None, told)
+        self._send("DELETE", path + ("?cascade=false" if careful else ""), None, told, _ASYNC)
 
     def _post(self, wish: Wish) -> None:
         if not wish.sent:
             self._book.wishes.append(wish)
         wish.sent += 1
-        headers = {"Prefer": "respond-async"}
-        if wish.key is not None:
-            headers["Idempotency-Key"] = wish.key
-        self._send("POST", wish.path, wish.body, wish.answers.append, headers)
+        key = {} if wish.key is None else {"Idempotency-Key": wish.key}
+        self._send("POST", wish.path, wish.body, wish.answers.append, {**_ASYNC, **key})
 
     def _send(
         self,

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import inventory, leasing, releasing
+from ipam.allocation import inventory, leasing, releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState, utc_now
@@ -58,6 +58,7 @@ def slowly(services, monkeypatch):
     """Makes a method of the lease store slow, and everything large consist of 10 addresses."""
     for module, name in (
         (leasing, "HANDED_OUT_AT_ONCE"),
+        (settling, "HANDED_OUT_AT_ONCE"),
         (releasing, "RELEASED_AT_ONCE"),
         (inventory, "RELEASED_AT_ONCE"),
     ):

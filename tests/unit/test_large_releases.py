@@ -1,0 +1,140 @@
+"""Many addresses go back by a job, in parts; without a server, for logic only."""
+
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import leasing, releasing, settling
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import NotQueued
+from ipam.models.documents import JobKind, JobState, Pool
+from ipam.models.views import job_json
+from tests.unit.steps import let_claims_run_out, make_subnet, reserve, used
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch):
+    monkeypatch.setattr(releasing, "RELEASED_WITHOUT_JOB", 4)
+    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 3)
+
+
+def progress(services, job) -> tuple[int, int]:
+    shown = job_json(services.stores.jobs.get(job))["progress"]
+    return shown["done"], shown["total"]
+
+
+def test_few_addresses_go_back_at_once(services):
+    subnet = make_subnet(services)
+    assert services.releasing.release_reservation(reserve(services, subnet, 4).reservation) is None
+    assert used(services, subnet) == 0
+
+
+def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispatcher):
+    subnet = make_subnet(services, 20)
+    reservation = reserve(services, subnet, 8).reservation
+    job = services.releasing.release_reservation(reservation)
+    assert (job.kind, job.target, job.state, job.pool) == (
+        JobKind.RELEASE,
+        reservation,
+        JobState.QUEUED,
+        subnet.pool,
+    )
+    assert (used(services, subnet), progress(services, job.id)) == (8, (0, 8))
+    seen = []
+    while not services.stores.jobs.get(job.id).state.terminal:
+        assert dispatcher.dispatched.pop() == reservation  # Sent anew after each part.
+        services.jobs.carry_out(reservation)
+        seen.append((used(services, subnet), progress(services, job.id)))
+    assert seen == [(5, (3, 8)), (2, (6, 8)), (0, (8, 8))]
+    ended = services.stores.jobs.get(job.id)
+    assert (ended.state, ended.attempts) == (JobState.SUCCEEDED, 1)
+    assert dispatcher.dispatched[-1] != reservation
+
+
+def test_they_go_back_to_each_of_several_subnets(services):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    for first in (1, 11, 21, 31):
+        start = ip_address(f"10.0.0.{first}")
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 3))
+    made = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=16))
+    services.jobs.carry_out(pool.id)
+    job = services.releasing.release_reservation(made.reservation)
+    parts = 0
+    while not services.stores.jobs.get(job.id).state.terminal:
+        services.jobs.carry_out(job.target)
+        parts += 1
+    assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
+    assert parts > 4
+
+
+def test_while_one_has_it_in_hand_another_leaves_it_alone(services, monkeypatch):
+    subnet = make_subnet(services, 20)
+    job = services.releasing.release_reservation(reserve(services, subnet, 8).reservation)
+    put_back, nested = services.stores.leases.put_back, []
+
+    def while_another_comes(*arguments) -> None:
+        nested.append(used(services, subnet))
+        services.jobs.carry_out(job.target)
+        assert used(services, subnet) == nested[-1]
+        put_back(*arguments)
+
+    monkeypatch.setattr(services.stores.leases, "put_back", while_another_comes)
+    services.jobs.carry_out(job.target)
+    assert nested == [8]
+    assert used(services, subnet) == 5
+
+
+def test_whoever_dies_over_a_part_is_replaced_and_goes_on_where_it_was(services, dispatcher, monkeypatch):
+    subnet = make_subnet(services, 20)
+    job = services.releasing.release_reservation(reserve(services, subnet, 8).reservation)
+    services.jobs.carry_out(job.target)
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(job.target)
+    let_claims_run_out(services)
+    dispatcher.dispatched.clear()
+    services.stores.jobs._collection.update_many({}, {"$set": {"created_at": job.created_at.replace(year=2020)}})  # noqa: SLF001
+    services.recovery.run()
+    while dispatcher.dispatched:
+        services.jobs.carry_out(dispatcher.dispatched.pop())
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert used(services, subnet) == 0
+
+
+def test_a_release_whose_web_process_died_before_there_was_a_job_gets_one(services):
+    subnet = make_subnet(services, 20)
+    reservation = services.stores.reservations.begin_release(reserve(services, subnet, 8).reservation, None)
+    services.stores.reservations._collection.update_one(  # noqa: SLF001
+        {"_id": reservation.id}, {"$set": {"unfinished": reservation.created_at.replace(year=2020)}}
+    )
+    services.recovery.run()
+    assert services.stores.jobs.get(reservation.id).kind is JobKind.RELEASE
+    while not services.stores.jobs.get(reservation.id).state.terminal:
+        services.jobs.carry_out(reservation.id)
+    assert used(services, subnet) == 0
+
+
+def test_it_cannot_be_cancelled(services):
+    job = services.releasing.release_reservation(reserve(services, make_subnet(services, 20), 8).reservation)
+    with pytest.raises(NotQueued, match="begins at once and cannot be undone"):
+        services.stores.jobs.cancel(job.id)
+
+
+def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
+    for module in (leasing, settling):
+        monkeypatch.setattr(module, "HANDED_OUT_AT_ONCE", 10)
+    subnet, seen = make_subnet(services, 35), []
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=35))
+    insert = services.stores.leases.insert
+
+    def look(leases) -> None:
+        seen.append(progress(services, job.id))
+        insert(leases)
+
+    monkeypatch.setattr(services.stores.leases, "insert", look)
+    services.jobs.carry_out(subnet.id)
+    assert seen == [(0, 35), (10, 35), (20, 35), (30, 35)]
+    assert progress(services, job.id) == (35, 35)
