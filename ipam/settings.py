@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -173,6 +174,14 @@ class Settings(BaseModel):
             if not is_agent or "@" in url.netloc or (url.port == 0):
                 message = "must be host, host:port or a URL such as https://host:8501"
                 raise ValueError(message)
+        return value
+
+    @field_validator("consul_ca", "consul_cert", "consul_key")
+    @classmethod
+    def _is_a_file(cls, value: str | None) -> str | None:
+        if value is not None and not os.access(value, os.R_OK):
+            message = "there is no such file that can be read"
+            raise ValueError(message)
         return value
 
     @field_validator("consul_mongo", "consul_broker", "consul_bus")

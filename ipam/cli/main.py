@@ -24,7 +24,7 @@ from ipam.errors import InvalidSettings, Transient
 from ipam.exact_json import dumps
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.wiring import Services, broker_place, build_relay, build_services, open_stores, web_registration
-from ipam.workers.app import create_celery, create_following_celery, follow_broker, run_worker
+from ipam.workers.app import create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.tasks import register_tasks
 
@@ -121,8 +121,7 @@ def worker(settings: Settings) -> None:
     stores = open_stores(settings, settings.mongo_timeout_s, follow=False)
     prepare_database(stores)
     stores.whole.close()
-    broker = broker_place(settings)
-    app = create_celery(settings, broker)
+    app = create_following_celery(settings, broker_place(settings))
 
     @cache
     def services() -> Services:
@@ -131,7 +130,7 @@ def worker(settings: Settings) -> None:
         return build_services(open_stores(settings, _WORKER_TIMEOUT_S), settings, CeleryDispatcher(app))
 
     register_tasks(app, services)
-    run_worker(app, settings, broker)
+    run_worker(app, settings)
 
 
 @cli.command()

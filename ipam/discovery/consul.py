@@ -115,12 +115,14 @@ class Agent:
         try:
             yield
         except (consul.ConsulException, requests.RequestException, ValueError) as error:
-            if isinstance(error, consul.ConsulException):
-                said = f"it answered: {error}".strip() or type(error).__name__
+            said, look = f"it answered: {error}", "check --consul-dc, and what the agent's log says"
+            if isinstance(error, (consul.ACLDisabled, consul.ACLPermissionDenied)):
                 look = "check --consul-token and what it may do"
-            else:
+            elif not isinstance(error, consul.ConsulException):
                 said = f"there was no answer ({type(error).__name__})"
                 look = "check --consul and that an agent runs there"
+                if isinstance(error, requests.exceptions.SSLError):
+                    look = "check --consul-ca, --consul-cert and --consul-key"
             message = f"Consul at {resolved(self._server)} was asked {what}, and {said}; {look}."
             raise Transient(message) from error
 
@@ -133,8 +135,10 @@ class Agent:
             )
         with self._asking("which services it knows"):
             _, known = self._client.catalog.services()
+        if not known:
+            return f"Consul at {self.shown} shows no service at all; check --consul-token and what it may see."
         return (
-            f"Consul at {self.shown} knows no service {service.name!r}, but {', '.join(sorted(known)) or 'none'}; "
+            f"Consul at {self.shown} knows no service {service.name!r}, but {', '.join(sorted(known))}; "
             f"check {service.flag} and that the service is registered."
         )
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import billiard.pool
 from celery import Celery
-from celery.signals import worker_ready
 from kombu import Queue
 
 from ipam.discovery.places import Place
@@ -68,21 +67,17 @@ def create_celery(settings: Settings, place: Place) -> Celery:
 
 
 def create_following_celery(settings: Settings, place: Place) -> Celery:
-    """As `create_celery`, for a process that does not fork: the application follows its broker from now on."""
+    """As `create_celery`, but the application follows its broker from now on; a process that is forked does not."""
     app = create_celery(settings, place)
     follow_broker(app, place)
     return app
 
 
-def run_worker(app: Celery, settings: Settings, place: Place) -> None:
-    """Be a worker of *app*, whose broker is at *place*, until told to stop.
-
-    It follows its broker once its processes are there: a thread does not come over a fork, so each has its own.
-    """
+def run_worker(app: Celery, settings: Settings) -> None:
+    """Be a worker of *app* until told to stop."""
     # A process that is to end waits until its results are read, one of which the worker's own process may have
     # forgotten already: then it would wait for half a minute, and be killed before that.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _READ_WITHIN_TENTHS_S
-    worker_ready.connect(lambda **_: follow_broker(app, place), weak=False)
     app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
 
 

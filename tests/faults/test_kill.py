@@ -132,7 +132,7 @@ def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker
                 pass
             time.sleep(0.1)
 
-    killer = Killer([lone_stack.web, lone_stack.relay], random.Random(SEED), 4)
+    killer = Killer([lone_stack.web, lone_stack.relay], random.Random(SEED), 3)
     killer.start()
     all_at_once(8, release, paths)
     killer.join()

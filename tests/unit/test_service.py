@@ -60,6 +60,7 @@ def test_of_what_is_asked_for_and_not_known_it_is_said_how_to_say_it():
         ),
         ({"consul": "a", "consul_broker": "nats://m"}, "begins with redis:// or rediss:// or amqp://"),
         ({"consul": "a", "consul_bus": ""}, "--consul-bus='': must be the name of a service"),
+        ({"consul": "https://a", "consul_ca": "/no/such"}, "--consul-ca='/no/such': there is no such file"),
         ({"consul_broker": "redis://r"}, "--consul-broker='redis://r': needs --consul as well"),
     ],
 )
