@@ -107,8 +107,8 @@ class Settings(BaseModel):
     consul_mongo_file: str | None = Field(None, description="File that holds what --consul-mongo would say.")
     consul_broker: str | None = Field(
         None,
-        description="The broker's service in Consul: a redis:// or amqp:// URL with its name in the place of a "
-        "server; --broker is then ignored.",
+        description="The broker's service in Consul: its name, or a redis:// or amqp:// URL with that in the place "
+        "of a server; redis if --broker is not given either.",
     )
     consul_broker_file: str | None = Field(None, description="File that holds what --consul-broker would say.")
     consul_bus: str | None = Field(

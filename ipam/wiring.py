@@ -30,6 +30,8 @@ from ipam.models.stores import Stores
 from ipam.settings import Settings
 
 log = logging.getLogger(__name__)
+# The broker's service in Consul, if nothing else is said: a Redis, as it is without Consul.
+_BROKER = "redis"
 # A quarter of the request threads is never given to waiting, so that reads and polls always find one.
 _WAITING_SHARE = 0.75
 # One thread in so many may wait for an event; so some are left even when all who may wait do.
@@ -61,10 +63,11 @@ def mongo_place(settings: Settings) -> Place:
 
 
 def broker_place(settings: Settings) -> Place:
-    """Where Celery's broker is."""
-    if settings.consul_broker is None:
+    """Where Celery's broker is: with Consul, a service there, unless `--broker` alone is given."""
+    is_said = settings.consul_broker is None and "broker" in settings.model_fields_set
+    if settings.consul is None or is_said:
         return Fixed(settings.broker, "--broker")
-    return InConsul(Agent(settings), Service.parse(settings.consul_broker, "--consul-broker"))
+    return InConsul(Agent(settings), Service.parse(settings.consul_broker or _BROKER, "--consul-broker"))
 
 
 def bus_place(settings: Settings) -> Place | None:

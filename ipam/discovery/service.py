@@ -12,6 +12,8 @@ from ipam.settings import SERVICE
 # How clients are given several servers, by scheme; the others take whole URLs, separated by semicolons.
 _IN_ONE_URL = ("mongodb",)
 _BY_COMMA = ("nats", "tls")
+# What is spoken by services that have their usual names.
+_USUAL_SCHEMES = {"redis": "redis", "rabbitmq": "amqp", "nats": "nats"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Service:
             Transient: If nothing says which scheme it has.
         """
         tags = {name: value for instance in reversed(instances) for name, value in instance.tags.items()}
-        scheme = self.scheme or tags.get("scheme", "")
+        scheme = self.scheme or tags.get("scheme") or _USUAL_SCHEMES.get(self.name, "")
         if not scheme:
             message = (
                 f"Nothing says how to speak to the service {self.name!r}: give {self.flag} a URL with that name in "

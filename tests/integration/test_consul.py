@@ -35,8 +35,7 @@ class Site:
             folder,
             bus=NEVER,
             IPAM_CONSUL=f"127.0.0.1:{self.consul.part.port}",
-            IPAM_CONSUL_BROKER="redis://redis/0",
-            IPAM_CONSUL_BUS="redis://redis/0",
+            IPAM_CONSUL_BUS="redis",
             IPAM_CONSUL_TAGS="blue, test",
         )
 
@@ -201,13 +200,13 @@ def test_it_is_told_what_was_asked_what_was_answered_and_what_to_look_at(site: S
 
 def test_what_says_nothing_about_itself_is_asked_for_by_url(site: Site, tmp_path: Path):
     port = free_port()
-    environment = {"IPAM_CONSUL": site.consul.url, "IPAM_CONSUL_BROKER": "redis"}
+    environment = {"IPAM_CONSUL": site.consul.url, "IPAM_CONSUL_BROKER": "queue"}
+    site.consul.register("queue", site.redis.part.port)
     command = [sys.executable, "-m", "ipam", "serve", "--port", str(port)]
     web = Process(servers.Part("web", command, port, environment), tmp_path / "web.log")
     web.start()
-    expected = "Nothing says how to speak to the service 'redis': give --consul-broker a URL"
+    expected = "Nothing says how to speak to the service 'queue': give --consul-broker a URL"
     wait_until(lambda: expected in (tmp_path / "web.log").read_text(), 30, "a line that says so")
-    site.consul.register("redis", site.redis.part.port, "scheme=redis")
+    site.consul.register("queue", site.redis.part.port, "scheme=redis")
     wait_until(lambda: "serving on" in (tmp_path / "web.log").read_text(), 30, "the web process to serve")
     web.stop()
-    site.tell()

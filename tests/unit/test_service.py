@@ -39,8 +39,10 @@ def test_each_client_is_given_several_servers_in_its_own_way():
 
 
 def test_of_what_is_asked_for_and_not_known_it_is_said_how_to_say_it():
-    with pytest.raises(Transient, match=r"speak to the service 'rabbitmq': give --flag a URL .* amqp://rabbitmq"):
-        address("rabbitmq")
+    with pytest.raises(Transient, match=r"speak to the service 'queue': give --flag a URL .* amqp://queue"):
+        address("queue")
+    assert address("rabbitmq") == "amqp://10.0.0.1:7000/"
+    assert address("redis", "scheme=rediss") == "rediss://10.0.0.1:7000/"
 
 
 @pytest.mark.parametrize(
