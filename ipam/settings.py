@@ -17,6 +17,7 @@ from ipam.errors import InvalidSettings
 ENVIRONMENT_PREFIX = "IPAM_"
 BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+_SERVICE_SCHEMES = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES, "consul_bus": BUS_SCHEMES}
 
 
 # A service in Consul: its name, or a URL with that in the place of servers.
@@ -37,6 +38,11 @@ def without_password(value: str) -> str:
     # A password may hold what should have been escaped: a slash, or an @.
     shown = f"{scheme}{slashes}***@{rest.rpartition('@')[2]}" if "@" in rest else address
     return shown + mark + re.sub(r"=[^&]*", "=***", query)
+
+
+def in_url(host: str) -> str:
+    """*host* as it stands in a URL: an IPv6 address within brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
@@ -187,11 +193,11 @@ class Settings(BaseModel):
     @field_validator("consul_mongo", "consul_broker", "consul_bus")
     @classmethod
     def _is_a_service(cls, value: str | None, info: ValidationInfo) -> str | None:
-        schemes = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES}.get(
-            str(info.field_name), BUS_SCHEMES
-        )
-        found = SERVICE.fullmatch(value) if value is not None else None
-        if value is not None and (found is None or found["scheme"] not in (None, *schemes)):
+        if value is None:
+            return None
+        schemes = _SERVICE_SCHEMES[str(info.field_name)]
+        found = SERVICE.fullmatch(value)
+        if found is None or found["scheme"] not in (None, *schemes):
             allowed = " or ".join(f"{scheme}://" for scheme in schemes)
             message = (
                 f"must be the name of a service, or a URL that begins with {allowed} and has that name and no port"
@@ -220,8 +226,7 @@ class Settings(BaseModel):
 
     def own_hosts(self) -> list[str]:
         """The names that requests may have in `Host`, besides those of loopback."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return [host, *(name.strip() for name in self.hosts.split(",") if name.strip())]
+        return [in_url(self.host), *(name.strip() for name in self.hosts.split(",") if name.strip())]
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:

@@ -18,7 +18,7 @@ from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import Agent, InConsul
 from ipam.discovery.places import Fixed, Place
 from ipam.discovery.registration import Registration, entry_of_web
-from ipam.discovery.service import Service
+from ipam.discovery.service import USUAL_BROKER, Service
 from ipam.events.buses import Bus, MovingBus, open_bus
 from ipam.events.following import Following
 from ipam.events.holding import Holding
@@ -30,8 +30,6 @@ from ipam.models.stores import Stores
 from ipam.settings import Settings
 
 log = logging.getLogger(__name__)
-# The broker's service in Consul, if nothing else is said: a Redis, as it is without Consul.
-_BROKER = "redis"
 # A quarter of the request threads is never given to waiting, so that reads and polls always find one.
 _WAITING_SHARE = 0.75
 # One thread in so many may wait for an event; so some are left even when all who may wait do.
@@ -67,7 +65,7 @@ def broker_place(settings: Settings) -> Place:
     is_said = settings.consul_broker is None and "broker" in settings.model_fields_set
     if settings.consul is None or is_said:
         return Fixed(settings.broker, "--broker")
-    return InConsul(Agent(settings), Service.parse(settings.consul_broker or _BROKER, "--consul-broker"))
+    return InConsul(Agent(settings), Service.parse(settings.consul_broker or USUAL_BROKER, "--consul-broker"))
 
 
 def bus_place(settings: Settings) -> Place | None:

@@ -15,13 +15,14 @@ from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
 from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Job, JobKind, Lease, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.leases import WITHOUT_REST
 from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
 # So many addresses go back while the caller waits; for more of them there is a job.
-RELEASED_WITHOUT_JOB = 1000
+RELEASED_WITHOUT_JOB = WITHOUT_REST
 
 
 class Releasing:

@@ -71,10 +71,10 @@ class Item(Generic[D]):
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Remove it; a body, as the old client sends one, is ignored."""
         refuse_unknown(req, *self._parameters)
-        req.context.waiting = preferred(req)
+        waiting = preferred(req)
         job = self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
         if job is not None:
-            job = wait_for(self._services, req, resp, job)
+            job = wait_for(self._services, req, resp, job, waiting)
             if not job.state.terminal:
                 settle_for_json(req, "job")
                 render_accepted(req, resp, job)

@@ -34,9 +34,8 @@ FILTERS: Filters = {
 POLL_AFTER_S = 1
 
 
-def wait_for(services: Services, req: falcon.Request, resp: falcon.Response, job: Job) -> Job:
-    """*job* at its end, or as it is when its caller does not prefer to wait any longer."""
-    waiting: Waiting = req.context.waiting
+def wait_for(services: Services, req: falcon.Request, resp: falcon.Response, job: Job, waiting: Waiting) -> Job:
+    """*job* at its end, or as it is when *waiting* is over."""
     if waiting.applied:
         resp.set_header("Preference-Applied", waiting.applied)
     services.waiting.wait(job.id, waiting.seconds, req.context.given_up)

@@ -89,7 +89,7 @@ class ReservationsOf:
         """Reserve addresses: a job, whose end is waited for as the caller prefers."""
         negotiate(req, "reservation", "job")
         refuse_unknown(req)
-        req.context.waiting = preferred(req)
+        waiting = preferred(req)
         body = read_object(req, "reservation")
         target = object_id(id_, self._kind)
         fixed = {"id": None, "subnet": None, "pool": None, self._kind: id_}
@@ -99,7 +99,7 @@ class ReservationsOf:
 
         def create(new: ObjectId) -> None:
             job = self._accept(new, target, wanted)
-            self._answer(req, resp, wait_for(self._services, req, resp, job))
+            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting))
 
         self._idempotency.once(req, resp, body, create)
 

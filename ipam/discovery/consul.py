@@ -19,7 +19,7 @@ from ipam.discovery.places import resolved
 from ipam.discovery.service import Instance, Service
 from ipam.errors import Transient
 from ipam.retrying import wait_out
-from ipam.settings import Settings
+from ipam.settings import Settings, in_url
 
 log = logging.getLogger(__name__)
 _DEFAULT_PORT = 8500
@@ -44,12 +44,12 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         """The agent that *settings* name; nothing is connected yet."""
         url = urlsplit(settings.consul_url())
-        port = url.port or _DEFAULT_PORT
-        self.shown = f"{url.scheme}://{url.hostname}:{port}"
-        self._server = f"{url.hostname}:{port}"
+        host, port = in_url(url.hostname or ""), url.port or _DEFAULT_PORT
+        self._server = f"{host}:{port}"
+        self.shown = f"{url.scheme}://{self._server}"
         certificate = (settings.consul_cert, settings.consul_key) if settings.consul_key else settings.consul_cert
         self._client = consul.Consul(
-            host=url.hostname,
+            host=host,
             port=port,
             scheme=url.scheme,
             dc=settings.consul_dc,

@@ -12,12 +12,14 @@ from typing import Any
 from ipam import __version__
 from ipam.discovery.consul import Agent
 from ipam.errors import Transient
-from ipam.settings import Settings
+from ipam.settings import Settings, in_url
 
 log = logging.getLogger(__name__)
 # How often the agent checks whether the process can do its work, and how long it waits for that.
 _CHECK_EVERY = "3s"
 _CHECK_TIMEOUT = "3s"
+# Consul removes nothing sooner.
+_SOONEST_REMOVAL_S = 60
 # How often it is looked whether the agent still knows of the process: it may have begun anew.
 _LOOK_EVERY_S = 5.0
 _LEAVE_TIMEOUT_S = 1.0
@@ -67,41 +69,35 @@ def entry_of_web(settings: Settings, port: int) -> dict[str, Any]:
 
     Where nothing else is said, its address is the one that it listens on; if that is all of them, the agent's own.
     """
-    named = settings.consul_address or ("" if _is_any(settings.host) else settings.host)
-    checked = named or ("::1" if ":" in settings.host else "127.0.0.1")
-    host = f"[{checked}]" if ":" in checked else checked
-    return {
-        "ID": f"{settings.consul_service}-{named or socket.gethostname()}-{port}",
-        "Name": settings.consul_service,
-        "Address": named,
-        "Port": port,
-        "Tags": [tag.strip() for tag in settings.consul_tags.split(",") if tag.strip()],
-        "Meta": {"version": __version__},
-        "Check": {
-            "Name": "readyz",
-            "HTTP": f"http://{host}:{port}/readyz",
-            "Header": {"Host": ["localhost"]},  # A name that it always answers to.
-            "Interval": _CHECK_EVERY,
-            "Timeout": _CHECK_TIMEOUT,
-            "DeregisterCriticalServiceAfter": f"{settings.consul_remove_after_s}s",
-        },
+    address = settings.consul_address or ("" if _is_any(settings.host) else settings.host)
+    checked = in_url(address or ("::1" if ":" in settings.host else "127.0.0.1"))
+    check = {
+        "Name": "readyz",
+        "HTTP": f"http://{checked}:{port}/readyz",
+        "Header": {"Host": ["localhost"]},  # A name that it always answers to.
     }
+    tags = [tag.strip() for tag in settings.consul_tags.split(",") if tag.strip()]
+    entry = _entry(settings.consul_service, address, port, check, settings.consul_remove_after_s)
+    return {**entry, "Tags": tags, "Meta": {"version": __version__}}
 
 
-def entry_of_server(name: str, host: str, port: int) -> dict[str, Any]:
+def entry_of_server(name: str, address: str, port: int) -> dict[str, Any]:
     """The entry of a server that listens already; it is gone soon after the server is."""
+    check = {"Name": "connection", "TCP": f"{in_url(address)}:{port}", "Status": "passing"}
+    return _entry(name, address, port, check, _SOONEST_REMOVAL_S)
+
+
+def _entry(name: str, address: str, port: int, check: Mapping[str, Any], remove_after_s: int) -> dict[str, Any]:
     return {
-        "ID": f"{name}-{host}-{port}",
+        "ID": f"{name}-{address or socket.gethostname()}-{port}",
         "Name": name,
-        "Address": host,
+        "Address": address,
         "Port": port,
         "Check": {
-            "Name": "connection",
-            "TCP": f"{host}:{port}",
+            **check,
             "Interval": _CHECK_EVERY,
             "Timeout": _CHECK_TIMEOUT,
-            "Status": "passing",
-            "DeregisterCriticalServiceAfter": "60s",
+            "DeregisterCriticalServiceAfter": f"{remove_after_s}s",
         },
     }
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ipam.errors import Transient
-from ipam.settings import SERVICE
+from ipam.settings import SERVICE, in_url
 
+# The broker's service, if nothing else is said: a Redis, as it is without Consul.
+USUAL_BROKER = "redis"
 # How clients are given several servers, by scheme; the others take whole URLs, separated by semicolons.
 _IN_ONE_URL = ("mongodb",)
 _BY_COMMA = ("nats", "tls")
@@ -27,7 +29,7 @@ class Instance:
     @property
     def server(self) -> str:
         """As host:port."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{in_url(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ from contextlib import ExitStack
 
 from ipam.discovery.consul import Agent
 from ipam.discovery.registration import Registration, entry_of_server
-from ipam.discovery.service import Service
+from ipam.discovery.service import USUAL_BROKER, Service
 from ipam.embedded.parts import LOOPBACK, Part
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 
-_BROKER = "redis"
 # Where the agent is and what it asks for.
 _OF_AGENT = ("consul", "consul_token", "consul_dc", "consul_ca", "consul_cert", "consul_key", "consul_service")
 
@@ -26,7 +25,7 @@ def variables(
     if settings.consul is None:
         return {"IPAM_CONSUL": "", "IPAM_MONGO": mongo, "IPAM_BROKER": broker}
     mongo_name = Service.parse(settings.consul_mongo, "--consul-mongo").name
-    broker_name = Service.parse(settings.consul_broker or _BROKER, "--consul-broker").name
+    broker_name = Service.parse(settings.consul_broker or USUAL_BROKER, "--consul-broker").name
     for part, name in ((mongo_part, mongo_name), (redis_part, broker_name)):
         registration = Registration(Agent(settings), entry_of_server(name, LOOPBACK, part.port or 0))
         registration.keep()

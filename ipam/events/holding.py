@@ -111,23 +111,11 @@ class Holding:
     def _holder_then(self, pool: str, subnet: str, lease: Lease | None, address: Address, time: datetime) -> Holder:
         """Who held it, *lease* being the one that holds it now."""
         last, following = self._around(ObjectId(pool), address, time)
-        now = None if lease is None else (str(lease.id), str(lease.reservation))
-        back = None
-        if following is not None and following.type == _CAME_BACK:
-            back = following.read()["id"], following.read()["reservation"]
-        reservation = None
-        if last is not None:
-            if last.type == _TAKEN and subnet in last.read()["subnets"]:
-                reservation = last.read()["id"]
-        # How it was taken is not kept any more: only what holds it still, or gave it back since, tells.
-        elif following is None:
-            reservation = now[1] if now and lease and lease.created_at <= time else None
-        elif back and datetime.fromisoformat(following.read()["created_at"]) <= time:
-            reservation = back[1]
+        reservation = _reservation_then(last, following, lease, subnet, time)
         name = self._name_then(reservation, time) if reservation else None
-        if name is None:
+        if reservation is None or name is None:
             return Holder(pool=pool, subnet=subnet)
-        told = next((one for one, holder in filter(None, (back, now)) if holder == reservation), None)
+        told = _lease_then(reservation, following, lease)
         return Holder(pool=pool, subnet=subnet, lease=told, reservation=reservation, name=name)
 
     def _around(self, pool: ObjectId, address: Address, time: datetime) -> tuple[Event | None, Event | None]:
@@ -169,6 +157,32 @@ class Holding:
             found = self._stores.reservations.get_many([ObjectId(reservation)])
             return next((one.name for one in found.values()), "")
         return name
+
+
+def _reservation_then(
+    last: Event | None, following: Event | None, lease: Lease | None, subnet: str, time: datetime
+) -> str | None:
+    """The reservation that took an address of *subnet* and had not given it back alone by *time*.
+
+    *last* and *following* are how it was taken or given back around that time, *lease* the one that holds it now.
+    """
+    if last is not None:
+        data = last.read()
+        return str(data["id"]) if last.type == _TAKEN and subnet in data["subnets"] else None
+    # How it was taken is not kept any more: only what gave it back since, or holds it still, tells.
+    if following is not None:
+        data = following.read()
+        was_held = following.type == _CAME_BACK and datetime.fromisoformat(data["created_at"]) <= time
+        return str(data["reservation"]) if was_held else None
+    return str(lease.reservation) if lease and lease.created_at <= time else None
+
+
+def _lease_then(reservation: str, following: Event | None, lease: Lease | None) -> str | None:
+    """The lease by which *reservation* held the address, if it gave it back next, or still holds it."""
+    if following is not None and following.type == _CAME_BACK:
+        data = following.read()
+        return str(data["id"]) if data["reservation"] == reservation else None
+    return str(lease.id) if lease and str(lease.reservation) == reservation else None
 
 
 def _about_subnets(entries: Sequence[Entry]) -> Iterator[Event]:

@@ -117,8 +117,7 @@ class Relay:
         Raises:
             Transient: If the database is out of reach.
         """
-        lead = self._lead()
-        if lead is None or self._keep is None:
+        if self._keep is None or (lead := self._lead()) is None:
             return False
         told = sys.maxsize if self._publishing is None else lead.published or 0
         return self._log.forget(utc_now() - self._keep, told)

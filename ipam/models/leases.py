@@ -24,7 +24,7 @@ _UPDATE_CHUNK = 200
 # The most that a reservation has.
 _MOST_HELD = 65_536
 # So many addresses are given back as fast as can be.
-_RESTS_ABOVE = 1000
+WITHOUT_REST = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
@@ -77,7 +77,7 @@ class LeaseStore(DocumentStore[Lease]):
 
         If they are more than a caller waits for, others have the database to themselves for half of the time.
         """
-        rest = 1.0 if len(addresses) > _RESTS_ABOVE else 0.0
+        rest = 1.0 if len(addresses) > WITHOUT_REST else 0.0
         self._free(subnet, addresses, {"reservation": reservation}, rest)
 
     def release(self, subnet: ObjectId, reservation: ObjectId, address: Address) -> None:

@@ -132,8 +132,10 @@ class LogStore:
         found = self._positions.find_one({"_id": _POSITION}) or {}
         if not found.get("kept"):
             return Beginning(1, None)
-        kept = self._log.find({"hundreds": found["kept"]}, {"_id": 1})
-        return Beginning(min(group["_id"] for group in kept), found["kept_since"])
+        groups = self._log.find({"hundreds": found["kept"]}, {"_id": 1})
+        # Somebody may be forgetting them just now.
+        first = min((group["_id"] for group in groups), default=found["kept"] * GROUP)
+        return Beginning(first, found["kept_since"])
 
     def forget(self, before: datetime, told: int) -> bool:
         """Remove some of what was written before the time *before*, up to the sequence *told*.

@@ -83,6 +83,13 @@ def test_who_forgets_and_dies_is_made_up_for(stores, monkeypatch):
     assert stores.log.document(1).entries == ()
 
 
+def test_where_it_begins_is_known_while_it_is_being_forgotten(stores):
+    write(stores, 100, 100, 100)
+    stores.log.forget(later(), ALL)
+    stores.log._log.delete_many({})  # noqa: SLF001  (by somebody who has come further meanwhile)
+    assert stores.log.begin().sequence == 300
+
+
 class Dying:
     """A collection for somebody who dies before he removes anything."""
 

@@ -2,7 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
+import billiard.pool
 import pytest
 from bson import ObjectId
 from fakeredis import TcpFakeServer
@@ -12,12 +15,18 @@ from ipam.discovery.places import Fixed
 from ipam.embedded.parts import free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
-from ipam.workers.app import RECOVER, create_celery
+from ipam.workers.app import RECOVER, create_celery, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 
 
 @pytest.fixture
 def redis_port() -> Iterator[int]:
+    with a_redis() as port:
+        yield port
+
+
+@contextmanager
+def a_redis() -> Iterator[int]:
     port = free_port()
     server = TcpFakeServer(("127.0.0.1", port))
     server.daemon_threads = True
@@ -38,6 +47,26 @@ def test_a_message_goes_to_the_queue_of_the_database(redis_port):
     one._app.close()  # noqa: SLF001
     with Redis(port=redis_port) as client:
         assert client.llen("ipam.here") == 1
+
+
+def test_a_message_goes_to_where_the_broker_is_by_now(redis_port):
+    with a_redis() as moved_to:
+        one = dispatcher(redis_port)
+        one.dispatch(ObjectId())
+        one._app.conf.broker_url = f"redis://127.0.0.1:{moved_to}/0"  # noqa: SLF001
+        one.dispatch(ObjectId())
+        one._app.close()  # noqa: SLF001
+        for port in (redis_port, moved_to):
+            with Redis(port=port) as client:
+                assert client.llen("ipam.here") == 1
+
+
+def test_a_process_of_a_worker_that_is_to_end_waits_for_moments_only(monkeypatch):
+    """By a variable of billiard's, which it must have."""
+    monkeypatch.setattr(billiard.pool, "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT", 300)
+    run_worker(SimpleNamespace(worker_main=lambda _: None), Settings())
+    waits = billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT
+    assert waits * billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL <= 3
 
 
 def test_recovery_has_a_queue_of_its_own_that_workers_listen_to():

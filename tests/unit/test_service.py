@@ -2,6 +2,8 @@
 
 import pytest
 
+from ipam.discovery.consul import Agent
+from ipam.discovery.registration import entry_of_web
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
 from ipam.settings import Settings, without_password
@@ -71,6 +73,35 @@ def test_what_cannot_be_a_service_or_an_agent_is_refused_at_start(flags, fault):
         Settings.read(flags, {})
     assert fault in caught.value.detail
     assert "secret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("consul", "shown"),
+    [
+        ("a", "http://a:8500"),
+        ("10.0.0.1:8501", "http://10.0.0.1:8501"),
+        ("https://[::1]:8501", "https://[::1]:8501"),
+    ],
+)
+def test_an_agent_is_spoken_to_by_its_url(consul, shown):
+    agent = Agent(Settings(consul=consul))
+    assert agent.shown == shown
+    assert agent._client.http.uri("/v1") == f"{shown}/v1"  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("settings", "address", "checked"),
+    [
+        ({}, "127.0.0.1", "http://127.0.0.1:1/readyz"),
+        ({"host": "0.0.0.0"}, "", "http://127.0.0.1:1/readyz"),  # noqa: S104
+        ({"host": "::"}, "", "http://[::1]:1/readyz"),
+        ({"host": "2001:db8::1"}, "2001:db8::1", "http://[2001:db8::1]:1/readyz"),
+        ({"host": "0.0.0.0", "consul_address": "web"}, "web", "http://web:1/readyz"),  # noqa: S104
+    ],
+)
+def test_a_web_process_is_found_and_checked_at_its_address(settings, address, checked):
+    entry = entry_of_web(Settings(consul="a", **settings), 1)
+    assert (entry["Address"], entry["Check"]["HTTP"]) == (address, checked)
 
 
 def test_of_several_addresses_none_shows_its_password():
