@@ -6,7 +6,11 @@ How they look over HTTP is decided in one place, `ipam.api.problems`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
+
+# Of a body with more faults than that the first ones are told.
+_FAULTS_SHOWN = 100
 
 
 class IpamError(Exception):
@@ -71,7 +75,16 @@ class Invalid(Rejected):
     @classmethod
     def at(cls, pointer: str, detail: str) -> Self:
         """One fault at one place, *pointer* being a JSON pointer (RFC 6901)."""
-        return cls(f"{pointer or 'body'}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
+        return cls.of([(pointer, detail)])
+
+    @classmethod
+    def of(cls, faults: Sequence[tuple[str, str]]) -> Self:
+        """Several *faults*, each with its place and what is wrong there."""
+        shown = faults[:_FAULTS_SHOWN]
+        detail = "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in shown)
+        if more := len(faults) - len(shown):
+            detail += f"; and {more} more faults"
+        return cls(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in shown])
 
 
 class NotFound(Rejected):
@@ -120,6 +133,12 @@ class NotEmpty(Rejected):
     """A deletion that was not to cascade met something inside."""
 
     slug = "not-empty"
+
+
+class Refused(Rejected):
+    """A hook does not allow the change; `hook` and `reason` say which and why."""
+
+    slug = "rejected"
 
 
 class GivenUp(Rejected):

@@ -17,11 +17,13 @@ class Origin:
         actor: What whoever asks for it is called.
         request_id: Of the HTTP request.
         traceparent: Its place in a trace, as W3C Trace Context has it.
+        amended_by: The hooks that have changed what was asked for, with commas between them.
     """
 
     actor: str | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    amended_by: str | None = None
 
     def to_json(self) -> dict[str, str]:
         """As it is stored: only what was said."""

@@ -141,6 +141,11 @@ class Settings(BaseModel):
         "tls:// are the same over TLS.",
     )
     bus_file: str | None = Field(None, description="File that holds what --bus would say.")
+    hooks: str | None = Field(
+        None,
+        description="TOML file that declares hooks: consumers on the bus that are asked before changes are made. "
+        "Needs --bus, RabbitMQ or NATS.",
+    )
     events_keep_days: int | None = Field(
         None, ge=1, le=36500, description="How long events stay in the audit log; for ever if not given."
     )

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ipam.allocation.consulting import Asker, Consulting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
@@ -19,11 +20,14 @@ from ipam.discovery.consul import Agent, InConsul
 from ipam.discovery.places import Fixed, Place
 from ipam.discovery.registration import Registration, entry_of_web
 from ipam.discovery.service import USUAL_BROKER, Service
+from ipam.errors import InvalidSettings
+from ipam.events.asking import BusAsker, MovingAsker
 from ipam.events.buses import Bus, MovingBus, open_bus
 from ipam.events.following import Following
 from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
+from ipam.hooks import RESERVE, Hook, read_hooks
 from ipam.models.connection import connect
 from ipam.models.moving import connect_moving
 from ipam.models.stores import Stores
@@ -34,6 +38,10 @@ log = logging.getLogger(__name__)
 _WAITING_SHARE = 0.75
 # One thread in so many may wait for an event; so some are left even when all who may wait do.
 _FOLLOWING_SHARE = 0.125
+# Batches of requests for addresses that hooks are asked about while their worker does other work.
+_CONSULTED_BESIDE = 32
+# Hooks that all stay silent leave a job's claim this much time at least.
+_CLAIM_LEFT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Services:
     """Everything that the API and the workers call."""
 
     stores: Stores
+    consulting: Consulting
     inventory: Inventory
     releasing: Releasing
     jobs: Jobs
@@ -100,17 +109,71 @@ def open_stores(settings: Settings, timeout_s: float, *, follow: bool = True) ->
     return Stores(database, shown, place.origin)
 
 
-def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher) -> Services:
+def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
+    """The hooks that *settings* declare.
+
+    Raises:
+        InvalidSettings: With every fault of their file, or if they cannot work as they are declared.
+    """
+    if settings.hooks is None:
+        return ()
+    hooks = read_hooks(settings.hooks)
+    _place_to_ask(settings)
+    longest_s = sum(hook.timeout_s for hook in hooks if RESERVE in hook.changes)
+    if longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:
+        raise InvalidSettings(
+            f"--hooks={settings.hooks}: those on {RESERVE} may take {longest_s:g} s together; give them less, or "
+            f"say --claim-timeout-s {longest_s + _CLAIM_LEFT_S:g} or more"
+        )
+    return hooks
+
+
+def build_consulting(settings: Settings) -> Consulting:
+    """What asks the hooks that *settings* declare; nothing is connected before something is asked.
+
+    Raises:
+        InvalidSettings: As `declared_hooks` does.
+    """
+    hooks = declared_hooks(settings)
+    return Consulting(hooks, build_asker(settings), most_beside=_CONSULTED_BESIDE) if hooks else Consulting()
+
+
+def build_asker(settings: Settings) -> Asker:
+    """What asks on the bus that *settings* name.
+
+    Raises:
+        InvalidSettings: If nobody can be asked there.
+    """
+    place = _place_to_ask(settings)
+    if isinstance(place, Fixed):
+        return BusAsker(place.address)
+    asker = MovingAsker(place.origin)
+    place.follow(asker.move)
+    return asker
+
+
+def _place_to_ask(settings: Settings) -> Place:
+    place = bus_place(settings)
+    if place is None or (settings.consul_bus or settings.bus or "").startswith("redis"):
+        raise InvalidSettings(
+            f"--hooks={settings.hooks}: consumers are asked on a bus, so say --bus (or --consul-bus) as well; "
+            "RabbitMQ or NATS, for on Redis nobody can be asked"
+        )
+    return place
+
+
+def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, consulting: Consulting) -> Services:
     """The services of one process."""
     leasing = Leasing(stores)
     settling = Settling(stores, leasing, settings.claim_timeout_s)
-    releasing = Releasing(stores, leasing, settling, dispatcher)
-    inventory = Inventory(stores, settling)
+    releasing = Releasing(stores, leasing, settling, dispatcher, consulting)
+    inventory = Inventory(stores, settling, consulting)
     return Services(
         stores=stores,
+        consulting=consulting,
         inventory=inventory,
         releasing=releasing,
-        jobs=Jobs(stores, settling, releasing, dispatcher, settings.claim_timeout_s),
+        jobs=Jobs(stores, settling, releasing, dispatcher, consulting, claim_timeout_s=settings.claim_timeout_s),
         recovery=Recovery(
             stores,
             settling,

@@ -40,6 +40,11 @@ BUSES: dict[str, Callable[[Path], Made]] = {
 }
 
 
+def whole_lines(log: Path) -> list[str]:
+    """The lines of *log*, but for the last one while it is half written."""
+    return log.read_text().rpartition("\n")[0].splitlines()
+
+
 class Heard:
     """What a consumer has printed."""
 
@@ -47,7 +52,7 @@ class Heard:
         self._log = log
 
     def lines(self) -> list[str]:
-        return [line for line in self._log.read_text().splitlines() if line[:1].isdigit()]
+        return [line for line in whole_lines(self._log) if line[:1].isdigit()]
 
     def wait_for(self, count: int) -> list[str]:
         wait_until(lambda: len(self.lines()) >= count, TIMEOUT_S, f"{count} events in\n{self._log.read_text()}")
@@ -78,7 +83,7 @@ def tail(folder: Path, *flags: str) -> Iterator[Callable[[], list[str]]]:
             command, stdout=output, stderr=errors, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
     try:
-        yield lambda: log.read_text().splitlines()
+        yield lambda: whole_lines(log)
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_S) == 0, (folder / "tail.err").read_text()
     finally:

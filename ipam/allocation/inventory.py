@@ -8,9 +8,10 @@ from typing import Any
 
 from bson import ObjectId
 
+from ipam.allocation.consulting import Consulting
 from ipam.allocation.leasing import RELEASED_AT_ONCE, space_of
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Invalid, NotFound, Rejected, SubnetOverlap
+from ipam.errors import Contended, Invalid, NotFound, Refused, Rejected, SubnetOverlap
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
@@ -37,13 +38,26 @@ class SubnetDraft:
 class Inventory:
     """Creates and deletes pools and subnets."""
 
-    def __init__(self, stores: Stores, settling: Settling) -> None:
+    def __init__(self, stores: Stores, settling: Settling, consulting: Consulting) -> None:
         self._stores = stores
         self._settling = settling
+        self._consulting = consulting
 
     def create_pool(self, pool: Pool) -> Pool:
-        """Store *pool*; to do it again with the same id changes nothing."""
-        return self._stores.pools.insert(pool)
+        """Store *pool*; to do it again with the same id changes nothing.
+
+        Raises:
+            Refused: If a hook does not allow it.
+        """
+        try:
+            consulted = self._consulting.create(pool)
+        except Refused:
+            # The same request, sent twice, may have been allowed the other time: then it is done, else never.
+            made = self._stores.pools.refuse(pool)
+            if made is None:
+                raise
+            return made
+        return self._stores.pools.insert(consulted)
 
     def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
@@ -55,9 +69,17 @@ class Inventory:
             NotFound: If there is no such pool, or the subnet was created before and is deleted.
             SubnetOverlap: If another subnet of the pool has some of the addresses.
             Invalid: If no address is left to hand out.
+            Refused: If a hook does not allow it.
         """
         self._stores.pools.get(pool)
-        subnet = _drafted(id_, pool, draft)
+        drafted = _drafted(id_, pool, draft)
+        try:
+            subnet = self._consulting.create(drafted)
+        except Refused:
+            begun = self._stores.subnets.refuse(drafted)  # As above.
+            if begun is None:
+                raise
+            return self.finish_creation(begun)
         self._stores.subnets.insert(subnet)
         return self.finish_creation(subnet)
 
@@ -89,7 +111,9 @@ class Inventory:
             NotFound: If there is no such subnet.
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and addresses of it are taken.
+            Refused: If a hook does not allow it.
         """
+        self._consulting.delete(self._stores.subnets, id_, revisions)
         self._stores.subnets.begin_delete(id_, revisions, only_empty=not cascade)
         self.sweep_subnet(id_)
 
@@ -100,7 +124,9 @@ class Inventory:
             NotFound: If there is no such pool.
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and it has subnets.
+            Refused: If a hook does not allow it; it is not asked about what goes with the pool.
         """
+        self._consulting.delete(self._stores.pools, id_, revisions)
         if not cascade:  # What a deleted subnet may still hold does not count; the first one that is there decides.
             for subnet in self._stores.pools.holders(id_):
                 if not self._drop_if_deleted(id_, subnet):

@@ -10,13 +10,14 @@ from functools import partial
 from bson import ObjectId
 
 from ipam.allocation.choosing import choose
+from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import Blocks, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, GivenUp, NotFound, Rejected, Transient
+from ipam.errors import Contended, GivenUp, NotFound, Refused, Rejected, Transient
 from ipam.models.documents import Job, JobKind, Subnet, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
@@ -36,15 +37,18 @@ GIVE_UP_AFTER_FAILURES = 10
 class Jobs:
     """Accepts reservation requests and carries them out; and releases that take long."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (wiring)
         self,
         stores: Stores,
         settling: Settling,
         releasing: Releasing,
         dispatcher: Dispatcher,
+        consulting: Consulting,
+        *,
         claim_timeout_s: float,
     ) -> None:
         self._stores = stores
+        self._consulting = consulting
         self._settling = settling
         self._releasing = releasing
         self._dispatcher = dispatcher
@@ -101,11 +105,30 @@ class Jobs:
                 self._resume([job for job in jobs if job.decision is not None])
                 undecided = [job for job in jobs if job.decision is None]
                 self._give_up(token, [job for job in undecided if job.failures >= GIVE_UP_AFTER_FAILURES])
-                for batch in _batches([job for job in undecided if job.failures < GIVE_UP_AFTER_FAILURES]):
+                hopeful = [job for job in undecided if job.failures < GIVE_UP_AFTER_FAILURES]
+                for batch in _batches(self._consult(token, hopeful)):
                     _try(batch, partial(self._carry_out_batch, token, batch))
             except Transient:
                 self._stores.jobs.disown([job.id for job in jobs], token)
                 raise
+
+    def _consult(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Have hooks asked about *jobs*; returns those that need not be asked about any more.
+
+        The others are held under the claim *token* meanwhile. Those that are allowed come again, with a message.
+        """
+        asked = [job for job in jobs if not job.consulted and self._consulting.is_asked_about(job)]
+
+        def hear(answers: list[Job | Refused]) -> None:
+            both = zip(asked, answers, strict=True)
+            refused = [(job, answer.to_record()) for job, answer in both if isinstance(answer, Refused)]
+            self._stores.jobs.fail(refused, token)
+            self._stores.jobs.consulted([answer for answer in answers if isinstance(answer, Job)], token)
+            self._dispatcher.dispatch(asked[0].target)
+
+        if asked:
+            _try(asked, partial(self._consulting.reserve, asked, hear))
+        return [job for job in jobs if job not in asked]
 
     def _go_on(self, release: Job, token: ObjectId) -> None:
         if self._releasing.go_on(release, token):

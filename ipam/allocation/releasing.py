@@ -8,6 +8,7 @@ from functools import partial
 
 from bson import ObjectId
 
+from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
@@ -28,11 +29,14 @@ RELEASED_WITHOUT_JOB = WITHOUT_REST
 class Releasing:
     """Releases reservations and leases."""
 
-    def __init__(self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher, consulting: Consulting
+    ) -> None:
         self._stores = stores
         self._leasing = leasing
         self._settling = settling
         self._dispatcher = dispatcher
+        self._consulting = consulting
 
     def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> Job | None:
         """Release a reservation with all its leases; the job that does it, if they are many.
@@ -40,7 +44,9 @@ class Releasing:
         Raises:
             NotFound: If there is no such reservation.
             Stale: If its revision is not among *revisions*, None accepting any.
+            Refused: If a hook does not allow it.
         """
+        self._consulting.delete(self._stores.reservations, id_, revisions)
         reservation = self._stores.reservations.begin_release(id_, revisions)
         return self.finish(reservation)
 
@@ -108,7 +114,9 @@ class Releasing:
         Raises:
             NotFound: If there is no such lease.
             Stale: If its revision is not among *revisions*, None accepting any.
+            Refused: If a hook does not allow it.
         """
+        self._consulting.delete(self._stores.leases, id_, revisions)
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
     def _give_back_some(self, subnet_id: ObjectId, reservation: ObjectId) -> int:

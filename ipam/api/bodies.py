@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import Network, bounds, parse_address, parse_exclusion, parse_network
 from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
-from ipam.api.fields import invalid, is_empty
+from ipam.api.fields import is_empty
 from ipam.errors import Invalid
-from ipam.models import metadata as meta
 from ipam.models.addresses import Address
-from ipam.models.documents import Document, Strategy
+from ipam.models.descriptions import Description, Text, parse, written
+from ipam.models.documents import Strategy
 
 Json = dict[str, Any]
-B = TypeVar("B", bound=BaseModel)
-D = TypeVar("D", bound=Document)
 E = TypeVar("E", bound=StrEnum)
 
-NAME_MAX = 255
-TAGS_MAX = 100
 EXCLUSIONS_MAX = 1000
-Text = Annotated[str, StringConstraints(max_length=NAME_MAX)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Description(_Strict):
-    """What users write on every resource; null means none."""
-
-    name: Text | None = None
-    tags: Annotated[list[Text], Field(max_length=TAGS_MAX)] | None = None
-    metadata: Any = None
 
 
 class SubnetBody(Description):
@@ -70,55 +52,13 @@ _LATER = ("ttl", "expires_at", "reservations")
 _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
-def described(body: Json) -> Json:
-    """Name, tags and metadata in a body that creates a resource.
-
-    Raises:
-        Invalid: If it breaks a rule.
-    """
-    return written(_parse(Description, body))
-
-
-def replaced(document: D, body: Json) -> D:
-    """*document* with name, tags and metadata of *body*; what it does not name becomes empty.
-
-    Raises:
-        Invalid: If it breaks a rule.
-    """
-    return replace(document, **described(body))
-
-
-def patched(document: D, body: Json) -> D:
-    """*document* changed by the merge patch *body* (RFC 7396).
-
-    Raises:
-        Invalid: If it breaks a rule.
-    """
-    _parse(Description, body)
-    value: Json = {"name": document.name, "tags": list(document.tags), "metadata": document.metadata}
-    return replace(document, **described(merge_patch(value, body)))
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """*target* changed by *patch* as RFC 7396 says."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merge_patch(result.get(key), value)
-    return result
-
-
 def subnet_draft(body: Json) -> SubnetDraft:
     """The subnet that *body* asks for.
 
     Raises:
         Invalid: If it breaks a rule.
     """
-    parsed = _parse(SubnetBody, body)
+    parsed = parse(SubnetBody, body)
     network = parse_network(parsed.cidr, "/cidr") if parsed.cidr else None
     start, end = _range(parsed, network)
     if parsed.cooldown:
@@ -173,8 +113,8 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
     """
     later = [name for name in _LATER if not is_empty(body.get(name))]
     if later:
-        raise invalid([(f"/{name}", "is not supported in this version; leave it out") for name in later])
-    parsed = _parse(ReservationBody, {name: value for name, value in body.items() if name not in _LATER})
+        raise Invalid.of([(f"/{name}", "is not supported in this version; leave it out") for name in later])
+    parsed = parse(ReservationBody, {name: value for name, value in body.items() if name not in _LATER})
     if kind != "pool":
         _refuse(parsed, _OF_POOLS, "is only for requests to a pool; leave it out")
     if parsed.addresses:
@@ -197,7 +137,7 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
 def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
     given = [name for name in names if getattr(parsed, name)]
     if given:
-        raise invalid([(f"/{name}", why) for name in given])
+        raise Invalid.of([(f"/{name}", why) for name in given])
 
 
 def _count(parsed: ReservationBody) -> int:
@@ -225,28 +165,3 @@ def _one_of(kind: type[E], text: str | None, pointer: str) -> E | None:
         return kind(text)
     except ValueError:
         raise Invalid.at(pointer, f"is {text!r}; it may be {', '.join(kind)}") from None
-
-
-def written(parsed: Description) -> Json:
-    """Name, tags and metadata as documents keep them."""
-    return {"name": parsed.name or "", "tags": tuple(parsed.tags or ()), "metadata": parsed.metadata}
-
-
-def _parse(model: type[B], body: Json) -> B:
-    try:
-        parsed = model.model_validate(body)
-    except ValidationError as error:
-        raise invalid([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
-    meta.check(body.get("metadata"))
-    return parsed
-
-
-def _detail(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return "is not a field of this resource"
-    message: str = fault["msg"]
-    return message[:1].lower() + message[1:]
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)

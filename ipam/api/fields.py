@@ -14,8 +14,6 @@ Json = dict[str, Any]
 
 # Empty as Go and JavaScript clients send what they do not mean to set.
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-# Of a body with more faults than that the first ones are told.
-_FAULTS_SHOWN = 100
 # Whoever sends another value for one of these means to change it, and is told that it cannot be. All others that
 # cannot be written are computed: they may have moved since they were read, and are ignored.
 FIXED = frozenset(
@@ -40,22 +38,13 @@ def writable(body: Json, fixed: Mapping[str, Any], computed: Collection[str]) ->
     """
     wrong = [name for name, value in body.items() if name in fixed and not _agrees(value, fixed[name])]
     if wrong:
-        raise invalid([(f"/{name}", _refusal(fixed[name])) for name in wrong])
+        raise Invalid.of([(f"/{name}", _refusal(fixed[name])) for name in wrong])
     return {name: value for name, value in body.items() if name not in fixed and name not in computed}
 
 
 def is_empty(value: Any) -> bool:
     """Whether *value* is what clients send that mean nothing; 0 and false are something."""
     return any(is_same(value, empty) for empty in _EMPTY)
-
-
-def invalid(faults: list[tuple[str, str]]) -> Invalid:
-    """The error for faults, each with its place (a JSON pointer) and what is wrong there."""
-    shown = faults[:_FAULTS_SHOWN]
-    detail = "; ".join(f"{pointer}: {text}" for pointer, text in shown)
-    if more := len(faults) - len(shown):
-        detail += f"; and {more} more faults"
-    return Invalid(detail, errors=[{"pointer": pointer, "detail": text} for pointer, text in shown])
 
 
 def _agrees(value: Any, stored: Any) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import falcon
 from bson import ObjectId
 
-from ipam.api import bodies
 from ipam.api.conditions import accepted_revisions
 from ipam.api.fields import FIXED, writable
 from ipam.api.jobs import render_accepted, wait_for
@@ -16,6 +15,7 @@ from ipam.api.media import negotiate, read_object, settle_for_json
 from ipam.api.preferences import preferred
 from ipam.api.queries import refuse_unknown
 from ipam.api.rendering import Json, render
+from ipam.models.descriptions import patched, replaced
 from ipam.models.documents import Document, Job
 from ipam.models.store import DocumentStore, object_id
 from ipam.wiring import Services
@@ -62,11 +62,11 @@ class Item(Generic[D]):
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Change what the body names."""
-        self._write(req, resp, id_, bodies.patched)
+        self._write(req, resp, id_, patched)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Replace what can be written."""
-        self._write(req, resp, id_, bodies.replaced)
+        self._write(req, resp, id_, replaced)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Remove it; a body, as the old client sends one, is ignored."""
@@ -91,7 +91,7 @@ class Item(Generic[D]):
             shown = self._show(document)
             fixed = {name: value for name, value in shown.items() if name in FIXED}
             computed = {*shown, *self._computed} - {*WRITABLE, *FIXED}
-            return change(document, writable(body, fixed, computed))
+            return self._services.consulting.update(document, change(document, writable(body, fixed, computed)))
 
         written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
         render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

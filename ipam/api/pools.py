@@ -5,13 +5,13 @@ from __future__ import annotations
 import falcon
 from bson import ObjectId
 
-from ipam.api import bodies
 from ipam.api.fields import writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import flag, list_query, refuse_unknown
 from ipam.api.rendering import Json, pool_json, render, render_page
+from ipam.models.descriptions import described
 from ipam.models.documents import Pool
 from ipam.wiring import Services
 
@@ -37,10 +37,10 @@ class PoolCollection:
         negotiate(req, "pool")
         refuse_unknown(req)
         body = read_object(req, "pool")
-        described = bodies.described(writable(body, {"id": None}, COMPUTED))
+        description = described(writable(body, {"id": None}, COMPUTED))
 
         def create(id_: ObjectId) -> None:
-            pool = self._services.inventory.create_pool(Pool(id=id_, **described))
+            pool = self._services.inventory.create_pool(Pool(id=id_, **description))
             render(req, resp, "pool", _show(self._services, pool), status=201, location=f"/pools/{pool.id}")
 
         self._idempotency.once(req, resp, body, create)

@@ -34,6 +34,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "exhausted": (409, "Not enough addresses are free"),
     "address-taken": (409, "Addresses are taken"),
     "not-empty": (409, "It is not empty"),
+    "rejected": (422, "A hook does not allow it"),
     "not-queued": (409, "The job has been begun"),
     "given-up": (500, "The request was given up"),
     "unavailable": (503, "A part is out of reach"),

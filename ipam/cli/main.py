@@ -10,26 +10,39 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from ipam import __version__
 from ipam.api.app import create_app
 from ipam.api.server import Server
+from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
+from ipam.events.answering import Function
 from ipam.exact_json import dumps
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
-from ipam.wiring import Services, broker_place, build_relay, build_services, open_stores, web_registration
+from ipam.wiring import (
+    Services,
+    broker_place,
+    build_consulting,
+    build_relay,
+    build_services,
+    declared_hooks,
+    open_stores,
+    web_registration,
+)
 from ipam.workers.app import create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.tasks import register_tasks
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
+# How long a worker that is to stop waits for hooks that it has asked.
+_FINISH_TIMEOUT_S = 5.0
 _CONSUL = ("consul", "consul_token", "consul_token_file", "consul_dc", "consul_ca", "consul_cert", "consul_key")
 _DATABASE = ("mongo", "mongo_file", "database", *_CONSUL, "consul_mongo", "consul_mongo_file")
 _BROKER = ("broker", "broker_file", *_CONSUL, "consul_broker", "consul_broker_file")
@@ -87,15 +100,16 @@ def cli() -> None:
 @_settings(
     *("host", "port", "hosts", "insecure", "threads", "stop_timeout_s"),
     *(*_DATABASE, "mongo_timeout_s", *_BROKER, "claim_timeout_s"),
-    *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s"),
+    *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s", "hooks", *_BUS),
 )
 def serve(settings: Settings) -> None:
     """Serve the HTTP API."""
     settings.refuse_open("host")
+    consulting = build_consulting(settings)
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
     dispatcher = CeleryDispatcher(create_following_celery(settings, broker_place(settings)))
-    services = build_services(stores, settings, dispatcher)
+    services = build_services(stores, settings, dispatcher, consulting)
     stopping = threading.Event()
     server = Server(
         create_app(services, dispatcher.check, stopping, settings.own_hosts()),
@@ -115,9 +129,10 @@ def serve(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE, *_BROKER, "concurrency", "claim_timeout_s", "recovery_interval_s")
+@_settings(*_DATABASE, *_BROKER, "concurrency", "claim_timeout_s", "recovery_interval_s", "hooks", *_BUS)
 def worker(settings: Settings) -> None:
     """Carry out reservation requests (a Celery worker)."""
+    declared_hooks(settings)  # What is wrong with them is said here, and not by each process of the worker.
     stores = open_stores(settings, settings.mongo_timeout_s, follow=False)
     prepare_database(stores)
     stores.whole.close()
@@ -127,10 +142,15 @@ def worker(settings: Settings) -> None:
     def services() -> Services:
         # In a process that was forked: what it follows by is its own, connections included.
         follow_broker(app, broker_place(settings))
-        return build_services(open_stores(settings, _WORKER_TIMEOUT_S), settings, CeleryDispatcher(app))
+        stores = open_stores(settings, _WORKER_TIMEOUT_S)
+        return build_services(stores, settings, CeleryDispatcher(app), build_consulting(settings))
+
+    def finish() -> None:
+        if services.cache_info().currsize:  # Else it never had anything to do.
+            services().consulting.finish(_FINISH_TIMEOUT_S)
 
     register_tasks(app, services)
-    run_worker(app, settings)
+    run_worker(app, settings, finish)
 
 
 @cli.command()
@@ -205,6 +225,45 @@ def events_tail(  # noqa: PLR0913 (an option each)
         tail_log(url, {name: value for name, value in wanted.items() if value is not None}, show)
 
 
+@cli.group()
+def hook() -> None:
+    """Consumers that ipam asks before it makes a change."""
+
+
+@hook.command("serve")
+@click.argument("function", metavar="MODULE:FUNCTION", callback=load_function)
+@click.option(
+    "--subject", required=True, help="Where it is asked: ipam-hooks.<name> if its hook declares nothing else."
+)
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 1024),
+    default=64,
+    show_default=True,
+    help="Questions that are answered together.",
+)
+@_settings("bus", "bus_file")
+def hook_serve(settings: Settings, function: Function, subject: str, at_once: int) -> None:
+    """Answer what ipam asks with a Python function, until Ctrl-C; several may run and share the work.
+
+    The function gets the change as a dictionary, and returns {"allow": False, "reason": "..."} to refuse it,
+    {"allow": True, "patch": {...}} to amend it, or None to allow it as it is.
+    """
+    serve_hook(settings, function, subject, at_once)
+
+
+@hook.command("test")
+@click.argument("file", metavar="FILE", type=click.File(encoding="utf-8"))
+@_settings("hooks", *_BUS, *_CONSUL)
+def hook_test(settings: Settings, file: TextIO) -> None:
+    """Ask the declared hooks about the change in FILE, in JSON, as ipam would, and show what they answer.
+
+    Nothing is changed. FILE has what hooks are shown: {"change": "reservation.create", "after": {...}}, and
+    "before" where something was there before. Exits with 1 if the change would be refused.
+    """
+    test_hooks(settings, file)
+
+
 @cli.command("init-db")
 @_settings(*_DATABASE, "mongo_timeout_s")
 def init_db(settings: Settings) -> None:
@@ -227,7 +286,7 @@ def init_db(settings: Settings) -> None:
 )
 @_settings(
     *("host", "port", "hosts", "insecure", "flower_address", "flower_port", "concurrency"),
-    *(*_CONSUL, "consul_mongo", "consul_broker", "consul_service"),
+    *("bus", "bus_file", "hooks", *_CONSUL, "consul_mongo", "consul_broker", "consul_service"),
 )
 def up(settings: Settings, data: str) -> None:
     """Start everything here: web, worker, beat, relay, Flower, and a database and a Redis of its own.
@@ -236,6 +295,7 @@ def up(settings: Settings, data: str) -> None:
     the database and the Redis are registered with that agent, and found there.
     """
     settings.refuse_open("host", "flower_address")
+    declared_hooks(settings)
     run_embedded(settings, data)
 
 

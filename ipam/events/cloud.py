@@ -19,6 +19,7 @@ def cloud_event(entry: Entry, source: str) -> dict[str, Any]:
         "actor": origin.actor,
         "requestid": origin.request_id,
         "traceparent": origin.traceparent,
+        "amendedby": origin.amended_by,
     }
     return {
         "specversion": "1.0",

@@ -350,6 +350,7 @@ class Job:
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
         done: How many addresses of those asked for are written, or back.
         position: Which of its subnets a release has come to.
+        consulted: Whether hooks have allowed it; `request` is then as they have amended it.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
     """
@@ -369,6 +370,7 @@ class Job:
     failures: int = 0
     done: int = 0
     position: int = 0
+    consulted: bool = False
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -418,6 +420,7 @@ class Job:
             failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
             done=bson.get("done", 0),
             position=bson.get("position", 0),
+            consulted=bson.get("consulted", False),
             request=loads(bson["request"]),
             state=JobState(bson["state"]),
             error=loads(bson["error"]) if bson["error"] else None,

@@ -74,12 +74,11 @@ def released(lease: Lease) -> Event:
 
 def failed(job: Job) -> Event:
     """A request for addresses came to nothing: it was refused, given up, or cancelled."""
-    subnet = [f"/subnets/{job.subnet}"] if job.subnet else []
     time: datetime = job.finished_at or utc_now()
     return Event(
         id=f"job-{job.id}-ended",  # It ends once, whatever its revision is.
         type="ipam.reservation.failed",
-        paths=(f"/jobs/{job.id}", *subnet, f"/pools/{job.pool}"),
+        paths=paths_of_job(job),
         revision=job.revision,
         time=time,
         origin=job.origin,
@@ -87,12 +86,18 @@ def failed(job: Job) -> Event:
     )
 
 
+def paths_of_job(job: Job) -> tuple[str, ...]:
+    """The path of *job*, and those of what it asks for addresses of."""
+    subnet = [f"/subnets/{job.subnet}"] if job.subnet else []
+    return (f"/jobs/{job.id}", *subnet, f"/pools/{job.pool}")
+
+
 def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Event:
     kind, show = _KINDS[type(document)]
     return Event(
         id=f"{kind}-{document.id}-{document.revision}",
         type=f"ipam.{kind}.{verb}",
-        paths=(f"/{kind}s/{document.id}", *_around(document)),
+        paths=paths_of(document),
         revision=document.revision,
         time=document.updated_at,
         origin=origin,
@@ -100,8 +105,13 @@ def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Eve
     )
 
 
+def paths_of(document: Document) -> tuple[str, ...]:
+    """The path of *document*, and those of what it is in, the nearest first."""
+    kind, _ = _KINDS[type(document)]
+    return (f"/{kind}s/{document.id}", *_around(document))
+
+
 def _around(document: Document) -> list[str]:
-    """The paths of what *document* is in, the nearest first."""
     match document:
         case Lease():
             inner = [f"/reservations/{document.reservation}", f"/subnets/{document.subnet}"]

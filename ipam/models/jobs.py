@@ -74,6 +74,27 @@ class JobStore(DocumentStore[Job]):
             {"$set": {"claimed_until": until, "done": done}},
         )
 
+    def consulted(self, jobs: Iterable[Job], token: ObjectId) -> None:
+        """Keep *jobs*, which have the claim *token*, as hooks have amended them, and let anyone carry them out.
+
+        That hooks were asked does not count as an attempt of its own.
+        """
+        free: Bson = {"consulted": True, "claim": None, "claimed_until": NOT_CLAIMED}
+        mine: Bson = {"state": _OPEN, "decision": None, "claim": token}
+        as_they_were = []
+        for job in jobs:
+            if job.origin.amended_by is None:
+                as_they_were.append(job.id)
+                continue
+            amended = {"request": dumps(job.request), "origin": job.origin.to_json()}
+            self._collection.update_one(
+                {"_id": job.id, **mine}, {"$set": {**free, **amended}, "$inc": {"attempts": -1}}
+            )
+        if as_they_were:
+            self._collection.update_many(
+                {"_id": {"$in": as_they_were}, **mine}, {"$set": free, "$inc": {"attempts": -1}}
+            )
+
     def give_turn(self, job: Job, token: ObjectId) -> None:
         """Keep how far *job*, which has the claim *token*, has come, and let anyone go on with it.
 

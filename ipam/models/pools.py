@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +41,14 @@ class PoolStore(DocumentStore[Pool]):
         stored = self.get(pool.id)
         self._tell(stored)
         return stored
+
+    def refuse(self, pool: Pool) -> Pool | None:
+        """Keep *pool* from ever being created; the pool, if the same request has created it before."""
+        tombstone = replace(pool, name="", tags=(), metadata=None).to_bson()
+        dead = {"state": PoolState.DELETED.value, "deleted_at": utc_now()}
+        insert_missing(self._collection, [{**tombstone, **dead}])
+        found = self._collection.find_one({"_id": pool.id, **self.visible})
+        return Pool.from_bson(found) if found else None
 
     def hold_range(self, subnet: Subnet) -> None:
         """Give the range of *subnet* to it, if no other subnet of the pool has any of it.

@@ -49,6 +49,13 @@ class SubnetStore(DocumentStore[Subnet]):
         """
         insert_missing(self._collection, [{**subnet.to_bson(), "outbox": [facts.created(subnet).to_bson()]}])
 
+    def refuse(self, subnet: Subnet) -> Subnet | None:
+        """Keep *subnet* from ever being created; the subnet, if the same request has begun to create it before."""
+        tombstone = replace(subnet, name="", tags=(), metadata=None, state=SubnetState.DELETED)
+        insert_missing(self._collection, [tombstone.to_bson()])
+        found = self.find(subnet.id)
+        return found if found and found.state in (SubnetState.CREATING, SubnetState.ACTIVE) else None
+
     def activate(self, id_: ObjectId) -> Subnet | None:
         """Show a subnet that was being created, and return it; None when it is on its way out already."""
         shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import billiard.pool
 from celery import Celery
+from celery.signals import worker_process_shutdown
 from kombu import Queue
 
 from ipam.discovery.places import Place
@@ -73,8 +74,9 @@ def create_following_celery(settings: Settings, place: Place) -> Celery:
     return app
 
 
-def run_worker(app: Celery, settings: Settings) -> None:
-    """Be a worker of *app* until told to stop."""
+def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> None:
+    """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end."""
+    worker_process_shutdown.connect(lambda **_: finish(), weak=False)
     # A process that is to end waits until its results are read, one of which the worker's own process may have
     # forgotten already: then it would wait for half a minute, and be killed before that.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _READ_WITHIN_TENTHS_S

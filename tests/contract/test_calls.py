@@ -9,6 +9,7 @@ from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_network
 from ipam.allocation.requests import ReservationRequest
@@ -57,7 +58,7 @@ def services(database: str, calls: Calls) -> Iterator[Services]:
     client: MongoClient = MongoClient(database, tz_aware=True, event_listeners=[calls])
     stores = Stores(client[f"calls-{uuid4().hex[:8]}"])
     stores.indexes.create()
-    yield build_services(stores, Settings(), Nobody())
+    yield build_services(stores, Settings(), Nobody(), Consulting())
     client.close()
 
 

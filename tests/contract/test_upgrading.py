@@ -12,6 +12,7 @@ from bson import ObjectId
 from pymongo import IndexModel
 from pymongo.database import Database
 
+from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import SubnetOverlap
 from ipam.models.addresses import Address, to_bytes
@@ -174,7 +175,7 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]
     with pytest.raises(SubnetOverlap):
         stores.pools.hold_range(replace(subnet, id=ObjectId(), start=FIRST - 1, end=FIRST - 1, cidr=None))
-    services = build_services(stores, Settings(), Nobody())
+    services = build_services(stores, Settings(), Nobody(), Consulting())
     services.jobs.carry_out(SUBNET)
     services.recovery.run()
     ledger = stores.subnets.get(SUBNET).ledger

@@ -1,15 +1,25 @@
 """Events on real buses, heard by the consumers that docs/events.md shows, as they stand."""
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import nats
 import pytest
+from nats.js.errors import ServiceUnavailableError
 
 from ipam.errors import Transient
+from ipam.events.answering import Consumer, Function
+from ipam.events.asking import BusAsker
 from ipam.events.buses import Bus, Message, open_bus
+from ipam.hooks import Unanswered
 from tests import servers
 from tests.consumers import BUSES, BY_KOMBU, POLLING, TIMEOUT_S, Made, consumer, tail
 from tests.servers import wait_until
@@ -41,21 +51,74 @@ def bus(made: Made) -> Iterator[Bus]:
     opened.close()
 
 
+def ask(asker: BusAsker, subject: str, *questions: str, timeout_s: float = TIMEOUT_S) -> list:
+    """What is answered, as JSON; why not, where there is no answer."""
+    answers = asker.ask(subject, [json.dumps(question).encode() for question in questions], timeout_s)
+    return [one.why if isinstance(one, Unanswered) else json.loads(one) for one in answers]
+
+
+@contextmanager
+def answering(url: str, subject: str, function: Function) -> Iterator[None]:
+    """A consumer that is asked, in a thread of this process."""
+    stopped, ready = threading.Event(), threading.Event()
+    consumer = Consumer(url, subject, function, at_once=4)
+    thread = threading.Thread(target=consumer.serve, args=(stopped, ready.set))
+    thread.start()
+    assert ready.wait(TIMEOUT_S)
+    yield
+    stopped.set()
+    thread.join()
+
+
+def echo(question: Any) -> dict | None:
+    if question == "wait":
+        time.sleep(1)
+    return {"heard": question} if question else None
+
+
+async def keep_questions(url: str) -> None:
+    """Have JetStream keep what is asked below `kept.`, of which it sends a receipt to whoever asks."""
+    client = await nats.connect(url)
+    with suppress(ServiceUnavailableError):
+        await client.jetstream().add_stream(name="questions", subjects=["kept.>"])
+    await client.close()
+
+
+def ask_and_be_answered(asker: BusAsker, url: str) -> None:
+    if url.startswith("nats"):
+        asyncio.run(keep_questions(url))
+    for subject in ("ipam-hooks.x", "kept.x"):
+        with answering(url, subject, echo), answering(url, subject, echo):
+            assert ask(asker, subject, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
+            assert ask(asker, subject, "wait", "c", timeout_s=0.5) == ["no answer within 0.5 s", {"heard": "c"}]
+        assert ask(asker, "ipam-hooks.x", "a") == ["nobody is there to be asked"]
+
+
 @pytest.mark.parametrize("made", list(BUSES), indirect=True)
 def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
+    """And questions, but for Redis."""
     server, url, program = made
+    asker = None if url.startswith("redis") else BusAsker(url)
     with consumer(program, url, tmp_path) as heard:
         for sequence in range(1, 11):
             bus.publish(message(sequence))
         assert heard.wait_for(10) == [line(sequence) for sequence in range(1, 11)]
+    if asker is not None:
+        ask_and_be_answered(asker, url)
     server.stop()
     with pytest.raises(Transient, match="took no event"):
         bus.publish(message(11))
+    if asker is not None:
+        assert "is out of reach" in ask(asker, "ipam-hooks.x", "a")[0]
     server.start()
     with consumer(program, url, tmp_path) as heard:
         wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
         bus.publish(message(12))
         assert heard.wait_for(2)[-2:] == [line(11), line(12)]
+    if asker is not None:
+        with answering(url, "ipam-hooks.x", echo):
+            assert ask(asker, "ipam-hooks.x", "a") == [{"heard": "a"}]
+        asker.close()
 
 
 @pytest.mark.parametrize("made", ["nats", "rabbitmq", "redis"], indirect=True)

@@ -23,6 +23,8 @@ _MOST_COMMANDS = 30_000
 # So many addresses at most go back at once, and without a job: one seed knows no large reservations, others some.
 _LARGE = (1000, 1, 2)
 _MOST_ROUNDS_OF_RECOVERY = 20
+# In one history of so many there is a hook.
+_WITH_HOOKS = 5
 # Between them lie the windows in which others get into the way.
 _COMMANDS = (
     *("leases.find", "leases.insert_one", "leases.update_one", "leases.count_documents"),
@@ -89,7 +91,8 @@ class History:
         self.scheduler = Scheduler(chance, self.clock, self.story, rates)
         self.database = Database(self.scheduler, self._after_write)
         self.refusals = Refusals(self.database.plain)
-        self.world = World(self.scheduler, self.database, Broker(self.scheduler, chance.choice([0, 0.1, 0.4])))
+        broker = Broker(self.scheduler, chance.choice([0, 0.1, 0.4]))
+        self.world = World(self.scheduler, self.database, broker, with_hooks=seed % _WITH_HOOKS == 0)
         weights = {name: weight * chance.choice([0.2, 1, 1, 4]) for name, weight in _USUAL_WEIGHTS.items()}
         self.users = Users(
             self.world, self.book, weights, at_once=chance.randint(2, 8), poison=chance.choice([0, 0, 0.05])
@@ -112,6 +115,7 @@ class History:
                 self._publish_all()
                 faults = [*self.book.broken, *faults_at_rest(self.database.plain, self.book)]
                 faults += faults_of_bus(self.database.plain, self.world.bus.told)
+                faults += self.world.consumers.faults(self.database.plain) if self.seed % _WITH_HOOKS == 0 else ()
                 if not faults:
                     faults = self._drain()
             except Broken as broken:
@@ -206,6 +210,7 @@ class History:
     def _drain(self) -> list[str]:
         """Guarantee 4: reserving one by one until it is refused hands out exactly what is free."""
         plain = self.database.plain
+        self.world.consumers.willing = True
         active = list(plain["subnets"].find({"state": "active"}))
         self.scheduler.calm = True
         for subnet in active:

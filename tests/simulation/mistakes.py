@@ -217,6 +217,18 @@ MISTAKES = (
         "a job that cannot be finished holds up the others",
         Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
     ),
+    Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
+    Mistake("what hooks have amended is lost", JobStore, "consulted", '"request": dumps(job.request), ', ""),
+    Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),
+    Mistake(
+        "what a hook has refused can be created all the same",
+        PoolStore, "refuse", "insert_missing(self._collection, [{**tombstone, **dead}])", "pass",
+    ),
+    Mistake(
+        "what was created is refused",
+        Inventory, "create_pool",
+        "        if made is None:\n            raise\n        return made\n", "        raise\n",
+    ),
     Mistake("a refusal does not wait for what comes back", Jobs, "_grant", "if refused and any", "if () and any"),
 )  # fmt: skip
 

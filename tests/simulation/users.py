@@ -18,7 +18,7 @@ from tests.simulation.world import World
 # Some of the ranges lie in two blocks.
 _FIRST = ip_address("10.0.255.255")
 _RANGES = ((0, 4), (4, 4), (0, 2), (2, 4), (8, 2))
-_REFUSALS = (404, 409)
+_REFUSALS = (404, 409, 422)
 # Gone at once; or for the callers, while a job gives back what it held.
 _REMOVED = (204, 202)
 _ASYNC = {"Prefer": "respond-async"}

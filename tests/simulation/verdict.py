@@ -131,7 +131,7 @@ def _may_have_ended_so(plain: Database, book: Book, job: Bson) -> bool:
         return f"/jobs/{job['_id']}" in book.doomed
     target = f"/{'subnets' if job['subnet'] else 'pools'}/{job['target']}"
     match json.loads(job["error"])["slug"] if job["state"] == "failed" else "":
-        case "exhausted":
+        case "exhausted" | "rejected":
             return True
         case "not-found":
             return _doomed(plain, book, target)
@@ -166,6 +166,16 @@ def _of_wish(plain: Database, book: Book, wish: Wish) -> Iterator[str]:
     for status, path in final:
         if status == 201:
             yield from _of_creation(plain, book, wish, path)
+        else:
+            yield from _of_refusal(plain, wish, status)
+
+
+def _of_refusal(plain: Database, wish: Wish, status: int) -> Iterator[str]:
+    """Nothing is there of what could be created under a key and was not."""
+    record = plain["idempotency"].find_one({"_id": wish.key})
+    for kind in ("pools", "subnets"):
+        if record is not None and _is_there(plain, kind, record["resource"]):
+            yield f"POST {wish.path} was answered with {status}, and /{kind}/{record['resource']} is there"
 
 
 def _of_creation(plain: Database, book: Book, wish: Wish, path: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 from falcon.testing import TestClient
 
+from ipam.allocation.consulting import Consulting
 from ipam.api.app import create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
@@ -19,6 +20,7 @@ from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 from tests.simulation.database import Database
+from tests.simulation.hooks import HOOK, Consumers
 from tests.simulation.scheduler import NEVER, Command, Process, Scheduler
 
 SETTINGS = Settings()
@@ -86,7 +88,9 @@ class Bus:
 class World:
     """The processes of an installation on one database and one broker."""
 
-    def __init__(self, scheduler: Scheduler, database: Database, broker: Broker) -> None:
+    def __init__(self, scheduler: Scheduler, database: Database, broker: Broker, *, with_hooks: bool) -> None:
+        self.consumers = Consumers(scheduler)
+        self._hooks = [HOOK] if with_hooks else []
         self.scheduler = scheduler
         self.database = database
         self.broker = broker
@@ -175,7 +179,8 @@ class World:
     def _memory(self, process: Process) -> tuple[Services, TestClient]:
         lives, *memory = self._memories.get(process, (0,))
         if lives != process.lives:
-            services = build_services(Stores(self.database), SETTINGS, self.broker)
+            consulting = Consulting(self._hooks, self.consumers)
+            services = build_services(Stores(self.database), SETTINGS, self.broker, consulting)
             memory = [services, TestClient(create_app(services, lambda: None, threading.Event(), ("*",)))]
             self._memories[process] = (process.lives, *memory)
         return tuple(memory)

@@ -5,6 +5,7 @@ import pytest
 from bson import ObjectId
 from mongomock.collection import BulkOperationBuilder
 
+from ipam.allocation.consulting import Consulting
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -46,4 +47,4 @@ def dispatcher() -> Recorder:
 
 @pytest.fixture
 def services(stores: Stores, dispatcher: Recorder) -> Services:
-    return build_services(stores, Settings(), dispatcher)
+    return build_services(stores, Settings(), dispatcher, Consulting())

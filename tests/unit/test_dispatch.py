@@ -64,7 +64,7 @@ def test_a_message_goes_to_where_the_broker_is_by_now(redis_port):
 def test_a_process_of_a_worker_that_is_to_end_waits_for_moments_only(monkeypatch):
     """By a variable of billiard's, which it must have."""
     monkeypatch.setattr(billiard.pool, "GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT", 300)
-    run_worker(SimpleNamespace(worker_main=lambda _: None), Settings())
+    run_worker(SimpleNamespace(worker_main=lambda _: None), Settings(), lambda: None)
     waits = billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT
     assert waits * billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL <= 3
 

@@ -1,0 +1,310 @@
+"""Asking consumers about changes before they are made: they allow, amend or refuse them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from bson import ObjectId
+
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import Invalid, Refused
+from ipam.exact_json import dumps, loads
+from ipam.hooks import RESERVE, Hook, Unanswered
+from ipam.models.descriptions import Described, described, is_described_alike, patched
+from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet
+from ipam.models.facts import paths_of, paths_of_job
+from ipam.models.store import DocumentStore, check_revision
+from ipam.models.views import lease_json, pool_json, reservation_json, subnet_json
+from ipam.origins import Origin, act_for, current_origin
+
+log = logging.getLogger(__name__)
+Json = dict[str, Any]
+D = TypeVar("D", bound=Document)
+T = TypeVar("T", bound=Described)
+
+_SHOW: Mapping[type, Callable[[Any], Json]] = {
+    Pool: pool_json,
+    Subnet: subnet_json,
+    Reservation: reservation_json,
+    Lease: lease_json,
+}
+_REASON_MAX = 1000
+
+
+class Asker(Protocol):
+    """Carries questions to the consumers of a subject, and their answers back."""
+
+    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[bytes | Unanswered]:
+        """The answer to each of *questions*, which are all asked at once; it takes *timeout_s* seconds at most.
+
+        Raises nothing that a bus or a consumer could cause.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Something that is described, and whatever *else* is shown of it."""
+
+    name: str
+    tags: tuple[str, ...]
+    metadata: Any
+    else_: Json
+
+    def to_json(self) -> Json:
+        """As it is shown."""
+        return {**self.else_, "name": self.name, "tags": list(self.tags), "metadata": self.metadata}
+
+    @classmethod
+    def from_json(cls, shown: Json) -> Sketch:
+        """What `to_json` showed.
+
+        Raises:
+            Invalid: If its name, tags or metadata break a rule.
+        """
+        own: Json = {name: shown[name] for name in ("name", "tags", "metadata") if name in shown}
+        return cls(**described(own), else_={name: value for name, value in shown.items() if name not in own})
+
+
+@dataclass(slots=True)
+class _Case(Generic[T]):
+    """A change that hooks are asked about; what they have said so far.
+
+    Attributes:
+        paths: Of what is changed, and of what it is in.
+        after: What is described, as it would be; None for a deletion.
+        show: Its JSON.
+    """
+
+    change: str
+    paths: Collection[str]
+    before: Json | None
+    after: T | None
+    show: Callable[[T], Json]
+    origin: Origin
+    amended_by: list[str] = field(default_factory=list)
+    refused: Refused | None = None
+
+    def question(self, hook: Hook) -> bytes:
+        """What *hook* is asked."""
+        asked = {
+            "hook": hook.name,
+            "change": self.change,
+            "before": self.before,
+            "after": None if self.after is None else self.show(self.after),
+            "actor": self.origin.actor,
+            "request_id": self.origin.request_id,
+            "traceparent": self.origin.traceparent,
+        }
+        return dumps(asked).encode()
+
+    def hear(self, hook: Hook, answer: Json) -> None:
+        """Take what *hook* says.
+
+        Raises:
+            ValueError: If it says nothing that can be used.
+            Invalid: If what it would amend breaks a rule.
+        """
+        if answer.get("allow") is False:
+            self.refuse(hook, str(answer.get("reason") or "it gave no reason")[:_REASON_MAX])
+        elif answer.get("allow") is not True:
+            message = 'it has neither "allow": true nor "allow": false'
+            raise ValueError(message)
+        elif self.after is not None and answer.get("patch") is not None:
+            amended = patched(self.after, _object(answer["patch"], "its patch"))
+            if not is_described_alike(amended, self.after):
+                self.after = amended
+                self.amended_by.append(hook.name)
+
+    def refuse(self, hook: Hook, reason: str) -> None:
+        """The change is not to be made."""
+        self.refused = Refused(f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason)
+
+    @property
+    def amended_origin(self) -> Origin:
+        """Where the change comes from, and who has amended it."""
+        return replace(self.origin, amended_by=", ".join(self.amended_by) or None)
+
+
+class Consulting:
+    """Asks the hooks that are declared, one after the other: each sees what those before it have amended.
+
+    Args:
+        most_beside: So many batches of requests for addresses are asked about while the worker does other work.
+    """
+
+    def __init__(self, hooks: Sequence[Hook] = (), asker: Asker | None = None, *, most_beside: int = 0) -> None:
+        self._hooks = hooks
+        self._asker = asker
+        self._free = threading.BoundedSemaphore(most_beside)
+        self._beside: set[threading.Thread] = set()
+        self._unanswered: Counter[str] = Counter()
+
+    def is_asked(self, change: str, paths: Collection[str]) -> bool:
+        """Whether any hook wants to know of *change*, such as `pool.create`, to what has and is in *paths*."""
+        return any(hook.is_asked(change, paths) for hook in self._hooks)
+
+    def is_asked_about(self, job: Job) -> bool:
+        """Whether any hook wants to know of a request for addresses."""
+        return self.is_asked(RESERVE, paths_of_job(job))
+
+    def create(self, document: D) -> D:
+        """*document*, which is to be created, as hooks would have it.
+
+        Raises:
+            Refused: If one of them does not allow it.
+        """
+        return self._amended("create", None, document)
+
+    def update(self, before: D, after: D) -> D:
+        """*after*, which is to take the place of *before*, as hooks would have it.
+
+        Raises:
+            Refused: If one of them does not allow it.
+        """
+        return after if is_described_alike(before, after) else self._amended("update", before, after)
+
+    def delete(self, store: DocumentStore[D], id_: ObjectId, revisions: frozenset[int] | None) -> None:
+        """Ask whether what *store* has as *id_* may be deleted.
+
+        Raises:
+            NotFound: If there is no such thing.
+            Stale: If its revision is not among *revisions*, None accepting any.
+            Refused: If a hook does not allow it.
+        """
+        change = f"{store.kind}.delete"
+        if not any(change in hook.changes for hook in self._hooks):
+            return
+        document = store.get(id_)
+        check_revision(store.kind, document.revision, revisions)
+        show = _SHOW[type(document)]
+        self._settle(_Case(change, paths_of(document), show(document), None, show, current_origin()))
+
+    def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job | Refused]], None]) -> None:
+        """Ask about requests for addresses, all at once, then call *then* with each as hooks would have it.
+
+        That is done beside what this process does next; here and now, if there is much of it already.
+        """
+        if not self._free.acquire(blocking=False):
+            then(self._reserved(jobs))
+            return
+
+        def beside() -> None:
+            try:
+                then(self._reserved(jobs))
+            except Exception:
+                log.exception("%d jobs could not be asked about; they are tried again", len(jobs))
+            finally:
+                self._beside.discard(threading.current_thread())
+                self._free.release()
+
+        thread = threading.Thread(target=beside, name="consulting", daemon=True)
+        self._beside.add(thread)
+        thread.start()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait for what is being asked about, *timeout_s* seconds at most, so that nobody has to ask again."""
+        deadline = time.monotonic() + timeout_s
+        for thread in list(self._beside):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def rehearse(self, change: str, before: Json | None, after: Json | None) -> tuple[Json | None, str | None]:
+        """What would come of a *change*, given as hooks are shown it; and which hooks would amend it.
+
+        Raises:
+            Invalid: If what is described in it breaks a rule.
+            Refused: If one of them would not allow it.
+        """
+        sketch = None if after is None else Sketch.from_json(after)
+        paths = _paths_in(change, before or after or {})
+        case = _Case(change, paths, before, sketch, Sketch.to_json, current_origin())
+        self._settle(case)
+        return None if case.after is None else case.after.to_json(), case.amended_origin.amended_by
+
+    def _reserved(self, jobs: Sequence[Job]) -> list[Job | Refused]:
+        cases = [
+            _Case(
+                RESERVE,
+                paths_of_job(job),
+                None,
+                ReservationRequest.from_json(job.request),
+                _shown_of(job),
+                job.origin,
+            )
+            for job in jobs
+        ]
+        self._ask_about(cases)
+        return [
+            case.refused
+            or replace(job, request=case.after.to_json() if case.after else {}, origin=case.amended_origin)
+            for job, case in zip(jobs, cases, strict=True)
+        ]
+
+    def _amended(self, verb: str, before: D | None, after: D) -> D:
+        change, paths, show = f"{type(after).__name__.lower()}.{verb}", paths_of(after), _SHOW[type(after)]
+        if not self.is_asked(change, paths):
+            return after
+        was = None if before is None else show(before)
+        case: _Case[D] = _Case(change, paths, was, after, show, current_origin())
+        self._settle(case)
+        act_for(case.amended_origin)
+        return case.after or after
+
+    def _settle(self, case: _Case[Any]) -> None:
+        self._ask_about([case])
+        if case.refused is not None:
+            raise case.refused
+
+    def _ask_about(self, cases: Sequence[_Case[T]]) -> None:
+        """Ask each hook about those of *cases* that it wants to know of and none before it has refused."""
+        for hook in self._hooks:
+            open_ = [case for case in cases if case.refused is None and hook.is_asked(case.change, case.paths)]
+            if open_ and self._asker is not None:
+                questions = [case.question(hook) for case in open_]
+                answers = self._asker.ask(hook.subject, questions, hook.timeout_s)
+                for case, answer in zip(open_, answers, strict=True):
+                    self._hear(hook, case, answer)
+
+    def _hear(self, hook: Hook, case: _Case[T], answer: bytes | Unanswered) -> None:
+        if isinstance(answer, Unanswered):
+            self._miss(hook, case, answer.why)
+            return
+        try:
+            case.hear(hook, _object(loads(answer.decode()), "it"))
+        except (ValueError, RecursionError, Invalid) as error:
+            self._miss(hook, case, f"its answer cannot be used: {error}")
+
+    def _miss(self, hook: Hook, case: _Case[T], why: str) -> None:
+        self._unanswered[hook.name] += 1
+        done = "it is made all the same" if hook.silence_allows else "it is refused"
+        log.warning(
+            "hook %s, asked about %s: %s; %s (%d times since this process began)",
+            *(hook.name, case.change, why, done, self._unanswered[hook.name]),
+        )
+        if not hook.silence_allows:
+            case.refuse(hook, why)
+
+
+def _shown_of(job: Job) -> Callable[[ReservationRequest], Json]:
+    """How the reservation that *job* is to make is shown: as the request, with what is known of it already."""
+    known = {"id": str(job.reservation), "pool": str(job.pool), "subnet": str(job.subnet) if job.subnet else None}
+    return lambda request: {**known, **request.to_json()}
+
+
+def _paths_in(change: str, shown: Json) -> set[str]:
+    """The paths of something that is *shown*, and of what it is in, as far as its JSON says."""
+    ids = [(change.partition(".")[0], shown.get("id"))]
+    ids += [(kind, shown.get(kind)) for kind in ("pool", "subnet", "reservation")]
+    return {f"/{kind}s/{id_}" for kind, id_ in ids if id_}
+
+
+def _object(value: Any, what: str) -> Json:
+    if not isinstance(value, dict):
+        message = f"{what} is no JSON object"
+        raise ValueError(message)  # noqa: TRY004 (it came from outside: a value, and not a mistake of ours)
+    return value

@@ -1,0 +1,118 @@
+"""`ipam hook`: being a consumer that is asked, and asking one."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import click
+
+from ipam.allocation.consulting import Asker, Consulting
+from ipam.errors import InvalidSettings, Refused, Transient
+from ipam.events.answering import Consumer, Function
+from ipam.exact_json import dumps, loads
+from ipam.hooks import CHANGES, Unanswered
+from ipam.settings import Settings, without_password
+from ipam.wiring import build_asker, declared_hooks
+
+_AGAIN_AFTER_S = 1.0
+
+
+def load_function(_context: click.Context, _parameter: click.Parameter, spelled: str) -> Function:
+    """The function that MODULE:FUNCTION spells; modules are looked for in the current folder too.
+
+    Raises:
+        click.BadParameter: If there is none.
+    """
+    module, _, name = spelled.partition(":")
+    if not module or not name:
+        raise click.BadParameter(f"{spelled!r} is not MODULE:FUNCTION, such as inventory:require_mac")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise  # It is there, and what it imports is not.
+        raise click.BadParameter(f"there is no module {module!r} here or among those installed") from None
+    if not callable(function):
+        raise click.BadParameter(f"the module {module!r} has no function {name!r}")
+    found: Function = function
+    return found
+
+
+def serve_hook(settings: Settings, function: Function, subject: str, at_once: int) -> None:
+    """Answer with *function* until Ctrl-C or SIGTERM; a bus that goes away is waited for.
+
+    Raises:
+        InvalidSettings: If no bus is given that can be asked on.
+    """
+    bus = settings.bus
+    if bus is None or bus.startswith("redis"):
+        raise InvalidSettings("--bus: say where ipam asks, an amqp:// (RabbitMQ) or nats:// URL")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    consumer = Consumer(bus, subject, function, at_once)
+    while not stopped.is_set():
+        try:
+            consumer.serve(stopped, lambda: click.echo(f"ipam: answering {subject} on {without_password(bus)}"))
+        except Transient as away:
+            click.echo(f"ipam: {away.detail} It is tried again.", err=True)
+            stopped.wait(_AGAIN_AFTER_S)
+
+
+class _Shown:
+    """An asker that shows what it hears."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[bytes | Unanswered]:
+        """As `Asker` says."""
+        began = time.monotonic()
+        answers = self._asker.ask(subject, questions, timeout_s)
+        for answer in answers:
+            said = f"({answer.why})" if isinstance(answer, Unanswered) else answer.decode(errors="replace")
+            click.echo(f"{subject}: {said}  [{time.monotonic() - began:.3f} s]")
+        return answers
+
+
+def test_hooks(settings: Settings, file: TextIO) -> None:
+    """Ask the declared hooks about the change in *file*, and show their answers and what would come of it.
+
+    Raises:
+        InvalidSettings: If no hooks are declared, or none for such a change, or the file holds none.
+    """
+    hooks = declared_hooks(settings)
+    if not hooks:
+        raise InvalidSettings("--hooks: say which file declares them")
+    change = _read_change(file)
+    consulting = Consulting(hooks, _Shown(build_asker(settings)))
+    if not any(change["change"] in hook.changes for hook in hooks):
+        raise InvalidSettings(f"--hooks={settings.hooks}: no hook is asked about {change['change']}")
+    try:
+        after, amended_by = consulting.rehearse(change["change"], change.get("before"), change.get("after"))
+    except Refused as refused:
+        click.echo(f"refused: {refused.detail}")
+        sys.exit(1)
+    click.echo(f"allowed, amended by {amended_by}: {dumps(after)}" if amended_by else "allowed as it is")
+
+
+def _read_change(file: TextIO) -> dict[str, Any]:
+    try:
+        change = loads(file.read())
+    except ValueError as error:
+        raise InvalidSettings(f"{file.name}: is not JSON: {error}") from None
+    if not isinstance(change, dict) or change.get("change") not in CHANGES:
+        raise InvalidSettings(f'{file.name}: must be an object with "change", one of {", ".join(CHANGES)}')
+    wrong = [name for name in ("before", "after") if not isinstance(change.get(name), dict | None)]
+    if wrong:
+        raise InvalidSettings(f'{file.name}: "{wrong[0]}" must be an object, or null')
+    if change.get("after") is None and not change["change"].endswith(".delete"):
+        raise InvalidSettings(f'{file.name}: has no "after": what there would be after the change')
+    return change

@@ -1,0 +1,128 @@
+"""Answering what ipam asks before a change, by a Python function."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+from kombu import Connection, Message, Producer, Queue
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from ipam.errors import Transient
+from ipam.events.asking import body_of
+from ipam.events.buses import is_nats
+from ipam.exact_json import dumps, loads
+from ipam.settings import without_password
+
+log = logging.getLogger(__name__)
+_CONNECT_TIMEOUT_S = 5
+_LOOKS_UP_AFTER_S = 1.0
+# What a consumer makes of a question: an answer as it goes over the bus, or None, which allows.
+Function = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def answer_with(function: Function, question: bytes) -> bytes:
+    """What *function* makes of *question*, as it goes over the bus.
+
+    A fault of *function* becomes an answer that cannot be used: so ipam need not wait until its time is over.
+    """
+    try:
+        return dumps(function(loads(question)) or {"allow": True}).encode()
+    except Exception as error:
+        log.exception("the hook failed over %s", question.decode(errors="replace")[:1000])
+        return dumps({"error": type(error).__name__}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Answers the questions on *subject* of the bus at *url* with *function*, up to *at_once* side by side.
+
+    Several that do so share the questions.
+    """
+
+    url: str
+    subject: str
+    function: Function
+    at_once: int
+
+    def serve(self, stopped: threading.Event, ready: Callable[[], None]) -> None:
+        """Do so until *stopped* is set; *ready* is called when questions are heard.
+
+        Raises:
+            Transient: When the bus does not answer, or not any more.
+        """
+        with ThreadPoolExecutor(self.at_once) as pool:
+            try:
+                if is_nats(self.url):
+                    asyncio.run(self._serve_nats(pool, stopped, ready))
+                else:
+                    self._serve_rabbitmq(pool, stopped, ready)
+            except (NatsError, OSError) as error:
+                raise self._away(error) from error
+
+    def _serve_rabbitmq(self, pool: Executor, stopped: threading.Event, ready: Callable[[], None]) -> None:
+        # It goes when the last of its consumers goes: so that ipam knows at once that nobody is there.
+        queue = Queue(self.subject, durable=True, auto_delete=True)
+        lock = threading.Lock()
+        asked, answering = (Connection(self.url, connect_timeout=_CONNECT_TIMEOUT_S) for _ in range(2))
+        errors = (*asked.connection_errors, *asked.channel_errors)
+        try:
+            with asked, answering:
+                producer = Producer(answering.channel())
+
+                def answer(message: Message) -> None:
+                    answered = answer_with(self.function, body_of(message))
+                    key = message.properties.get("correlation_id")
+                    with lock, suppress(*errors):  # Then the loop below ends as well.
+                        producer.publish(
+                            answered,
+                            routing_key=message.properties.get("reply_to"),
+                            correlation_id=key,
+                            content_type="application/json",
+                            content_encoding="utf-8",
+                        )
+
+                def hear(message: Message) -> None:
+                    pool.submit(answer, message)
+
+                with asked.Consumer([queue], on_message=hear, no_ack=True):
+                    ready()
+                    while not stopped.is_set():
+                        with suppress(TimeoutError):
+                            asked.drain_events(timeout=_LOOKS_UP_AFTER_S)
+        except errors as error:
+            raise self._away(error) from error
+
+    async def _serve_nats(self, pool: Executor, stopped: threading.Event, ready: Callable[[], None]) -> None:
+        client = await nats.connect(
+            self.url.split(","), connect_timeout=_CONNECT_TIMEOUT_S, allow_reconnect=False, max_reconnect_attempts=1
+        )
+        running: set[asyncio.Task[None]] = set()
+
+        async def answer(message: Msg) -> None:
+            loop = asyncio.get_running_loop()
+            await message.respond(await loop.run_in_executor(pool, answer_with, self.function, message.data))
+
+        async def begin(message: Msg) -> None:
+            running.add(task := asyncio.create_task(answer(message)))
+            task.add_done_callback(running.discard)
+
+        await client.subscribe(self.subject, queue=self.subject, cb=begin)
+        await client.flush(_CONNECT_TIMEOUT_S)
+        ready()
+        while not stopped.is_set():
+            await asyncio.sleep(_LOOKS_UP_AFTER_S)
+            if client.is_closed:
+                raise ConnectionResetError
+        await client.drain()
+
+    def _away(self, error: BaseException) -> Transient:
+        return Transient(f"The bus at {without_password(self.url)} does not answer ({type(error).__name__}).")

@@ -1,0 +1,144 @@
+"""Hooks: which changes a consumer on the bus is asked about before they are made, as a file declares them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ipam.errors import InvalidSettings
+
+CHANGES = (
+    *("pool.create", "pool.update", "pool.delete"),
+    *("subnet.create", "subnet.update", "subnet.delete"),
+    *("reservation.create", "reservation.update", "reservation.delete"),
+    *("lease.update", "lease.delete"),
+)
+RESERVE = "reservation.create"
+TIMEOUT_MAX_S = 60.0
+# Not below `ipam.`, where events go out: who listens to all events would hear questions too, and a stream that
+# keeps events would keep them.
+_SUBJECT = "ipam-hooks.{name}"
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+_Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length=200)]
+
+_Path = Annotated[str, StringConstraints(pattern=r"^/(pools|subnets|reservations|leases)/[0-9a-f]{24}$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A consumer that is asked before certain changes are made.
+
+    Attributes:
+        name: What it is called in refusals, events and the log.
+        changes: Those of `CHANGES` that it is asked about.
+        subject: Where it is asked: the queue on RabbitMQ, the subject on NATS.
+        timeout_s: How long its answer is waited for.
+        silence_allows: Whether the change is made when it does not answer.
+        within: It is only asked about what is, or is in, one of these paths; about everything if there are none.
+    """
+
+    name: str
+    changes: frozenset[str]
+    subject: str
+    timeout_s: float
+    silence_allows: bool
+    within: frozenset[str] = frozenset()
+
+    def is_asked(self, change: str, paths: Collection[str]) -> bool:
+        """Whether it wants to know of *change*, to something that has and is in *paths*."""
+        return change in self.changes and (not self.within or not self.within.isdisjoint(paths))
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """There is no answer that can be used, and why."""
+
+    why: str
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: _Name
+    changes: Annotated[list[str], Field(min_length=1)]
+    subject: _Subject | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=TIMEOUT_MAX_S)] = 2.0
+    silence: Literal["allow", "deny"]
+    within: list[_Path] = []
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    hook: Annotated[list[_Entry], Field(min_length=1)]
+
+
+def read_hooks(path: str) -> tuple[Hook, ...]:
+    """The hooks that the TOML file at *path* declares, in its order, which is that in which they are asked.
+
+    Raises:
+        InvalidSettings: If it cannot be read, or with a line for every fault in it.
+    """
+    try:
+        file = _File.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        lines = _faults(error) if isinstance(error, ValidationError) else [str(error)]
+        raise InvalidSettings("\n".join(f"--hooks={path}: {line}" for line in lines)) from None
+    lines = [line for number, entry in enumerate(file.hook, 1) for line in _wrong_changes(number, entry)]
+    named = Counter(entry.name for entry in file.hook)
+    doubled = [name for name, count in named.items() if count > 1]
+    lines += [f"several hooks are called {name!r}; give each its own name" for name in doubled]
+    if lines:
+        raise InvalidSettings("\n".join(f"--hooks={path}: {line}" for line in lines))
+    return tuple(_hook(entry) for entry in file.hook)
+
+
+def _hook(entry: _Entry) -> Hook:
+    return Hook(
+        name=entry.name,
+        changes=frozenset(change for pattern in entry.changes for change in _matching(pattern)),
+        subject=entry.subject or _SUBJECT.format(name=entry.name),
+        timeout_s=entry.timeout_s,
+        silence_allows=entry.silence == "allow",
+        within=frozenset(entry.within),
+    )
+
+
+def _matching(pattern: str) -> list[str]:
+    """The changes that *pattern* stands for: itself, `*` all of them, `subnet.*` those of a kind."""
+    kind, _, verb = pattern.partition(".")
+    return [
+        change for change in CHANGES if pattern in ("*", change) or (verb == "*" and change.startswith(f"{kind}."))
+    ]
+
+
+def _wrong_changes(number: int, entry: _Entry) -> list[str]:
+    return [
+        f"hook {number} ({entry.name}), changes: {pattern!r} is none; there are {', '.join(CHANGES)}, "
+        "and with a * for all, or for all of a kind"
+        for pattern in entry.changes
+        if not _matching(pattern)
+    ]
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """What is wrong, a line each, the hooks being counted from 1 as people do."""
+    lines = []
+    for fault in error.errors():
+        table, number, *rest = (*fault["loc"], None)
+        if not isinstance(number, int):
+            lines.append(f"{table}: {_said(fault['msg'])}; a hook is a table [[hook]]")
+            continue
+        where = ", ".join([f"hook {number + 1}", *(str(part) for part in rest if part is not None)])
+        lines.append(f"{where}: {_said(fault['msg'])}")
+    return lines
+
+
+def _said(message: str) -> str:
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,381 @@
+"""What hooks are asked and what comes of their answers; without a server, for logic only."""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation.consulting import Consulting
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import Invalid, NotFound, Refused, Stale
+from ipam.hooks import CHANGES, Hook, Unanswered
+from ipam.models.documents import JobState, Pool
+from ipam.models.stores import Stores
+from ipam.origins import act_for, current_origin
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
+from tests.unit.steps import let_claims_run_out, make_subnet, used
+
+YES = {"allow": True}
+Says = Callable[[dict], object]
+
+
+class Consumers:
+    """Whoever is asked; each hook says what its function makes of the question, or is silent."""
+
+    def __init__(self, **says: Says) -> None:
+        self.says = says
+        self.asked: list[dict] = []
+        self.at_once: list[int] = []
+
+    def ask(self, _subject, questions, _timeout_s):
+        self.at_once.append(len(questions))
+        return [self._answer(json.loads(question)) for question in questions]
+
+    def _answer(self, question):
+        self.asked.append(question)
+        said = self.says[question["hook"]](question)
+        return said if isinstance(said, bytes | Unanswered) else json.dumps(said).encode()
+
+
+def hook(name: str, *changes: str, silence_allows: bool = False) -> Hook:
+    return Hook(
+        name=name,
+        changes=frozenset(changes or CHANGES),
+        subject=f"ipam-hooks.{name}",
+        timeout_s=1,
+        silence_allows=silence_allows,
+    )
+
+
+@pytest.fixture
+def with_hooks(stores: Stores, dispatcher):
+    """Services with some hooks, and whoever is asked by them."""
+
+    def build(*hooks: Hook, **says: Says) -> tuple[Services, Consumers]:
+        consumers = Consumers(**says)
+        return build_services(stores, Settings(), dispatcher, Consulting(hooks, consumers)), consumers
+
+    yield build
+    act_for(None)
+
+
+def patching(**fields) -> Says:
+    return lambda _: {"allow": True, "patch": fields}
+
+
+def refusing(reason: str) -> Says:
+    return lambda _: {"allow": False, "reason": reason}
+
+
+def request(services: Services, subnet, **fields):
+    return services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(**fields))
+
+
+def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(with_hooks):
+    services, consumers = with_hooks(
+        hook("first"),
+        hook("second"),
+        first=patching(metadata={"a": 1}),
+        second=patching(tags=["t"], metadata={"b": 2}),
+    )
+    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="p", metadata={"c": 3}))
+    assert (pool.name, pool.tags, pool.metadata) == ("p", ("t",), {"c": 3, "a": 1, "b": 2})
+    assert services.stores.pools.get(pool.id).metadata == pool.metadata
+    first, second = consumers.asked
+    assert (first["hook"], first["change"], first["before"]) == ("first", "pool.create", None)
+    assert (first["after"]["id"], first["after"]["metadata"]) == (str(pool.id), {"c": 3})
+    assert second["after"]["metadata"] == {"c": 3, "a": 1}
+    assert current_origin().amended_by == "first, second"
+
+
+def test_nothing_is_made_of_what_one_refuses_and_those_behind_it_are_not_asked(with_hooks, plain):
+    services, consumers = with_hooks(
+        hook("first"), hook("second"), first=refusing("too many"), second=lambda _: YES
+    )
+    with pytest.raises(Refused) as caught:
+        services.inventory.create_pool(Pool(id=ObjectId()))
+    assert caught.value.facts == {"hook": "first", "reason": "too many"}
+    assert caught.value.detail == "The hook first does not allow it: too many"
+    assert [asked["hook"] for asked in consumers.asked] == ["first"]
+    assert plain["pools"].count_documents({"state": "active"}) == 0
+
+
+def test_only_those_are_asked_that_want_to_know(with_hooks):
+    services, consumers = with_hooks(hook("one", "subnet.create"), one=lambda _: YES)
+    make_subnet(services)
+    assert [asked["change"] for asked in consumers.asked] == ["subnet.create"]
+
+
+def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
+    one, other = ObjectId(), ObjectId()
+    within = replace(hook("one"), within=frozenset([f"/pools/{one}"]))
+    services, consumers = with_hooks(within, one=lambda _: YES)
+    for pool in (one, other):
+        services.inventory.create_pool(Pool(id=pool))
+        draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+        subnet = services.inventory.create_subnet(ObjectId(), pool, draft)
+        jobs = [
+            services.jobs.request_from_pool(ObjectId(), pool, ReservationRequest()),
+            request(services, subnet),
+        ]
+        services.jobs.carry_out(pool)
+        services.jobs.carry_out(subnet.id)
+        (lease,) = services.stores.leases.of_reservation(jobs[0].reservation)
+        services.releasing.release_lease(lease.id)
+        services.releasing.release_reservation(jobs[1].reservation)
+        services.inventory.delete_pool(pool)
+    assert [asked["change"] for asked in consumers.asked] == [
+        *("pool.create", "subnet.create", "reservation.create", "reservation.create"),
+        *("lease.delete", "reservation.delete", "pool.delete"),
+    ]
+    assert consumers.asked[0]["after"]["id"] == str(one)
+    assert services.consulting.rehearse("subnet.create", None, {"pool": str(other)})[1] is None
+    assert len(consumers.asked) == 7
+
+
+def test_a_subnet_that_is_refused_leaves_nothing_and_holds_no_range(with_hooks, plain):
+    services, _ = with_hooks(hook("one", "subnet.create"), one=refusing("no"))
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    with pytest.raises(Refused):
+        services.inventory.create_subnet(ObjectId(), pool.id, draft)
+    assert plain["subnets"].count_documents({"state": {"$ne": "deleted"}}) == 0
+    assert list(services.stores.pools.holders(pool.id)) == []
+    with pytest.raises(NotFound):  # Which is said without asking anybody.
+        services.inventory.create_subnet(ObjectId(), ObjectId(), draft)
+
+
+@pytest.mark.parametrize("kind", ["pool", "subnet"])
+def test_a_request_that_comes_twice_is_refused_or_allowed_as_a_whole(with_hooks, kind):
+    """Whatever a hook says the other time: the effect of the first one is that of both."""
+    answers = [{"allow": False}, YES, YES, {"allow": False}]
+    services, _ = with_hooks(hook("one", f"{kind}.create"), one=lambda _: answers.pop(0))
+    around = services.inventory.create_pool(Pool(id=ObjectId())) if kind == "subnet" else None
+    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+
+    def create(id_: ObjectId):
+        if around is None:
+            return services.inventory.create_pool(Pool(id=id_))
+        return services.inventory.create_subnet(id_, around.id, draft)
+
+    refused, allowed = ObjectId(), ObjectId()
+    with pytest.raises(Refused):
+        create(refused)
+    with pytest.raises(NotFound):
+        create(refused)
+    assert create(allowed).id == allowed
+    assert create(allowed).id == allowed
+    assert answers == []
+
+
+def test_an_update_is_shown_with_what_was_there_before_and_not_asked_about_if_nothing_changes(with_hooks):
+    services, consumers = with_hooks(hook("one", "pool.update"), one=patching(tags=["seen"]))
+    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="old"))
+    consulted = services.consulting.update(pool, replace(pool, name="new"))
+    assert (consulted.name, consulted.tags) == ("new", ("seen",))
+    asked = consumers.asked.pop()
+    assert (asked["before"]["name"], asked["after"]["name"]) == ("old", "new")
+    assert services.consulting.update(pool, replace(pool)) == pool
+    assert services.consulting.update(replace(pool, metadata=0), replace(pool, metadata=False)).tags == ("seen",)
+    assert len(consumers.asked) == 1
+
+
+def test_what_may_not_be_deleted_stays(with_hooks):
+    services, consumers = with_hooks(
+        hook("one", *(c for c in CHANGES if c.endswith("delete"))), one=refusing("in use")
+    )
+    subnet = make_subnet(services)
+    job = request(services, subnet)
+    services.jobs.carry_out(subnet.id)
+    (lease,) = services.stores.leases.of_reservation(job.reservation)
+    for delete, id_ in (
+        (services.releasing.release_lease, lease.id),
+        (services.releasing.release_reservation, job.reservation),
+        (services.inventory.delete_subnet, subnet.id),
+        (services.inventory.delete_pool, subnet.pool),
+    ):
+        with pytest.raises(Stale):  # Before anybody is asked.
+            delete(id_, frozenset([99]))
+        with pytest.raises(Refused, match="in use"):
+            delete(id_)
+    assert used(services, subnet) == 1
+    assert [(asked["change"], asked["after"]) for asked in consumers.asked] == [
+        ("lease.delete", None),
+        ("reservation.delete", None),
+        ("subnet.delete", None),
+        ("pool.delete", None),
+    ]
+    assert [asked["before"]["id"] for asked in consumers.asked] == [
+        str(id_) for id_ in (lease.id, job.reservation, subnet.id, subnet.pool)
+    ]
+
+
+def test_a_patch_to_a_deletion_means_nothing(with_hooks):
+    services, _ = with_hooks(hook("one", "pool.delete"), one=patching(name="x"))
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    services.inventory.delete_pool(pool.id)
+    assert current_origin().amended_by is None
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (Unanswered("no answer within 1 s"), "no answer within 1 s"),
+        (b"yes", "its answer cannot be used"),
+        (b"\xff", "its answer cannot be used"),
+        (b"[" * 100_000, "its answer cannot be used"),
+        ([], "it is no JSON object"),
+        ({}, "neither"),
+        ({"allow": "true"}, "neither"),
+        ({"allow": 1}, "neither"),
+        ({"allow": True, "patch": []}, "its patch is no JSON object"),
+        ({"allow": True, "patch": {"count": 2}}, "/count: is not a field"),
+        ({"allow": True, "patch": {"name": 7}}, "/name"),
+        ({"allow": True, "patch": {"metadata": "x" * 70_000}}, "/metadata"),
+    ],
+)
+@pytest.mark.parametrize("silence_allows", [True, False])
+def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_be_used(
+    with_hooks, caplog, said, why, silence_allows
+):
+    services, _ = with_hooks(hook("one", silence_allows=silence_allows), one=lambda _: said)
+    pool = Pool(id=ObjectId(), name="p")
+    for time in (1, 2):
+        caplog.clear()
+        if silence_allows:
+            assert services.inventory.create_pool(replace(pool, id=ObjectId())).name == "p"
+        else:
+            with pytest.raises(Refused) as caught:
+                services.inventory.create_pool(pool)
+            assert why in caught.value.facts["reason"]
+        assert why in caplog.text
+        assert f"({time} times since this process began)" in caplog.text
+    assert current_origin().amended_by is None
+
+
+def test_a_patch_that_changes_nothing_does_not_amend(with_hooks):
+    services, _ = with_hooks(hook("one"), one=patching(name="p", metadata={"gone": None}))
+    services.inventory.create_pool(Pool(id=ObjectId(), name="p", metadata={"a": 1}))
+    assert current_origin().amended_by is None
+
+
+def test_a_reservation_is_made_as_it_was_amended(with_hooks, plain, dispatcher):
+    services, consumers = with_hooks(hook("one", "reservation.create"), one=patching(metadata={"serial": 7}))
+    subnet = make_subnet(services)
+    job = request(services, subnet, name="r", metadata={"mac": "a"}, count=2)
+    dispatcher.dispatched.clear()
+    services.jobs.carry_out(subnet.id)
+    made = services.stores.reservations.get(job.reservation)
+    assert (made.name, made.metadata, made.count) == ("r", {"mac": "a", "serial": 7}, 2)
+    (asked,) = consumers.asked
+    assert asked["after"] == {
+        "id": str(job.reservation),
+        "pool": str(subnet.pool),
+        "subnet": str(subnet.id),
+        "name": "r",
+        "tags": [],
+        "metadata": {"mac": "a"},
+        "count": 2,
+    }
+    ended = services.stores.jobs.get(job.id)
+    assert (ended.state, ended.attempts, ended.origin.amended_by) == (JobState.SUCCEEDED, 1, "one")
+    assert dispatcher.dispatched == [subnet.id]
+    told = [event for event in plain["events"].find({}) if "ipam.reservation.created" in str(event)]
+    assert len(told) == 1
+    assert "'amended_by': 'one'" in str(told[0])
+
+
+def test_one_that_is_refused_takes_nothing_and_those_beside_it_get_theirs(with_hooks):
+    def say(question):
+        return YES if question["after"]["name"] == "good" else {"allow": False, "reason": "bad"}
+
+    services, consumers = with_hooks(hook("one", "reservation.create"), one=say)
+    subnet = make_subnet(services, 4)
+    jobs = [request(services, subnet, name=name) for name in ("good", "bad", "good", "bad")]
+    services.jobs.carry_out(subnet.id)
+    assert consumers.at_once == [4]
+    ended = [services.stores.jobs.get(job.id) for job in jobs]
+    assert [job.state for job in ended] == [JobState.SUCCEEDED, JobState.FAILED] * 2
+    assert ended[1].error["slug"] == "rejected"
+    assert ended[1].error["facts"] == {"hook": "one", "reason": "bad"}
+    assert used(services, subnet) == 2
+
+
+def test_whoever_dies_while_asking_is_replaced_and_it_is_asked_again(with_hooks):
+    answers = [Exception("the worker dies here"), YES]
+
+    def say(_question):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise KeyboardInterrupt
+        return answer
+
+    services, consumers = with_hooks(hook("one", "reservation.create"), one=say)
+    subnet = make_subnet(services, 4)
+    job = request(services, subnet)
+    with pytest.raises(KeyboardInterrupt):
+        services.jobs.carry_out(subnet.id)
+    services.jobs.carry_out(subnet.id)
+    assert len(consumers.asked) == 1
+    let_claims_run_out(services)
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert [asked["after"]["id"] for asked in consumers.asked] == [str(job.reservation)] * 2
+
+
+def test_whoever_lost_the_jobs_while_asking_changes_nothing_of_them(with_hooks):
+    """Its answers come when another has them in hand already."""
+
+    def say(question):
+        if len(consumers.asked) == 1:
+            let_claims_run_out(services)
+            services.jobs.carry_out(subnet.id)
+            return {"allow": False, "reason": "late"}
+        return YES
+
+    services, consumers = with_hooks(hook("one", "reservation.create"), one=say)
+    subnet = make_subnet(services, 4)
+    job = request(services, subnet)
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+    assert used(services, subnet) == 1
+
+
+def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatcher):
+    asked, answered = threading.Event(), threading.Event()
+
+    def say(question):
+        asked.set()
+        answered.wait(30)
+        return YES
+
+    consumers = Consumers(one=say)
+    consulting = Consulting([hook("one", "reservation.create")], consumers, most_beside=1)
+    services = build_services(stores, Settings(), dispatcher, consulting)
+    subnet = make_subnet(services, 4)
+    job = request(services, subnet)
+    services.jobs.carry_out(subnet.id)  # Though nobody has answered yet.
+    assert asked.wait(30)
+    assert services.stores.jobs.get(job.id).state is JobState.RUNNING
+    dispatcher.dispatched.clear()
+    answered.set()
+    consulting.finish(30)
+    assert dispatcher.dispatched == [subnet.id]
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_a_change_can_be_rehearsed(with_hooks):
+    services, _ = with_hooks(hook("one"), one=patching(metadata={"serial": 7}))
+    consulting = services.consulting
+    after, amended_by = consulting.rehearse("pool.create", None, {"id": "x", "metadata": {"a": 1}})
+    assert (after["id"], after["metadata"], amended_by) == ("x", {"a": 1, "serial": 7}, "one")
+    assert consulting.rehearse("pool.delete", {"id": "x"}, None) == (None, None)
+    with pytest.raises(Invalid, match="/name"):
+        consulting.rehearse("pool.create", None, {"name": 7})
