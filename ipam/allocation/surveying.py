@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.leasing import space_of
@@ -13,11 +14,14 @@ from ipam.allocation.ranges import Network, Space
 from ipam.allocation.runs import Run, joined
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.addresses import Address, from_number, to_number
-from ipam.models.documents import Subnet
+from ipam.models.documents import Lease, Subnet, address_in, lease_key
+from ipam.models.store import Page, Query, decode_cursor
 from ipam.models.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.
 _CELL_BITS = 8
+# By these fields few leases are found wherever they are.
+_INDEXED = ("_id", "reservation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,36 @@ class Surveying:
                 low = type(run.first)(first)
                 yield FreeRun(run.subnet, low, low + (size - 1))
 
+    def leases(self, subnet_id: ObjectId, query: Query) -> Page[Lease]:
+        """A page of the leases of a subnet that are held, lowest address first.
+
+        Which addresses these may be, its blocks and its ledger know. By whose they are, and by what users wrote on
+        them, they are found in indexes.
+        """
+        if query.facets or any(name in condition for condition in query.conditions for name in _INDEXED):
+            return self._stores.leases.page(query.where(subnet=subnet_id))
+        subnet = self._stores.subnets.find(subnet_id)
+        if subnet is None:
+            return Page((), (), ended=True)
+        first, last = to_number(subnet.start), to_number(subnet.end)
+        key = decode_cursor(query.cursor) if query.cursor is not None else None
+        if isinstance(key, bytes) and key >= lease_key(subnet_id, subnet.start):
+            first = to_number(after) + 1 if (after := address_in(key, subnet_id)) is not None else last + 1
+        return self._stores.leases.page_among(query, subnet_id, self._held(subnet, first, last))
+
+    def _held(self, subnet: Subnet, first: int, last: int) -> Iterator[Address]:
+        """The addresses from number *first* to *last* that leases may be there for."""
+        for number, taken in self._taken(subnet, first, last):
+            base = number << BLOCK_BITS
+            yield from (from_number(base + position) for position in taken if first <= base + position <= last)
+
     def cells(self, subnet: Subnet, network: Network) -> list[Cell]:
         """*network* in up to 256 parts of one size, each with what *subnet* has in it."""
         longer = min(_CELL_BITS, network.max_prefixlen - network.prefixlen)
         width = network.num_addresses >> longer
         begin, space = to_number(network[0]), space_of(subnet).within(to_number(network[0]), to_number(network[-1]))
         used = [0] * (1 << longer)
-        for number, taken in self._taken(subnet, space):
+        for number, taken in self._taken(subnet, space.first, space.last):
             _count(taken & space.positions(number), (number << BLOCK_BITS) - begin, width, used)
         parts: list[Network] = list(network.subnets(longer))
         return [
@@ -89,9 +116,12 @@ class Surveying:
             for part, count in zip(parts, used, strict=True)
         ]
 
-    def _taken(self, subnet: Subnet, space: Space) -> Iterator[tuple[int, FrozenBitMap]]:
-        """What is not free, by block, ascending; those of which nothing was ever taken are left out."""
-        first, last = space.first >> BLOCK_BITS, space.last >> BLOCK_BITS
+    def _taken(self, subnet: Subnet, low: int, high: int) -> Iterator[tuple[int, FrozenBitMap]]:
+        """What is not free, by block, ascending, in those of the numbers from *low* to *high*.
+
+        Blocks of which nothing was ever taken are left out.
+        """
+        first, last = low >> BLOCK_BITS, high >> BLOCK_BITS
         entered = {number for entry in subnet.ledger.entries for number in entry.addresses.blocks}
         coming = sorted(number for number in entered if first <= number <= last)
         for block in self._stores.blocks.of_subnet(subnet.id, first, last):
@@ -105,7 +135,7 @@ class Surveying:
     def _free_pieces(self, subnet: Subnet, space: Space) -> Iterator[Run]:
         """What is free as runs, ascending; two may touch where a block begins."""
         begin = space.first
-        for number, taken in self._taken(subnet, space):
+        for number, taken in self._taken(subnet, space.first, space.last):
             base = number << BLOCK_BITS
             yield from space.within(begin, base - 1).runs
             for low, high in runs_of(space.positions(number) - taken):

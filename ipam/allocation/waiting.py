@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from bson import ObjectId
 
 from ipam.errors import Transient
+from ipam.models.documents import Job
 from ipam.models.jobs import JobStore
 
 log = logging.getLogger(__name__)
@@ -37,24 +39,27 @@ class Waiting:
         self._jobs = jobs
         self._places = threading.BoundedSemaphore(places)
         self._changed = threading.Condition()
-        self._waited: dict[ObjectId, list[threading.Event]] = {}
+        self._waited: dict[ObjectId, list[Future[Job]]] = {}
         self._thread: threading.Thread | None = None
 
-    def wait(self, job: ObjectId, timeout_s: float, given_up: Callable[[], bool]) -> None:
-        """Return when *job* has ended, when *timeout_s* seconds are over, or when the caller has *given_up*.
+    def wait(self, job: ObjectId, timeout_s: float, given_up: Callable[[], bool]) -> Job | None:
+        """*job* when it has ended; None when *timeout_s* seconds are over, or the caller has *given_up*.
 
-        And at once when all places are taken, or enough others wait for the same job.
+        And None at once when all places are taken, or enough others wait for the same job.
         """
         if timeout_s <= 0 or not self._places.acquire(blocking=False):
-            return
-        ended = threading.Event()
+            return None
+        ended: Future[Job] = Future()
         deadline = time.monotonic() + timeout_s
         try:
             if not self._join(job, ended):
-                return
-            while not ended.wait(min(_LOOKS_UP_AFTER_S, deadline - time.monotonic())):
-                if given_up() or time.monotonic() >= deadline:
-                    return
+                return None
+            while True:
+                try:
+                    return ended.result(min(_LOOKS_UP_AFTER_S, max(0.0, deadline - time.monotonic())))
+                except TimeoutError:
+                    if given_up() or time.monotonic() >= deadline:
+                        return None
         finally:
             with self._changed:
                 waiters = self._waited.get(job, [])
@@ -64,7 +69,7 @@ class Waiting:
                     self._waited.pop(job, None)
             self._places.release()
 
-    def _join(self, job: ObjectId, ended: threading.Event) -> bool:
+    def _join(self, job: ObjectId, ended: Future[Job]) -> bool:
         """Be among those who wait for *job*, unless they are many."""
         with self._changed:
             waiters = self._waited.setdefault(job, [])
@@ -77,15 +82,15 @@ class Waiting:
             self._changed.notify()
             return True
 
-    def _closed(self, wanted: list[ObjectId]) -> list[ObjectId]:
-        """Which of *wanted* have ended; none when it cannot be told, for waiting has a limit of its own."""
+    def _ended(self, wanted: list[ObjectId]) -> Sequence[Job]:
+        """Those of *wanted* that have ended; none when it cannot be told, for waiting has a limit of its own."""
         try:
-            return self._jobs.closed(wanted)
+            return self._jobs.ended(wanted)
         except Transient:
-            return []
+            return ()
         except Exception:
             log.exception("watching jobs failed")  # Were the thread to die, nobody would ever be woken again.
-            return []
+            return ()
 
     def _watch(self) -> None:
         while True:
@@ -94,11 +99,11 @@ class Waiting:
                     self._changed.wait()
                 wanted = list(self._waited)
             began = time.monotonic()
-            closed = self._closed(wanted)
+            found = self._ended(wanted)
             with self._changed:
-                for job in closed:
-                    for ended in self._waited.pop(job, ()):
-                        ended.set()
-            if not closed:
+                for job in found:
+                    for ended in self._waited.pop(job.id, ()):
+                        ended.set_result(job)
+            if not found:
                 took = time.monotonic() - began
                 time.sleep(min(max(_PAUSE_S, _PAUSE_FACTOR * took), _LONGEST_PAUSE_S))

@@ -38,8 +38,8 @@ def wait_for(services: Services, req: falcon.Request, resp: falcon.Response, job
     """*job* at its end, or as it is when *waiting* is over."""
     if waiting.applied:
         resp.set_header("Preference-Applied", waiting.applied)
-    services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
-    return services.stores.jobs.get(job.id)
+    ended = services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
+    return ended or services.stores.jobs.get(job.id)
 
 
 def render_accepted(req: falcon.Request, resp: falcon.Response, job: Job) -> None:
@@ -74,8 +74,8 @@ class JobItem:
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
         job = self._services.stores.jobs.get(object_id(id_, "job"))
         if seconds and not job.state.terminal:
-            self._services.waiting.wait(job.id, seconds, req.context.given_up)
-            job = self._services.stores.jobs.get(job.id)
+            ended = self._services.waiting.wait(job.id, seconds, req.context.given_up)
+            job = ended or self._services.stores.jobs.get(job.id)
         render(req, resp, "job", job_json(job))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:

@@ -12,8 +12,7 @@ from ipam.api.media import negotiate
 from ipam.api.queries import address_parameter, id_filter, list_query
 from ipam.api.rendering import render_page
 from ipam.models.documents import Lease, lease_key
-from ipam.models.leases import keys_of_subnet
-from ipam.models.store import Query, object_id
+from ipam.models.store import Page, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 
@@ -29,11 +28,14 @@ class LeaseCollection:
         negotiate(req, "leases")
         filters = {
             "address": self._at_address,
-            "subnet": _in_subnet,
+            "subnet": id_filter("subnet"),
             "reservation": id_filter("reservation"),
             "pool": id_filter("pool"),
         }
-        _list(self._services, req, resp, list_query(req, filters))
+        query = list_query(req, filters)
+        subnet = next((condition["subnet"] for condition in query.conditions if "subnet" in condition), None)
+        stores = self._services.stores
+        _render(req, resp, self._services.surveying.leases(subnet, query) if subnet else stores.leases.page(query))
 
     def _at_address(self, text: str) -> dict[str, Any]:
         """The condition for leases of an address: the keys that it can have, one for each subnet around it."""
@@ -53,7 +55,7 @@ class LeasesOfSubnet:
         negotiate(req, "leases")
         subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
         query = list_query(req, {"reservation": id_filter("reservation")})
-        _list(self._services, req, resp, query.where(_id=keys_of_subnet(subnet.id)))
+        _render(req, resp, self._services.surveying.leases(subnet.id, query))
 
 
 class LeasesOfReservation:
@@ -66,7 +68,8 @@ class LeasesOfReservation:
         """List them, subnet by subnet, lowest address first."""
         negotiate(req, "leases")
         reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
-        _list(self._services, req, resp, list_query(req, {}).where(reservation=reservation.id))
+        query = list_query(req, {}).where(reservation=reservation.id)
+        _render(req, resp, self._services.stores.leases.page(query))
 
 
 def lease_item(services: Services) -> Item[Lease]:
@@ -79,10 +82,5 @@ def lease_item(services: Services) -> Item[Lease]:
     )
 
 
-def _in_subnet(text: str) -> dict[str, Any]:
-    return {"_id": keys_of_subnet(id_filter("subnet")(text)["subnet"])}
-
-
-def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
-    page = services.stores.leases.page(query)
+def _render(req: falcon.Request, resp: falcon.Response, page: Page[Lease]) -> None:
     render_page(req, resp, "leases", page, partial(map, lease_json))

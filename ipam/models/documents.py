@@ -312,6 +312,11 @@ def lease_key(subnet: ObjectId, address: Address) -> bytes:
     return subnet.binary + to_bytes(address)
 
 
+def address_in(key: bytes, subnet: ObjectId) -> Address | None:
+    """The address in the *key* of a lease; None if that is of another subnet."""
+    return from_bytes(key[12:]) if key.startswith(subnet.binary) else None
+
+
 class JobKind(StrEnum):
     """What is to be done."""
 

@@ -19,7 +19,8 @@ from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
 from ipam.origins import current_origin
 
-_OPEN = {"$in": [JobState.QUEUED.value, JobState.RUNNING.value]}
+_OPEN = {"$in": [state.value for state in JobState if not state.terminal]}
+_ENDED = {"$in": [state.value for state in JobState if state.terminal]}
 
 
 @speaks_mongo
@@ -174,11 +175,9 @@ class JobStore(DocumentStore[Job]):
         self._tell_of(told)
         return bool(told)
 
-    def closed(self, ids: Iterable[ObjectId]) -> list[ObjectId]:
-        """Those of *ids* that have reached a terminal state, or do not exist any more."""
-        wanted = set(ids)
-        still_open = self._collection.find({"_id": {"$in": list(wanted)}, "state": _OPEN}, {"_id": 1})
-        return list(wanted - {bson["_id"] for bson in still_open})
+    def ended(self, ids: Iterable[ObjectId]) -> list[Job]:
+        """Those of *ids* that have reached a terminal state."""
+        return [Job.from_bson(bson) for bson in self._collection.find({"_id": {"$in": list(ids)}, "state": _ENDED})]
 
     def stranded(self, grace_s: float) -> list[ObjectId]:
         """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from bson import ObjectId
@@ -16,7 +17,7 @@ from ipam.models.addresses import Address
 from ipam.models.connection import KEYS_CHUNK, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
 from ipam.models.events import telling
-from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, bytes_written
+from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
@@ -37,11 +38,6 @@ _HELD = dict.fromkeys(
     1,
 )
 _FREE = {"reservation": {"$exists": False}}
-
-
-def keys_of_subnet(subnet: ObjectId) -> Bson:
-    """Condition on `_id` that holds for the leases of *subnet*, for their keys begin with it."""
-    return {"$gte": subnet.binary + bytes(16), "$lte": subnet.binary + b"\xff" * 16}
 
 
 @speaks_mongo
@@ -96,6 +92,22 @@ class LeaseStore(DocumentStore[Lease]):
         if not self._collection.update_one({**held, "revision": lease.revision}, freed).modified_count:
             raise self._changed(lease.id)
         self._tell(lease, event)
+
+    def page_among(self, query: Query, subnet: ObjectId, addresses: Iterable[Address]) -> Page[Lease]:
+        """A page, as `page` makes it, of those leases that are among *addresses* of *subnet*, which ascend.
+
+        They are read by their keys: where a range of keys is read by reading all leases that there are, it costs
+        what is asked for and no more.
+        """
+        wanted = self._filter(replace(query, cursor=None))
+
+        def found() -> Iterator[Bson]:
+            for keys in chunks((lease_key(subnet, address) for address in addresses), KEYS_CHUNK):
+                # The key comes first, for the reason that `Query.to_filter` gives.
+                some = self._collection.find({"_id": {"$in": keys}, **wanted})
+                yield from sorted(some, key=lambda bson: bytes(bson["_id"]))
+
+        return self._page_of(found(), query.limit)
 
     def of_reservation(
         self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _MOST_HELD

@@ -66,12 +66,16 @@ class Query:
         """The same query with more conditions."""
         return replace(self, conditions=(*self.conditions, equals))
 
-    def to_filter(self) -> Bson:
-        """As a MongoDB filter."""
+    def to_filter(self, visible: Mapping[str, Any]) -> Bson:
+        """As a MongoDB filter, for those that are *visible*.
+
+        That comes last: the embedded server takes the index of the first name that has one, and all leases that are
+        held have a reservation.
+        """
         facets = ({"facets": group[0] if len(group) == 1 else {"$in": list(group)}} for group in self.facets)
         after = ({"_id": {"$gt": decode_cursor(self.cursor)}},) if self.cursor is not None else ()
         wanted: Bson = {}
-        for condition in (*self.conditions, *facets, *after):
+        for condition in (*self.conditions, *facets, *after, visible):
             for name, value in condition.items():
                 if name in wanted:  # Only then: not every server looks for an index inside of $and.
                     wanted.setdefault("$and", []).append({name: value})
@@ -164,17 +168,22 @@ class DocumentStore(Generic[D]):
 
         It ends at the limit of *query*, or when what users wrote on its documents comes to 8 MiB.
         """
-        wanted = replace(query, conditions=(*query.conditions, self.visible)).to_filter()
+        with self._collection.find(self._filter(query)).sort("_id", ASCENDING).limit(query.limit + 1) as found:
+            return self._page_of(found, query.limit)
+
+    def _filter(self, query: Query) -> Bson:
+        return query.to_filter(self.visible)
+
+    def _page_of(self, found: Iterable[Bson], limit: int) -> Page[D]:
         items: list[D] = []
         keys: list[ObjectId | bytes] = []
         size = 0
-        with self._collection.find(wanted).sort("_id", ASCENDING).limit(query.limit + 1) as found:
-            for bson in found:
-                size += bytes_written(bson)
-                if len(items) == query.limit or (items and size > PAGE_MAX_BYTES):
-                    return Page(items, keys, ended=False)
-                items.append(self._decode(bson))
-                keys.append(bson["_id"])
+        for bson in found:
+            size += bytes_written(bson)
+            if len(items) == limit or (items and size > PAGE_MAX_BYTES):
+                return Page(items, keys, ended=False)
+            items.append(self._decode(bson))
+            keys.append(bson["_id"])
         return Page(items, keys, ended=True)
 
     def describe(self, id_: ObjectId, change: Callable[[D], D], revisions: frozenset[int] | None = None) -> D:

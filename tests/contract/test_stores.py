@@ -356,7 +356,7 @@ def test_only_a_queued_job_is_cancelled(stores):
     assert [job.id for job in claimed] == [second.id]
     with pytest.raises(NotQueued):
         stores.jobs.cancel(second.id)
-    assert stores.jobs.closed([first.id, second.id]) == [first.id]
+    assert [job.id for job in stores.jobs.ended([first.id, second.id])] == [first.id]
 
 
 def test_jobs_left_alone_are_found_again(stores):

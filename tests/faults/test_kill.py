@@ -1,5 +1,6 @@
 """`kill -9` and lost messages in the middle of work; afterwards the guarantees hold."""
 
+import os
 import random
 import threading
 import time
@@ -18,6 +19,8 @@ from tests.servers import Process, wait_until
 from tests.stack import Stack, all_at_once
 
 REQUESTS = 250
+# How often each process is killed: once in the gate, more often for those who look for more.
+ROUNDS = int(os.environ.get("IPAM_TEST_ROUNDS", "1"))
 
 
 @pytest.fixture
@@ -87,8 +90,7 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
             time.sleep(0.1)
         accepted[turn] = answer.json()["id"] if answer.status_code == 202 else answer.json()["name"]
 
-    rounds = 1 if isinstance(broker, servers.RabbitMq) else 3
-    killer = Killer([lone_stack.web, *lone_stack.workers, lone_stack.relay, broker], chance, rounds)
+    killer = Killer([lone_stack.web, *lone_stack.workers, lone_stack.relay, broker], chance, ROUNDS)
     killer.start()
     all_at_once(8, request, range(REQUESTS))
     killer.join()
@@ -96,7 +98,7 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
     lone_stack.wait_for_jobs(120)
 
     jobs = api.pages("/jobs", "jobs")
-    assert {job["state"] for job in jobs} == {"succeeded"}
+    assert [job for job in jobs if job["state"] != "succeeded"] == []
     assert sorted(job["request"]["name"] for job in jobs) == sorted(f"turn-{turn}" for turn in range(REQUESTS))
     expected = sum(1 + turn % 3 for turn in range(REQUESTS))
     # Grants and releases that a killed worker had in hand are settled some claim timeouts later.
@@ -132,7 +134,7 @@ def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker
                 pass
             time.sleep(0.1)
 
-    killer = Killer([lone_stack.web, lone_stack.relay], random.Random(SEED), 3)
+    killer = Killer([lone_stack.web, lone_stack.relay], random.Random(SEED), ROUNDS)
     killer.start()
     all_at_once(8, release, paths)
     killer.join()

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
+from kombu import Connection
 from nats.js.errors import ServiceUnavailableError
+from redis import Redis
 
 from ipam.errors import Transient
 from ipam.events.answering import Consumer, Function
@@ -35,13 +37,43 @@ def line(sequence: int) -> str:
     return f"{sequence:020} ipam.pool.created /pools/{sequence}"
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Made]]:
+    """A server of each kind, started when it is asked for first."""
+    started: dict[str, Made] = {}
+
+    def of_kind(kind: str) -> Made:
+        if kind not in started:
+            started[kind] = BUSES[kind](tmp_path_factory.mktemp(kind))
+            started[kind][0].start()
+        return started[kind]
+
+    yield of_kind
+    for server, _, _ in started.values():
+        server.stop()
+
+
 @pytest.fixture
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
-    """A server of the test's own, its URL, and the consumer for it."""
-    made = BUSES[request.param](tmp_path)
-    made[0].start()
-    yield made
-    made[0].stop()
+def made(request: pytest.FixtureRequest, running: Callable[[str], Made]) -> Made:
+    """A server on which nobody has listened yet, its URL, and the consumer for it."""
+    server, url, program = running(request.param)
+    match request.param:
+        case "rabbitmq":
+            with Connection(url) as connection:
+                connection.default_channel.queue_delete("inventory")
+        case "redis":
+            with Redis.from_url(url) as redis:
+                redis.flushall()
+        case "jetstream":
+            asyncio.run(_forget_streams(url))
+    return server, url, program
+
+
+async def _forget_streams(url: str) -> None:
+    client = await nats.connect(url)
+    for stream in await client.jetstream().streams_info():
+        await client.jetstream().delete_stream(stream.config.name)
+    await client.close()
 
 
 @pytest.fixture

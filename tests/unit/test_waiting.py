@@ -17,12 +17,12 @@ class Jobs:
     """Ends a job when it is told to."""
 
     def __init__(self) -> None:
-        self.ended: set[ObjectId] = set()
+        self.done: set[ObjectId] = set()
         self.watched: set[ObjectId] = set()
 
-    def closed(self, wanted: list[ObjectId]) -> list[ObjectId]:
+    def ended(self, wanted: list[ObjectId]) -> list[SimpleNamespace]:
         self.watched.update(wanted)
-        return [job for job in wanted if job in self.ended]
+        return [SimpleNamespace(id=job) for job in wanted if job in self.done]
 
 
 @pytest.fixture
@@ -38,10 +38,11 @@ def in_thread(call) -> threading.Thread:
 
 def test_who_waits_hears_of_the_end(jobs):
     places, job = Waiting(jobs, 1), ObjectId()
-    waiter = in_thread(lambda: places.wait(job, FOR_EVER_S, lambda: False))
-    jobs.ended.add(job)
+    heard = []
+    waiter = in_thread(lambda: heard.append(places.wait(job, FOR_EVER_S, lambda: False)))
+    jobs.done.add(job)
     waiter.join(20)
-    assert not waiter.is_alive()
+    assert [one.id for one in heard] == [job]
 
 
 def test_who_gives_up_gives_his_place_back(jobs):
@@ -49,7 +50,7 @@ def test_who_gives_up_gives_his_place_back(jobs):
     places, job, later = Waiting(jobs, 1), ObjectId(), ObjectId()
     places.wait(job, FOR_EVER_S, lambda: True)
     waiter = in_thread(lambda: places.wait(later, FOR_EVER_S, lambda: False))
-    jobs.ended.add(later)
+    jobs.done.add(later)
     waiter.join(20)
     assert later in jobs.watched
 
@@ -60,7 +61,7 @@ def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
-        jobs.ended |= jobs.watched
+        jobs.done |= jobs.watched
 
     monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=pause))
     waiter = in_thread(lambda: Waiting(jobs, 1).wait(ObjectId(), 10**9, lambda: False))
@@ -76,7 +77,7 @@ def test_one_job_keeps_few_waiting(jobs, monkeypatch):
     while len(places._waited.get(job, ())) < 2:  # noqa: SLF001
         pass
     places.wait(job, FOR_EVER_S, lambda: False)  # Returns at once.
-    assert not jobs.ended
-    jobs.ended.add(job)
+    assert not jobs.done
+    jobs.done.add(job)
     for waiter in waiters:
         waiter.join(20)

@@ -1,0 +1,110 @@
+"""Servers and processes of ipam to be measured, and subnets that are filled without asking it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.database import Database
+from pyroaring import FrozenBitMap
+
+from benchmarks.clients import Client
+from benchmarks.limits import EmptyCelery
+from ipam.allocation.leasing import space_of
+from ipam.embedded.parts import mongo_uri
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.addresses import from_number
+from ipam.models.blocks import Block
+from ipam.models.documents import Lease, Reservation
+from ipam.models.stores import Stores
+from tests import servers
+from tests.stack import Stack
+
+# Celery's worker as the tests start it.
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Installation:
+    """All that is measured, and what it is measured against."""
+
+    stack: Stack
+    client: Client
+    stores: Stores
+    empty: EmptyCelery
+    mongo: str
+    bare: Database[Any]
+
+    def subnet(self, **fields: Any) -> dict[str, Any]:
+        """A new subnet in a pool of its own."""
+        pool = self.client.post("/pools", {"name": "measured"})
+        return self.client.post(f"/pools/{pool['id']}/subnets", fields)
+
+    def fill(self, subnet: dict[str, Any], share: float, runs_of: int = 0) -> None:
+        """Take so large a *share* of a small subnet's addresses, at random; some runs are left free, if so long."""
+        stored = self.stores.subnets.get(ObjectId(subnet["id"]))
+        space, chance = space_of(stored), random.Random(1)
+        addresses = [number for first, last in space.runs for number in range(first, last + 1)]
+        taken = set(chance.sample(addresses, int(share * len(addresses))))
+        for _ in range(64 if runs_of else 0):
+            first = chance.choice(addresses[:-runs_of])
+            taken -= set(range(first, first + runs_of))
+        reservation = Reservation(id=ObjectId(), pool=stored.pool, subnets=(stored.id,), count=len(taken))
+        self.stores.reservations.insert([reservation])
+        self.stores.leases.insert(
+            Lease(
+                id=ObjectId(),
+                subnet=stored.id,
+                pool=stored.pool,
+                reservation=reservation.id,
+                address=from_number(number),
+                entry=1,
+            )
+            for number in sorted(taken)
+        )
+        for number in {one >> BLOCK_BITS for one in taken}:
+            positions = FrozenBitMap(one % BLOCK_SIZE for one in taken if one >> BLOCK_BITS == number)
+            assert self.stores.blocks.change(Block(subnet=stored.id, number=number), positions, positions)
+        self.stores.subnets.change_ledger(stored, replace(stored.ledger, used=len(taken)))
+
+
+@contextmanager
+def installed(folder: Path) -> Iterator[Installation]:
+    """Everything started, on servers of its own or those that `IPAM_BENCH_MONGO` and `IPAM_BENCH_BROKER` name."""
+    with ExitStack() as running:
+        mongo, broker = os.environ.get("IPAM_BENCH_MONGO"), os.environ.get("IPAM_BENCH_BROKER")
+        if mongo is None:
+            database = servers.database(folder)
+            database.start()
+            running.callback(database.stop)
+            mongo = mongo_uri(database.part.port)
+        if broker is None:
+            redis = servers.redis(folder)
+            redis.start()
+            running.callback(redis.stop)
+            broker = f"redis://127.0.0.1:{redis.part.port}/0"
+        stack = Stack(mongo, broker, folder)
+        running.callback(stack.stop)
+        stack.start()
+        empty = EmptyCelery(broker.replace("/0", "/1") if broker.startswith("redis") else broker, folder, PROCESSES)
+        running.callback(empty.stop)
+        empty.start()
+        connection: MongoClient[Any] = running.enter_context(MongoClient(mongo, tz_aware=True))
+        name = stack.environment["IPAM_DATABASE"]
+        yield Installation(
+            stack=stack,
+            client=Client(stack.api.url),
+            stores=Stores(connection[name]),
+            empty=empty,
+            mongo=mongo,
+            bare=connection[f"{name}-bare"],
+        )
+        for one in (name, f"{name}-bare"):
+            connection.drop_database(one)

@@ -1,0 +1,439 @@
+"""What is measured, each beside what bounds it, turn about in one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+import psutil
+from bson import ObjectId
+from falcon.testing import TestClient
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent
+
+from benchmarks.clients import Client, seconds, times_of
+from benchmarks.installation import Installation
+from benchmarks.limits import seconds_to_insert, seconds_to_update, wait_until_done
+from ipam.allocation.consulting import Consulting
+from ipam.allocation.requests import ReservationRequest
+from ipam.api.app import create_app
+from ipam.models.documents import Lease
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import build_services
+
+# Measured by the contract on two cores of this kind, over REST.
+NETBOX_A_SECOND = 40.0
+NIPAP_READS_A_SECOND = 1423.0
+CLIENTS = 8
+MANY_CLIENTS = 64
+BULK = 1000
+ASYNC = {"Prefer": "respond-async"}
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done of everything.
+
+    Attributes:
+        rounds: Turns of each row and of what bounds it.
+        requests: Requests of one turn of many clients.
+        samples: Requests of one turn of one client.
+        total: Requests at 64 clients.
+        memory: Requests after which memory is looked at.
+    """
+
+    rounds: int
+    requests: int
+    samples: int
+    total: int
+    memory: tuple[int, ...]
+
+
+QUICK = Effort(rounds=2, requests=80, samples=10, total=200, memory=())
+FULL = Effort(rounds=5, requests=240, samples=20, total=1000, memory=(100, 1000, 3000))
+
+
+@dataclass
+class Row:
+    """A line of the table.
+
+    Attributes:
+        unit: Of `limit` and `ours`; a ratio is ours to the limit, of their medians.
+        aim: What the ratio is to be at least, or at most if `is_most`; None if there is no aim.
+    """
+
+    name: str
+    against: str
+    unit: str
+    aim: float | None = None
+    is_most: bool = False
+    limit: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours to the limit."""
+        return statistics.median(self.ours) / statistics.median(self.limit) if self.limit and self.ours else None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the aim is reached; None if there is none."""
+        if self.aim is None or self.ratio is None:
+            return None
+        return self.ratio <= self.aim if self.is_most else self.ratio >= self.aim
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Lines of the table that are filled together, and what fills them, turn by turn."""
+
+    rows: list[Row]
+    turns: list[Step]
+
+
+class Calls(CommandListener):
+    """Counts calls to the database."""
+
+    def __init__(self) -> None:
+        self.made: Counter[bool] = Counter()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Count it: as a read, if it is one."""
+        self.made[event.command_name in ("find", "getMore", "aggregate", "count")] += 1
+
+    def succeeded(self, event: object) -> None:
+        """A call counts when it is made."""
+
+    def failed(self, event: object) -> None:
+        """As above."""
+
+
+def one_client(made: Installation, effort: Effort) -> Measurement:
+    """Median latency of a sync request of one client."""
+    row = Row("sync request, 1 client", "an empty Celery task's round trip", "ms", 2.5, is_most=True)
+    subnet = made.subnet(cidr="10.0.0.0/16")
+
+    def turn() -> None:
+        tasks = [1000 * seconds(made.empty.round_trip) for _ in range(effort.samples)]
+        row.limit.append(statistics.median(tasks))
+        row.ours.append(statistics.median(latencies(made, subnet, effort.samples)))
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def many_clients(made: Installation, effort: Effort) -> Measurement:
+    """Sync requests of 8 clients."""
+    row = Row(f"sync requests, {CLIENTS} clients", "NetBox 4.6.8, as measured before", "a second", 6.0)
+    subnet = made.subnet(cidr="10.0.0.0/16")
+
+    def turn() -> None:
+        row.limit.append(NETBOX_A_SECOND)
+        row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
+    """Async requests from HTTP until they have ended."""
+    row = Row("async requests, until they have ended", "empty Celery tasks without results", "a second", 0.3)
+    subnet = made.subnet(cidr="10.0.0.0/16")
+    path = f"/subnets/{subnet['id']}/reservations"
+
+    def all_done() -> None:
+        times_of(CLIENTS, effort.requests, lambda _: made.client.post(path, {}, 202, **ASYNC))
+        wait_until_done(made.client)
+
+    def turn() -> None:
+        row.limit.append(effort.requests / made.empty.seconds_for(effort.requests))
+        row.ours.append(effort.requests / seconds(all_done))
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def wherever(made: Installation, effort: Effort) -> Measurement:
+    """One address of subnets of any size and however full, with each strategy, beside an empty /24."""
+    subnets = {
+        "an empty /24": made.subnet(cidr="10.0.0.0/24"),
+        "a /8": made.subnet(cidr="10.0.0.0/8"),
+        "an IPv6 /64": made.subnet(cidr="2001:db8::/64"),
+        "a /16, half full": made.subnet(cidr="10.0.0.0/16"),
+        "a /16, 99 % full": made.subnet(cidr="10.0.0.0/16"),
+    }
+    made.fill(subnets["a /16, half full"], 0.5)
+    made.fill(subnets["a /16, 99 % full"], 0.99, runs_of=16)
+    forms: list[tuple[str, dict[str, Any]]] = [(how, {"strategy": how}) for how in ("next", "lowest", "random")]
+    cases = [(where, name, form) for name, form in forms for where in subnets]
+    cases.append(("a /16, 99 % full", "16 in a row", {"count": 16, "contiguous": True}))
+    rows = {
+        (where, name): Row(
+            f"{name}, of {where}",
+            f"{name if name != '16 in a row' else 'next'}, of an empty /24",
+            "ms",
+            1.3,
+            is_most=True,
+        )
+        for where, name, _ in cases
+    }
+    rows["a /16, 99 % full", "16 in a row"].aim = 3.0
+
+    def turn() -> None:
+        found: dict[tuple[str, str], list[float]] = {place: [] for place in rows}
+        for _ in range(effort.samples // 2):  # Each case in its turn, so that all meet the same moments.
+            for where, name, form in cases:
+                found[where, name] += latencies(made, subnets[where], 1, form, give_back=True)
+        for (where, name), row in rows.items():
+            row.ours.append(statistics.median(found[where, name]))
+            quiet = name if name != "16 in a row" else "next"
+            row.limit.append(statistics.median(found["an empty /24", quiet]))
+
+    told = [row for (where, _), row in rows.items() if where != "an empty /24"]
+    return Measurement(told, [turn] * effort.rounds)
+
+
+def bulk(made: Installation, effort: Effort) -> Measurement:
+    """One request for 1000 addresses."""
+    row = Row(
+        f"{BULK} addresses in one request", "a bare insert_many of their documents", "addresses a second", 0.5
+    )
+    subnet = made.subnet(cidr="10.0.0.0/12")
+
+    def turn() -> None:
+        documents = [_lease().to_bson() for _ in range(BULK)]
+        row.limit.append(BULK / seconds_to_insert(made.bare["leases"], documents))
+        ask = partial(made.client.post, f"/subnets/{subnet['id']}/reservations", {"count": BULK})
+        row.ours.append(BULK / seconds(ask))
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def given_back(made: Installation, effort: Effort) -> Measurement:
+    """A reservation of 1000 addresses is released."""
+    row = Row(f"{BULK} addresses given back", "a bare bulk update of as many leases", "addresses a second", 0.7)
+    subnet = made.subnet(cidr="10.0.0.0/12")
+
+    def turn() -> None:
+        documents = [_lease().to_bson() for _ in range(BULK)]
+        made.bare["leases"].insert_many(documents)
+        keys = [bson["_id"] for bson in documents]
+        row.limit.append(BULK / seconds_to_update(made.bare["leases"], keys))
+        held = made.client.post(f"/subnets/{subnet['id']}/reservations", {"count": BULK})
+        row.ours.append(BULK / seconds(lambda: made.client.delete(f"/reservations/{held['id']}")))
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def reads(made: Installation, effort: Effort) -> Measurement:
+    """GET of one reservation by 8 clients."""
+    row = Row(f"reads of a reservation, {CLIENTS} clients", "NIPAP, as measured before", "a second", 0.6)
+    subnet = made.subnet(cidr="10.0.0.0/24")
+    held = made.client.post(f"/subnets/{subnet['id']}/reservations", {})
+
+    def turn() -> None:
+        requests = 3 * effort.requests
+        took, _ = times_of(CLIENTS, requests, lambda _: made.client.get(f"/reservations/{held['id']}"))
+        row.limit.append(NIPAP_READS_A_SECOND)
+        row.ours.append(requests / took)
+
+    return Measurement([row], [turn] * effort.rounds)
+
+
+def none_lost(made: Installation, effort: Effort) -> Measurement:
+    """Requests at 64 at once: none is lost; how long they take."""
+    name = f"{effort.total} sync requests, {MANY_CLIENTS} at once"
+    rows = [Row(f"{name}: {what}", "", "ms") for what in ("median", "99th percentile", "distinct addresses")]
+    rows[2].unit, rows[2].against, rows[2].aim = "addresses", "requests", 1.0
+    subnet = made.subnet(cidr="10.0.0.0/16")
+
+    def turn() -> None:
+        seen: list[str] = []
+
+        def ask(_: int) -> None:
+            held = made.client.post(f"/subnets/{subnet['id']}/reservations", {}, Prefer="wait=60")
+            seen.append(held["leases"][0]["address"])
+
+        _, each = times_of(MANY_CLIENTS, effort.total, ask)
+        rows[0].ours.append(1000 * statistics.median(each))
+        rows[1].ours.append(1000 * statistics.quantiles(each, n=100)[98])
+        rows[2].ours.append(len(set(seen)))
+        rows[2].limit.append(effort.total)
+
+    return Measurement(rows, [turn])
+
+
+def calls(made: Installation, _effort: Effort) -> Measurement:
+    """Calls to the database: of a worker for a batch, of a web process for a request."""
+    batches = (1, CLIENTS, 200)
+    rows = {
+        (size, what): Row(f"worker: {what} for a batch of {size}", "the aim", "calls", 1.0, is_most=True)
+        for size in batches
+        for what in ("reads", "writes")
+    }
+    web = Row("web: calls for a sync request", "the aim", "calls", 1.0, is_most=True)
+
+    def count() -> None:
+        listener = Calls()
+        settings = Settings()
+        with MongoClient(made.mongo, tz_aware=True, event_listeners=[listener]) as counted:
+            database = made.stack.environment["IPAM_DATABASE"]
+            # A database of its own, which no worker of the stack looks after.
+            stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
+            worker = build_services(plain, settings, _Nobody(), Consulting())
+            watched = build_services(stores, settings, _Nobody(), Consulting())
+            front = build_services(stores, settings, _By(worker), Consulting())
+            client = TestClient(create_app(front, lambda: None, _Never(), ["*"]))
+            pool = client.simulate_post("/pools", json={}).json
+            subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json
+            for size in batches:
+                for _ in range(size):
+                    watched.jobs.request_from_subnet(ObjectId(), ObjectId(subnet["id"]), ReservationRequest())
+                listener.made.clear()
+                watched.jobs.carry_out(ObjectId(subnet["id"]))
+                for is_read, what, aim in ((True, "reads", 3.0), (False, "writes", 6.0)):
+                    rows[size, what].ours.append(float(listener.made[is_read]))
+                    rows[size, what].limit.append(aim)
+            listener.made.clear()
+            answer = client.simulate_post(f"/subnets/{subnet['id']}/reservations", json={})
+            assert answer.status_code == 201, answer.text
+            web.ours.append(float(listener.made.total()))
+            web.limit.append(5.0)
+            counted.drop_database(f"{database}-calls")
+
+    return Measurement([*rows.values(), web], [count])
+
+
+def memory(made: Installation, effort: Effort) -> Measurement:
+    """What web and worker processes hold after so many requests."""
+    after = ", ".join(f"{requests:,}" for requests in effort.memory)
+    rows = {name: Row(f"memory of {name} after {after} requests", "", "MiB") for name in ("web", "worker")}
+    subnet = made.subnet(cidr="10.0.0.0/12")
+    done = 0
+
+    def until(requests: int) -> None:
+        nonlocal done
+        _speed(made, subnet, CLIENTS, requests - done)
+        done = requests
+        for name, process in (("web", made.stack.web), ("worker", made.stack.workers[0])):
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            rows[name].ours.append(sum(one.memory_info().rss for one in family) / 2**20)
+
+    return Measurement(list(rows.values()), [partial(until, requests) for requests in effort.memory])
+
+
+def crowded(made: Installation, effort: Effort) -> Measurement:
+    """What is done with a small subnet in an empty database, and again with 200,000 leases in other subnets."""
+    rows = {
+        deed: Row(f"{deed} a /24 beside 200,000 leases", "in an empty database", "ms", 2.0, is_most=True)
+        for deed in ("create", "reserve from", "list the leases of", "release from", "delete")
+    }
+    pool = made.client.post("/pools", {"name": "measured"})
+
+    def look(into: str) -> None:
+        found: dict[str, list[float]] = {deed: [] for deed in rows}
+        for _ in range(effort.samples):
+            for deed, took in _life_of_a_subnet(made.client, pool["id"]).items():
+                found[deed].append(1000 * took)
+        for deed, row in rows.items():
+            getattr(row, into).append(statistics.median(found[deed]))
+
+    def crowd() -> None:
+        for _ in range(4):
+            made.fill(made.subnet(cidr="10.0.0.0/16"), 0.77)
+
+    before, after = [partial(look, "limit")] * effort.rounds, [partial(look, "ours")] * effort.rounds
+    return Measurement(list(rows.values()), [*before, crowd, *after])
+
+
+MEASURED = (
+    *(calls, one_client, many_clients, accepted_then_done, wherever),
+    *(bulk, given_back, reads, none_lost, memory),
+)
+# On servers of their own, which are empty.
+MEASURED_APART = (crowded,)
+
+
+def _speed(made: Installation, subnet: dict[str, Any], clients: int, requests: int) -> float:
+    path = f"/subnets/{subnet['id']}/reservations"
+    took, _ = times_of(clients, requests, lambda _: made.client.post(path, {}))
+    return requests / took
+
+
+def latencies(
+    made: Installation,
+    subnet: dict[str, Any],
+    requests: int,
+    form: dict[str, Any] | None = None,
+    *,
+    give_back: bool = False,
+) -> list[float]:
+    """How many ms requests of one client take, one after the other."""
+    path, held = f"/subnets/{subnet['id']}/reservations", []
+
+    def ask() -> None:
+        held.append(made.client.post(path, form or {}))
+
+    found = []
+    for _ in range(requests):
+        found.append(1000 * seconds(ask))
+        if give_back:
+            made.client.delete(f"/reservations/{held[-1]['id']}")
+    return found
+
+
+def _lease() -> Lease:
+    number = int(ObjectId().binary.hex(), 16) % 2**32
+    return Lease(
+        id=ObjectId(),
+        subnet=ObjectId(),
+        pool=ObjectId(),
+        reservation=ObjectId(),
+        address=ip_address(number),
+        entry=1,
+    )
+
+
+class _Nobody:
+    def dispatch(self, target: ObjectId) -> None:
+        """Nobody is to be woken."""
+
+
+class _By:
+    """A worker that does what it is asked for at once."""
+
+    def __init__(self, services: Any) -> None:
+        self._services = services
+
+    def dispatch(self, target: ObjectId) -> None:
+        """Carry it out."""
+        self._services.jobs.carry_out(target)
+
+
+class _Never:
+    def is_set(self) -> bool:
+        """It goes on."""
+        return False
+
+
+def _life_of_a_subnet(client: Client, pool: str) -> dict[str, float]:
+    """How long each part of it takes; it holds a hundred leases, and one more that is given back."""
+    there: dict[str, str] = {}
+
+    def create() -> None:
+        there["subnet"] = client.post(f"/pools/{pool}/subnets", {"cidr": "10.0.0.0/24"})["id"]
+
+    def reserve(count: int = 1) -> None:
+        there["held"] = client.post(f"/subnets/{there['subnet']}/reservations", {"count": count})["id"]
+
+    took = {"create": seconds(create)}
+    reserve(100)
+    took["reserve from"] = seconds(reserve)
+    took["list the leases of"] = seconds(lambda: client.get(f"/subnets/{there['subnet']}/leases"))
+    took["release from"] = seconds(lambda: client.delete(f"/reservations/{there['held']}"))
+    took["delete"] = seconds(lambda: client.delete(f"/subnets/{there['subnet']}"))
+    return took
