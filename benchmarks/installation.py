@@ -93,7 +93,9 @@ def installed(folder: Path) -> Iterator[Installation]:
         stack = Stack(mongo, broker, folder)
         running.callback(stack.stop)
         stack.start()
-        empty = EmptyCelery(broker.replace("/0", "/1") if broker.startswith("redis") else broker, folder, PROCESSES)
+        empty = EmptyCelery(
+            f"{broker[:-1]}1" if broker.startswith("redis") and broker.endswith("/0") else broker, folder, PROCESSES
+        )
         running.callback(empty.stop)
         empty.start()
         connection: MongoClient[Any] = running.enter_context(MongoClient(mongo, tz_aware=True))

@@ -18,8 +18,13 @@ from tests.servers import Process, wait_until
 BROKER_VARIABLE = "IPAM_BENCH_EMPTY_BROKER"
 _TIMEOUT_S = 120
 
-# As ipam sets Celery up, but for a place where results go.
-empty = Celery("empty", broker=os.environ.get(BROKER_VARIABLE), backend=os.environ.get(BROKER_VARIABLE))
+
+def _app(broker: str) -> Celery:
+    """As ipam sets Celery up, but for a place where results go."""
+    return Celery("empty", broker=broker, backend=broker if broker.startswith("redis") else "rpc://")
+
+
+empty = _app(os.environ.get(BROKER_VARIABLE, ""))
 empty.conf.update(task_acks_late=True, worker_prefetch_multiplier=4, worker_send_task_events=True)
 
 
@@ -32,7 +37,7 @@ class EmptyCelery:
     """A worker with as many processes as ipam's, on the same broker, whose tasks do nothing."""
 
     def __init__(self, broker: str, folder: Path, processes: int) -> None:
-        self._app = Celery("empty", broker=broker, backend=broker)
+        self._app = _app(broker)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.limits:empty", "worker"]
         command += ["--concurrency", str(processes), "--without-mingle", "--without-gossip"]
         part = Part("empty", command, None, {BROKER_VARIABLE: broker})

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,10 +17,9 @@ from ipam.errors import Invalid, Refused
 from ipam.exact_json import dumps, loads
 from ipam.hooks import RESERVE, Hook, Unanswered
 from ipam.models.descriptions import Described, described, is_described_alike, patched
-from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet
-from ipam.models.facts import paths_of, paths_of_job
+from ipam.models.documents import Document, Job
+from ipam.models.facts import paths_of, paths_of_job, shown
 from ipam.models.store import DocumentStore, check_revision
-from ipam.models.views import lease_json, pool_json, reservation_json, subnet_json
 from ipam.origins import Origin, act_for, current_origin
 
 log = logging.getLogger(__name__)
@@ -28,12 +27,6 @@ Json = dict[str, Any]
 D = TypeVar("D", bound=Document)
 T = TypeVar("T", bound=Described)
 
-_SHOW: Mapping[type, Callable[[Any], Json]] = {
-    Pool: pool_json,
-    Subnet: subnet_json,
-    Reservation: reservation_json,
-    Lease: lease_json,
-}
 _REASON_MAX = 1000
 
 
@@ -49,26 +42,26 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """Something that is described, and whatever *else* is shown of it."""
+    """Something that is described, and the *rest* that is shown of it."""
 
     name: str
     tags: tuple[str, ...]
     metadata: Any
-    else_: Json
+    rest: Json
 
     def to_json(self) -> Json:
         """As it is shown."""
-        return {**self.else_, "name": self.name, "tags": list(self.tags), "metadata": self.metadata}
+        return {**self.rest, "name": self.name, "tags": list(self.tags), "metadata": self.metadata}
 
     @classmethod
-    def from_json(cls, shown: Json) -> Sketch:
+    def from_json(cls, kept: Json) -> Sketch:
         """What `to_json` showed.
 
         Raises:
             Invalid: If its name, tags or metadata break a rule.
         """
-        own: Json = {name: shown[name] for name in ("name", "tags", "metadata") if name in shown}
-        return cls(**described(own), else_={name: value for name, value in shown.items() if name not in own})
+        own: Json = {name: kept[name] for name in ("name", "tags", "metadata") if name in kept}
+        return cls(**described(own), rest={name: value for name, value in kept.items() if name not in own})
 
 
 @dataclass(slots=True)
@@ -182,8 +175,7 @@ class Consulting:
             return
         document = store.get(id_)
         check_revision(store.kind, document.revision, revisions)
-        show = _SHOW[type(document)]
-        self._settle(_Case(change, paths_of(document), show(document), None, show, current_origin()))
+        self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_origin()))
 
     def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job | Refused]], None]) -> None:
         """Ask about requests for addresses, all at once, then call *then* with each as hooks would have it.
@@ -246,11 +238,11 @@ class Consulting:
         ]
 
     def _amended(self, verb: str, before: D | None, after: D) -> D:
-        change, paths, show = f"{type(after).__name__.lower()}.{verb}", paths_of(after), _SHOW[type(after)]
+        change, paths = f"{type(after).__name__.lower()}.{verb}", paths_of(after)
         if not self.is_asked(change, paths):
             return after
-        was = None if before is None else show(before)
-        case: _Case[D] = _Case(change, paths, was, after, show, current_origin())
+        was = None if before is None else shown(before)
+        case: _Case[D] = _Case(change, paths, was, after, shown, current_origin())
         self._settle(case)
         act_for(case.amended_origin)
         return case.after or after
@@ -296,10 +288,10 @@ def _shown_of(job: Job) -> Callable[[ReservationRequest], Json]:
     return lambda request: {**known, **request.to_json()}
 
 
-def _paths_in(change: str, shown: Json) -> set[str]:
-    """The paths of something that is *shown*, and of what it is in, as far as its JSON says."""
-    ids = [(change.partition(".")[0], shown.get("id"))]
-    ids += [(kind, shown.get(kind)) for kind in ("pool", "subnet", "reservation")]
+def _paths_in(change: str, known: Json) -> set[str]:
+    """The paths of something that is *known*, and of what it is in, as far as its JSON says."""
+    ids = [(change.partition(".")[0], known.get("id"))]
+    ids += [(kind, known.get(kind)) for kind in ("pool", "subnet", "reservation")]
     return {f"/{kind}s/{id_}" for kind, id_ in ids if id_}
 
 

@@ -104,7 +104,8 @@ def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[Part]:
     environment = {
         **dict.fromkeys((*_SAID_HERE, *(f"{name}_FILE" for name in _SAID_HERE)), ""),
         **servers,
-        **{f"IPAM_{name.upper()}": said for name in ("bus", "hooks") if (said := getattr(settings, name))},
+        **({"IPAM_BUS": settings.bus, "IPAM_BUS_FILE": ""} if settings.bus else {}),
+        **({"IPAM_HOOKS": settings.hooks} if settings.hooks else {}),
         "IPAM_LOG_LEVEL": settings.log_level,
         "PYTHONUNBUFFERED": "1",
     }

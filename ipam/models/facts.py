@@ -105,6 +105,12 @@ def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Eve
     )
 
 
+def shown(document: Document) -> Json:
+    """The JSON of *document*."""
+    _, show = _KINDS[type(document)]
+    return show(document)
+
+
 def paths_of(document: Document) -> tuple[str, ...]:
     """The path of *document*, and those of what it is in, the nearest first."""
     kind, _ = _KINDS[type(document)]

@@ -1,7 +1,11 @@
 """The file that declares hooks: what it says, and what is said of it."""
 
+from io import StringIO
+
 import pytest
 
+from ipam.cli.hooks import test_hooks as rehearse
+from ipam.embedded.parts import ipam_parts
 from ipam.errors import InvalidSettings
 from ipam.hooks import CHANGES, Hook, read_hooks
 from ipam.settings import Settings
@@ -109,3 +113,18 @@ def test_a_job_must_not_be_given_to_another_while_its_hooks_may_still_answer(tmp
     with pytest.raises(InvalidSettings, match="26 s together; give them less, or say --claim-timeout-s 31 or more"):
         declared_hooks(Settings(hooks=path, bus="amqp://there"))
     assert declared_hooks(Settings(hooks=path, bus="amqp://there", claim_timeout_s=31))
+
+
+def test_a_change_that_breaks_a_rule_is_not_rehearsed(tmp_path):
+    path = write(tmp_path, '[[hook]]\nname = "a"\nchanges = ["*"]\nsilence = "deny"')
+    change = StringIO('{"change": "pool.create", "after": {"name": 7}}')
+    change.name = "change.json"
+    with pytest.raises(InvalidSettings, match=r'change\.json, "after": /name'):
+        rehearse(Settings(hooks=path, bus="amqp://there"), change)
+
+
+def test_what_runs_embedded_takes_the_bus_from_one_place_and_its_hooks():
+    said = ipam_parts(Settings(bus="nats://there", hooks="hooks.toml"), {})[0].environment
+    assert (said["IPAM_BUS"], said["IPAM_BUS_FILE"], said["IPAM_HOOKS"]) == ("nats://there", "", "hooks.toml")
+    unsaid = ipam_parts(Settings(), {})[0].environment
+    assert not {"IPAM_BUS", "IPAM_BUS_FILE", "IPAM_HOOKS"} & unsaid.keys()
