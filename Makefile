@@ -7,9 +7,10 @@ SEEDS ?= 1000
 FROM ?= 1
 SEED ?= 1
 MINUTES ?= 20
+ROUNDS ?= 3
 BENCH ?=
 
-.PHONY: help run test simulate simulate-mistakes chaos fuzz bench bench-events check format test-servers clean
+.PHONY: help run test simulate simulate-mistakes faults chaos fuzz bench bench-events check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -26,6 +27,9 @@ simulate: $(VENV)/.installed-dev  ## Live through SEEDS (1000) histories of cras
 
 simulate-mistakes: $(VENV)/.installed-dev  ## Show that the simulation sees mistakes that are put into the code.
 	@$(BIN)/python -m tests.simulation.mistakes
+
+faults: $(VENV)/.installed-dev test-servers  ## Kill each process ROUNDS (3) times, with both brokers, at times drawn from SEED (1).
+	@IPAM_TEST_ROUNDS=$(ROUNDS) IPAM_TEST_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
 
 chaos: $(VENV)/.installed-dev test-servers  ## Stop buses and kill relays under load, at times drawn from SEED (1).
 	@$(BIN)/python -m tests.chaos --seed $(SEED)

@@ -12,13 +12,14 @@ from tests.servers import Process, wait_until
 from tests.stack import Stack, created, problem
 
 
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[tuple[Stack, Process, Process]]:
-    """A stack with a database and a broker that the test may stop."""
-    database, broker = servers.database(tmp_path), servers.redis(tmp_path)
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Process, Process]]:
+    """A stack with a database and a broker that a test may stop, if it starts them again."""
+    folder = tmp_path_factory.mktemp("parts")
+    database, broker = servers.database(folder), servers.redis(folder)
     database.start()
     broker.start()
-    stack = Stack(mongo_uri(database.part.port), f"redis://127.0.0.1:{broker.part.port}/0", tmp_path)
+    stack = Stack(mongo_uri(database.part.port), f"redis://127.0.0.1:{broker.part.port}/0", folder)
     stack.start()
     yield stack, database, broker
     stack.stop()
@@ -84,3 +85,4 @@ def test_processes_stop_on_sigterm(parts: tuple[Stack, Process, Process]):
     stack, _, _ = parts
     stack.api.reserve(stack.api.subnet(cidr="10.0.0.0/29"))  # Then they are all up.
     assert [process.stop() for process in stack.processes] == [0, 0, 0, 0]
+    stack.start()
