@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +46,38 @@ class Process:
         wait_until(self._ready_or_dead, READY_TIMEOUT_S, f"{self.part.name} to be ready")
 
     def _ready_or_dead(self) -> bool:
-        if self._child.poll() is not None:
-            text = self._log.read_text(errors="replace")[-3000:]
-            raise AssertionError(f"{self.part.name} ended with {self._child.returncode}:\n{text}")
+        if not self.is_alive():
+            raise AssertionError(f"{self.part.name} ended with {self._child.returncode}:\n{self.said()[-3000:]}")
         return self._is_ready()
 
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
+    def said(self) -> str:
+        """All that it has printed, from its first start on."""
+        return self._log.read_text(errors="replace")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it hold its breath: it is there, and does not answer."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """It has stopped, and starts again however what is done meanwhile ends."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def kill(self) -> None:
         """`kill -9` of the process with all of its children, nobody being told."""

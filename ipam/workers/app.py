@@ -12,6 +12,7 @@ from kombu import Queue
 
 from ipam.discovery.places import Place
 from ipam.settings import Settings
+from ipam.workers.redis_transport import use_redis_transport
 
 CARRY_OUT = "ipam.carry_out"
 RECOVER = "ipam.recover"
@@ -26,6 +27,7 @@ def create_celery(settings: Settings, place: Place) -> Celery:
 
     There is no result backend: how a job stands is read from its document, which is there before its message.
     """
+    use_redis_transport()
     url = place.find()
     app = Celery("ipam", broker=_with_another(url), set_as_current=False)
     # Named after the database: two installations may share a broker.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from ipam.embedded.parts import mongo_uri
 from tests import servers
@@ -32,17 +33,16 @@ def test_without_its_database_it_says_so_quickly_and_comes_back_by_itself(parts:
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
     path = f"/subnets/{subnet['id']}/reservations"
     created(stack.api.post(path))
-    database.stop()
-    answer = stack.api.get("/pools", timeout=50)
-    assert problem(answer) == (503, "unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert stack.api.get("/livez").status_code == 200
-    ready = stack.api.get("/readyz")
-    assert problem(ready) == (503, "unavailable")
-    assert ready.json()["parts"]["database"] != "ok"
-    assert ready.json()["parts"]["broker"] == "ok"
-    assert problem(stack.api.post(path)) == (503, "unavailable")
-    database.start()
+    with database.away():
+        answer = stack.api.get("/pools", timeout=50)
+        assert problem(answer) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert stack.api.get("/livez").status_code == 200
+        ready = stack.api.get("/readyz")
+        assert problem(ready) == (503, "unavailable")
+        assert ready.json()["parts"]["database"] != "ok"
+        assert ready.json()["parts"]["broker"] == "ok"
+        assert problem(stack.api.post(path)) == (503, "unavailable")
     wait_until(lambda: stack.api.get("/readyz").status_code == 200, 20, "readiness")
     assert created(stack.api.post(path, headers={"Prefer": "wait=30"}))["leases"][0]["address"] == "10.0.0.2"
 
@@ -51,17 +51,33 @@ def test_without_its_broker_requests_are_kept_and_carried_out_later(parts: tuple
     stack, _, broker = parts
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
     path = f"/subnets/{subnet['id']}/reservations"
-    broker.stop()
-    ready = stack.api.get("/readyz")
-    assert problem(ready) == (503, "unavailable")
-    assert ready.json()["parts"]["broker"] != "ok"
-    assert ready.json()["parts"]["database"] == "ok"
-    assert stack.api.get("/pools").status_code == 200
-    accepted = stack.api.post(path, headers={"Prefer": "respond-async"})
-    assert accepted.status_code == 202
-    broker.start()
+    with broker.away():
+        ready = stack.api.get("/readyz")
+        assert problem(ready) == (503, "unavailable")
+        assert ready.json()["parts"]["broker"] != "ok"
+        assert ready.json()["parts"]["database"] == "ok"
+        assert stack.api.get("/pools").status_code == 200
+        accepted = stack.api.post(path, headers={"Prefer": "respond-async"})
+        assert accepted.status_code == 202
     job = stack.api.get(f"{accepted.headers['Location']}?wait=60").json()
     assert job["state"] == "succeeded"
+
+
+def test_a_worker_lives_through_the_loss_of_its_broker_in_the_middle_of_its_work(
+    parts: tuple[Stack, Process, Process],
+):
+    stack, database, broker = parts
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+    stack.api.reserve(subnet)
+    (worker,) = stack.workers
+    with Redis(port=broker.part.port) as client, database.paused():
+        # What recovers asks the database, and waits; so it is still in hand when its broker goes.
+        wait_until(lambda: client.hlen("unacked") > 1, 20, "two messages in hand")
+        told = worker.said().count("Connection to broker lost")
+        with broker.away():
+            wait_until(lambda: worker.said().count("Connection to broker lost") > told, 20, "the worker to notice")
+    assert created(stack.api.post(f"/subnets/{subnet['id']}/reservations", headers={"Prefer": "wait=30"}))
+    assert worker.is_alive()
 
 
 def test_who_follows_the_log_on_a_terminal_misses_nothing_while_the_api_is_away(

@@ -80,17 +80,16 @@ def test_what_has_begun_is_answered_and_nothing_new_is_begun(stopping_database, 
     with connect(stack.api) as open_connection, connect(stack.api) as begun:
         for connection in (open_connection, begun):
             assert ask(connection, "/livez") == (200, {"status": "ok"})
-        os.kill(stopping_database.pid, signal.SIGSTOP)
-        send(begun, "/pools")
-        for _ in range(3):
+        with stopping_database.paused():
+            send(begun, "/pools")
+            for _ in range(3):
+                assert ask(open_connection, "/livez")[0] == 200
+            os.kill(stack.web.pid, signal.SIGTERM)
+            wait_until(lambda: ask(open_connection, "/readyz")[0] == 503, 20, "it to be ready no more")
+            assert ask(open_connection, "/pools")[1]["type"] == "/problems/unavailable"
             assert ask(open_connection, "/livez")[0] == 200
-        os.kill(stack.web.pid, signal.SIGTERM)
-        wait_until(lambda: ask(open_connection, "/readyz")[0] == 503, 20, "it to be ready no more")
-        assert ask(open_connection, "/pools")[1]["type"] == "/problems/unavailable"
-        assert ask(open_connection, "/livez")[0] == 200
-        with pytest.raises(ConnectionRefusedError):
-            connect(stack.api)
-        os.kill(stopping_database.pid, signal.SIGCONT)
+            with pytest.raises(ConnectionRefusedError):
+                connect(stack.api)
         answer = hear(begun)
     assert [pool["name"] for pool in answer[1]["pools"]] == ["before"]
     assert stack.web.stop() == 0
@@ -102,12 +101,11 @@ def test_what_does_not_end_is_given_up(stopping_database, redis_url, tmp_path):
     stack.web.start()
     with connect(stack.api) as connection:
         assert ask(connection, "/livez")[0] == 200
-        os.kill(stopping_database.pid, signal.SIGSTOP)
-        send(connection, "/pools")
-        for _ in range(3):
-            assert stack.api.get("/livez").status_code == 200
-        assert stack.web.stop() == 0
-        os.kill(stopping_database.pid, signal.SIGCONT)
+        with stopping_database.paused():
+            send(connection, "/pools")
+            for _ in range(3):
+                assert stack.api.get("/livez").status_code == 200
+            assert stack.web.stop() == 0
     stack.stop()
 
 

@@ -1,0 +1,35 @@
+"""The transport of kombu for Redis, which says of a connection that is closed what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+def use_redis_transport() -> None:
+    """Let every connection to a `redis://` or `rediss://` URL that kombu opens from now on have this transport."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+class Channel(redis.Channel):
+    """A channel that raises a connection error when it is to do something after its connection was closed.
+
+    When Redis goes away, Celery closes the connection, and then lets the tasks in hand come to their end and
+    acknowledges their messages on it. It expects a connection error there. kombu 5.7 raises `AttributeError`
+    instead, of which a worker dies.
+    """
+
+    def _connparams(self, *args: Any, **named: Any) -> dict[str, Any]:
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("the connection to Redis is closed")
+        parameters: dict[str, Any] = super()._connparams(*args, **named)  # type: ignore[misc]
+        return parameters
+
+
+class Transport(redis.Transport):
+    """kombu's transport for Redis, but for its channels."""
+
+    Channel = Channel
