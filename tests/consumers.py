@@ -48,8 +48,13 @@ def whole_lines(log: Path) -> list[str]:
 class Heard:
     """What a consumer has printed."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, process: subprocess.Popen) -> None:
         self._log = log
+        self._process = process
+
+    def pause(self) -> None:
+        """Let the consumer hold its breath, until it is killed."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def lines(self) -> list[str]:
         return [line for line in whole_lines(self._log) if line[:1].isdigit()]
@@ -67,7 +72,7 @@ def consumer(program: str, url: str, folder: Path) -> Iterator[Heard]:
         process = subprocess.Popen([sys.executable, "-uc", program, url], cwd=folder, stdout=output, stderr=output)
     try:
         wait_until(lambda: "listening" in log.read_text() or process.poll() is not None, TIMEOUT_S, "a consumer")
-        yield Heard(log)
+        yield Heard(log, process)
     finally:
         process.kill()
         process.wait()

@@ -1,6 +1,7 @@
 """The process that outlives `ipam up` by a moment: it ends the children when their parent was killed.
 
-It reads process ids, one a line, and acts when its input ends. After an orderly stop there is nobody left to end.
+It reads, a process a line, in which wave it was started, and its id; and acts when its input ends. After an orderly
+stop there is nobody left to end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from contextlib import suppress
 
 STOP_TIMEOUT_S = 10.0
@@ -33,20 +35,26 @@ def _alive(leader: int) -> bool:
 
 
 def reap(leaders: list[int]) -> None:
-    """End the process groups of *leaders*, the last one started first: with SIGTERM, later with SIGKILL."""
-    for leader in reversed(leaders):
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+    """End the process groups of *leaders*, all at the same time: with SIGTERM, later with SIGKILL."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for leader in leaders:
         signal_group(leader, signal.SIGTERM)
+    for leader in leaders:
         while _alive(leader) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         signal_group(leader, signal.SIGKILL)
 
 
 def main() -> None:
-    """Collect process ids until the parent is gone, then end them."""
+    """Collect process ids until the parent is gone, then end them, what was started last first."""
     # Ctrl-C in the terminal is for the parent, which ends us by closing the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reap([int(line) for line in sys.stdin])
+    waves: defaultdict[int, list[int]] = defaultdict(list)
+    for line in sys.stdin:
+        wave, leader = line.split()
+        waves[int(wave)].append(int(leader))
+    for wave in sorted(waves, reverse=True):
+        reap(waves[wave])
 
 
 if __name__ == "__main__":

@@ -85,9 +85,9 @@ def _password_of_database(supervisor: Supervisor, data: Path) -> str:
     if not kept.exists():
         password = secrets.token_urlsafe(32)
         part = database_part(data, auth=False)
-        supervisor.start(part)
+        supervisor.start([part])
         create_only_user(mongo_uri(part.port or 0), USER, password, _READY_TIMEOUT_S)
-        supervisor.end(part)
+        supervisor.stop_last()
         kept.write_text(f"{password}\n", encoding="utf-8")
     return kept.read_text(encoding="utf-8").strip()
 
@@ -109,8 +109,7 @@ def open_log(data: Path) -> Log:
 
 def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) -> None:
     """Start *parts* side by side, wait until those with a port listen, and say so, a line each."""
-    for part in parts:
-        supervisor.start(part)
+    supervisor.start(parts)
     for part in parts:
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while part.port and not _listens(part) and not stopped.is_set():

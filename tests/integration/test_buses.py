@@ -153,6 +153,20 @@ def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus
         asker.close()
 
 
+@pytest.mark.parametrize("made", ["jetstream", "rabbitmq"], indirect=True)
+def test_what_a_consumer_had_in_hand_when_it_was_killed_comes_again_first(made: Made, bus: Bus, tmp_path: Path):
+    _, url, program = made
+    program = program.replace("ack_wait=30", "ack_wait=1")
+    with consumer(program, url, tmp_path) as heard:
+        bus.publish(message(1))
+        assert heard.wait_for(1) == [line(1)]
+        heard.pause()
+        bus.publish(message(2))
+    with consumer(program, url, tmp_path) as heard:
+        bus.publish(message(3))
+        assert heard.wait_for(2)[-2:] == [line(2), line(3)]
+
+
 @pytest.mark.parametrize("made", ["nats", "rabbitmq", "redis"], indirect=True)
 def test_a_bus_is_followed_on_a_terminal(made: Made, bus: Bus, tmp_path: Path):
     """Only those of one type, whole, from when it listens on."""
