@@ -177,8 +177,8 @@ class Consulting:
         check_revision(store.kind, document.revision, revisions)
         self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_origin()))
 
-    def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job | Refused]], None]) -> None:
-        """Ask about requests for addresses, all at once, then call *then* with each as hooks would have it.
+    def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job]], None]) -> None:
+        """Ask about requests for addresses, all at once, then call *then* with each, as amended or refused.
 
         That is done beside what this process does next; here and now, if there is much of it already.
         """
@@ -218,7 +218,7 @@ class Consulting:
         self._settle(case)
         return None if case.after is None else case.after.to_json(), case.amended_origin.amended_by
 
-    def _reserved(self, jobs: Sequence[Job]) -> list[Job | Refused]:
+    def _reserved(self, jobs: Sequence[Job]) -> list[Job]:
         cases = [
             _Case(
                 RESERVE,
@@ -232,8 +232,9 @@ class Consulting:
         ]
         self._ask_about(cases)
         return [
-            case.refused
-            or replace(job, request=case.after.to_json() if case.after else {}, origin=case.amended_origin)
+            replace(job, refused=case.refused.to_record())
+            if case.refused
+            else replace(job, request=case.after.to_json() if case.after else {}, origin=case.amended_origin)
             for job, case in zip(jobs, cases, strict=True)
         ]
 

@@ -94,6 +94,9 @@ class Inventory:
             retry_contended(lambda: self._hold_range(subnet))
         except Rejected:
             self._stores.subnets.drop_unborn(subnet.id)
+            found = self._stores.subnets.find(subnet.id)
+            if found and found.state is SubnetState.ACTIVE:
+                return found  # What was in the way is gone, and another has carried the creation to its end.
             self.sweep_subnet(subnet.id)
             raise
         shown = self._stores.subnets.activate(subnet.id)

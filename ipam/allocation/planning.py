@@ -46,7 +46,7 @@ class Plan:
         subnet: With its ledger as it was read.
         space: The addresses that it may hand out.
         read: Reads blocks, by number; called after the subnet was read.
-        batch: Token of the claim that the grants are made under.
+        batch: Token of the claim that the grants are made under; None if they count as they stand.
         now: The time that they get.
 
     Attributes:
@@ -54,7 +54,7 @@ class Plan:
         blocks: Those that were read.
     """
 
-    def __init__(self, subnet: Subnet, space: Space, read: Read, batch: ObjectId, now: datetime) -> None:
+    def __init__(self, subnet: Subnet, space: Space, read: Read, batch: ObjectId | None, now: datetime) -> None:
         self.subnet = subnet
         self.ledger = subnet.ledger
         self.grants: list[Grant] = []

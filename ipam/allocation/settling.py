@@ -1,4 +1,4 @@
-"""Bringing to an end what is on its way in ledgers: forward when its job was decided, back when it was not."""
+"""Bringing to an end what is on its way in ledgers: forward when it counts, back when it does not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Settling:
         subnets: Iterable[Subnet],
         seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
     ) -> None:
-        """Carry decided *jobs* to their success; *subnets* are those that they have grants in.
+        """Carry *jobs* to their success whose grants count; *subnets* are those that they have grants in.
 
         *seen* are blocks of these, if they were read before the grants were made.
 
@@ -56,11 +56,11 @@ class Settling:
         made = {job: _reservation(jobs[job], grants) for job, grants in held.items()}
         self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
         self._stores.reservations.insert(made.values())
-        self._stores.jobs.succeed(jobs)
+        self._stores.jobs.succeed(held)
         self._strike_out(due, seen)
 
     def abandon(self, job: Job, error: GivenUp) -> None:
-        """Give up a decided *job* that cannot be finished as it is: its addresses go back, the caller gets *error*.
+        """Give up a *job* that has addresses and cannot be finished: they go back, the caller gets *error*.
 
         Its reservation is stored without what the user wrote, which may be what cannot be stored, and as one that
         is being released: from then on `Recovery` takes it for a release that was left half done.
@@ -158,7 +158,7 @@ class Settling:
         return changed
 
     def _finish_or_leave(self, job: Job, *, by_force: bool) -> bool:
-        """Finish a decided job; one that cannot be finished is left for later, or *by_force* abandoned."""
+        """Finish a job that has addresses; if that cannot be done leave it for later, or *by_force* abandon it."""
         try:
             self.finish({job.id: job}, self.subnets_of(job))
         except Transient:
@@ -172,12 +172,17 @@ class Settling:
 
 
 def _counts(grant: Grant, job: Job | None) -> bool:
-    return job is not None and (job.id, job.decision) == (grant.job, grant.batch)
+    return job is not None and job.id == grant.job and grant.batch in (None, job.decision)
 
 
 def _in_hand(grant: Grant, job: Job | None) -> bool:
     """Whether the worker that made *grant* may still decide that it counts."""
-    return job is not None and job.state is JobState.RUNNING and job.decision is None and job.claim == grant.batch
+    return (
+        job is not None
+        and job.state is JobState.RUNNING
+        and job.decision is None
+        and job.claim == grant.batch is not None
+    )
 
 
 def _reservation(job: Job, grants: Mapping[ObjectId, Grant]) -> Reservation:

@@ -350,12 +350,14 @@ class Job:
         claim: Token of the worker that has it in hand.
         claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
             one condition finds both.
-        decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned.
+        decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned. A job of one
+            subnet needs none: its grant counts as it stands in the ledger.
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
         done: How many addresses of those asked for are written, or back.
         position: Which of its subnets a release has come to.
-        consulted: Whether hooks have allowed it; `request` is then as they have amended it.
+        consulted: Whether hooks were asked; `request` is then as they have amended it.
+        refused: What a hook has refused it with, which is to be its error.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
     """
@@ -376,6 +378,7 @@ class Job:
     done: int = 0
     position: int = 0
     consulted: bool = False
+    refused: Bson | None = None
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -426,6 +429,7 @@ class Job:
             done=bson.get("done", 0),
             position=bson.get("position", 0),
             consulted=bson.get("consulted", False),
+            refused=loads(bson["refused"]) if "refused" in bson else None,
             request=loads(bson["request"]),
             state=JobState(bson["state"]),
             error=loads(bson["error"]) if bson["error"] else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,18 +36,21 @@ class JobStore(DocumentStore[Job]):
         """Store a new job; to store it twice changes nothing."""
         insert_missing(self._collection, [job.to_bson()])
 
-    def claim(self, target: ObjectId, limit: int, hold_s: float) -> tuple[ObjectId, list[Job]]:
-        """Take in hand up to *limit* jobs of *target* that nobody has, oldest first.
+    def waiting(self, target: ObjectId, limit: int) -> list[Job]:
+        """Up to *limit* jobs of *target* that nobody has in hand, oldest first."""
+        found = self._collection.find(_free(target)).sort("_id", 1).limit(limit).batch_size(limit)
+        return [Job.from_bson(bson) for bson in found]
+
+    def claim(self, jobs: Sequence[Job], hold_s: float) -> tuple[ObjectId, list[Job]]:
+        """Take *jobs* of one target in hand, those at least that nobody was quicker to take, or to close.
 
         Returns a new token, and the jobs that carry it. They are free for others again after *hold_s* seconds.
         """
         token, now = ObjectId(), utc_now()
-        free = {"waiting": target, "claimed_until": {"$lt": now}}
-        found = list(self._collection.find(free).sort("_id", 1).limit(limit).batch_size(limit))
-        ids = [bson["_id"] for bson in found]
+        ids = [job.id for job in jobs]
         if not ids:
             return token, []
-        taken = {
+        taken: Bson = {
             "state": JobState.RUNNING.value,
             "claim": token,
             "claimed_until": now + timedelta(seconds=hold_s),
@@ -55,45 +58,49 @@ class JobStore(DocumentStore[Job]):
         }
         # The condition is checked again for each document: of two workers, each gets what it was first at.
         claimed = self._collection.update_many(
-            {"_id": {"$in": ids}, **free}, {"$set": taken, "$inc": {"attempts": 1, "revision": 1}}
+            {"_id": {"$in": ids}, **_free(jobs[0].target)}, {"$set": taken, "$inc": {"attempts": 1, "revision": 1}}
         )
         # A claim that was neither given back nor carried out: its worker died over it, or as good as that.
-        abandoned = [bson["_id"] for bson in found if bson["claim"] is not None]
+        abandoned = [job.id for job in jobs if job.claim is not None]
         if abandoned:
             self._collection.update_many({"_id": {"$in": abandoned}, "claim": token}, {"$inc": {"failures": 1}})
         if abandoned or claimed.modified_count < len(ids):
-            found = list(self._collection.find({"_id": {"$in": ids}, "claim": token}))
-        else:
-            found = [{**bson, **taken, "attempts": bson["attempts"] + 1} for bson in found]
-        return token, sorted(map(Job.from_bson, found), key=lambda job: job.id)
+            return token, self.claimed(ids, token)
+        as_taken: Bson = {**taken, "state": JobState.RUNNING}
+        return token, [
+            replace(job, **as_taken, attempts=job.attempts + 1, revision=job.revision + 1) for job in jobs
+        ]
+
+    def claimed(self, ids: Iterable[ObjectId], token: ObjectId) -> list[Job]:
+        """Those of *ids* that have the claim *token* and are open, oldest first."""
+        found = self._collection.find({"_id": {"$in": list(ids)}, "claim": token, "state": _OPEN})
+        return sorted(map(Job.from_bson, found), key=lambda job: job.id)
 
     def renew(self, ids: Iterable[ObjectId], hold_s: float, done: int) -> None:
-        """Hold decided jobs for another *hold_s* seconds: they are being finished, and came to *done* addresses."""
+        """Hold jobs for another *hold_s* seconds: they are being finished, and came to *done* addresses."""
         until = utc_now() + timedelta(seconds=hold_s)
         self._collection.update_many(
-            {"_id": {"$in": list(ids)}, "state": _OPEN, "decision": {"$ne": None}},
-            {"$set": {"claimed_until": until, "done": done}},
+            {"_id": {"$in": list(ids)}, "state": _OPEN}, {"$set": {"claimed_until": until, "done": done}}
         )
 
     def consulted(self, jobs: Iterable[Job], token: ObjectId) -> None:
-        """Keep *jobs*, which have the claim *token*, as hooks have amended them, and let anyone carry them out.
+        """Keep *jobs*, which have the claim *token*, as hooks would have them; what was kept once stays as it is.
 
         That hooks were asked does not count as an attempt of its own.
         """
-        free: Bson = {"consulted": True, "claim": None, "claimed_until": NOT_CLAIMED}
-        mine: Bson = {"state": _OPEN, "decision": None, "claim": token}
+        mine: Bson = {"state": _OPEN, "consulted": {"$ne": True}, "claim": token}
         as_they_were = []
         for job in jobs:
-            if job.origin.amended_by is None:
+            if job.origin.amended_by is None and job.refused is None:
                 as_they_were.append(job.id)
                 continue
-            amended = {"request": dumps(job.request), "origin": job.origin.to_json()}
-            self._collection.update_one(
-                {"_id": job.id, **mine}, {"$set": {**free, **amended}, "$inc": {"attempts": -1}}
-            )
+            kept: Bson = {"consulted": True, "request": dumps(job.request), "origin": job.origin.to_json()}
+            if job.refused is not None:
+                kept["refused"] = dumps(job.refused)
+            self._collection.update_one({"_id": job.id, **mine}, {"$set": kept, "$inc": {"attempts": -1}})
         if as_they_were:
             self._collection.update_many(
-                {"_id": {"$in": as_they_were}, **mine}, {"$set": free, "$inc": {"attempts": -1}}
+                {"_id": {"$in": as_they_were}, **mine}, {"$set": {"consulted": True}, "$inc": {"attempts": -1}}
             )
 
     def give_turn(self, job: Job, token: ObjectId) -> None:
@@ -133,10 +140,9 @@ class JobStore(DocumentStore[Job]):
         self._collection.update_many(wanted, {"$set": freed})
 
     def succeed(self, ids: Iterable[ObjectId]) -> None:
-        """Close jobs that were decided and whose reservation is complete."""
+        """Close jobs whose reservation is complete."""
         self._collection.update_many(
-            {"_id": {"$in": list(ids)}, "state": _OPEN, "decision": {"$ne": None}},
-            _close({"state": JobState.SUCCEEDED.value}),
+            {"_id": {"$in": list(ids)}, "state": _OPEN}, _close({"state": JobState.SUCCEEDED.value})
         )
 
     def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:
@@ -145,8 +151,8 @@ class JobStore(DocumentStore[Job]):
         self._end((mine, _failed(job, error)) for job, error in errors)
 
     def abandon(self, job: Job, error: Bson) -> None:
-        """Close a job that was decided and cannot be finished."""
-        self._end([({"state": _OPEN, "decision": {"$ne": None}}, _failed(job, error))])
+        """Close a job that has its addresses and cannot be finished."""
+        self._end([({"state": _OPEN}, _failed(job, error))])
 
     def cancel(self, id_: ObjectId) -> None:
         """Close a job that no worker has begun.
@@ -185,6 +191,10 @@ class JobStore(DocumentStore[Job]):
         lost = {"claimed_until": {"$lt": now}, "created_at": {"$lt": now - timedelta(seconds=grace_s)}}
         found = self._collection.find({"waiting": {"$exists": True}, **lost}, {"waiting": 1})
         return list({bson["waiting"] for bson in found})
+
+
+def _free(target: ObjectId) -> Bson:
+    return {"waiting": target, "claimed_until": {"$lt": utc_now()}}
 
 
 def _failed(job: Job, error: Bson) -> Job:

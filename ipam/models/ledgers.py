@@ -18,16 +18,17 @@ Bson = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Addresses that a batch has taken from a subnet for one job and has not finished handing out.
+    """Addresses that were taken from a subnet for one job and are not handed out in full.
 
     Attributes:
-        batch: The claim under which they were taken; the job decides whether it counts.
+        batch: None if it counts as it stands. For a job that may take from several subnets, the claim under which
+            it was made: the job decides whether that counts.
         version: The ledger's version that it came with: a lease is handed out only by a grant that is younger than
             the one which handed it out before.
         at: When they were taken.
     """
 
-    batch: ObjectId
+    batch: ObjectId | None
     job: ObjectId
     reservation: ObjectId
     addresses: AddressSet
@@ -110,6 +111,11 @@ class Ledger:
     def entries(self) -> tuple[Grant | Release, ...]:
         """Everything that is on its way."""
         return (*self.grants, *self.releases)
+
+    @property
+    def granted(self) -> set[ObjectId]:
+        """Jobs that have a grant which counts as it stands."""
+        return {grant.job for grant in self.grants if grant.batch is None}
 
     def on_its_way(self, block: int) -> FrozenBitMap:
         """The positions of *block* that are not free, whatever the block itself says."""

@@ -111,16 +111,14 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def finish_grants(self, id_: ObjectId, grants: Iterable[Grant]) -> None:
         """Strike out grants that were carried out; nothing happens to those struck out before."""
-        by_batch: dict[ObjectId, list[ObjectId]] = {}
+        by_batch: dict[ObjectId | None, list[ObjectId]] = {}
         for grant in grants:
             by_batch.setdefault(grant.batch, []).append(grant.job)
         for batch, jobs in by_batch.items():
+            named: dict[str, Any] = {"batch": batch, "job": {"$in": jobs}}
             self._collection.update_one(
-                {"_id": id_, "ledger.grants.batch": batch},
-                {
-                    "$pull": {"ledger.grants": {"batch": batch, "job": {"$in": jobs}}},
-                    "$inc": {"ledger.version": 1},
-                },
+                {"_id": id_, "ledger.grants": {"$elemMatch": named}},
+                {"$pull": {"ledger.grants": named}, "$inc": {"ledger.version": 1}},
             )
 
     def withdraw_grant(self, id_: ObjectId, grant: Grant) -> None:

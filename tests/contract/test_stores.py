@@ -20,6 +20,7 @@ from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
+from ipam.origins import Origin
 from tests.contract.processes import PROCESSES, in_processes
 
 
@@ -165,7 +166,7 @@ def test_of_many_processes_claiming_jobs_each_job_goes_to_one(stores, database, 
     jobs = [a_job(stores, target) for _ in range(60)]
     code = f"""
 for _ in range(20):
-    for job in stores.jobs.claim(ObjectId("{target}"), 7, 60.0)[1]:
+    for job in stores.jobs.claim(stores.jobs.waiting(ObjectId("{target}"), 7), 60.0)[1]:
         print(job.id)
 """
     claimed = in_processes(database, database_name, code)
@@ -268,12 +269,23 @@ def test_a_reservation_whose_last_subnet_is_deleted_is_released(stores):
 def test_a_claim_that_ran_out_counts_as_a_failure_and_one_given_back_does_not(stores):
     target = ObjectId()
     job = a_job(stores, target)
-    stores.jobs.claim(target, 10, -1.0)
-    token, claimed = stores.jobs.claim(target, 10, 60.0)
+    stores.jobs.claim(stores.jobs.waiting(target, 10), -1.0)
+    token, claimed = stores.jobs.claim(stores.jobs.waiting(target, 10), 60.0)
     assert [(one.attempts, one.failures) for one in claimed] == [(2, 1)]
     stores.jobs.disown([job.id], token)
-    _, claimed = stores.jobs.claim(target, 10, 60.0)
+    _, claimed = stores.jobs.claim(stores.jobs.waiting(target, 10), 60.0)
     assert [(one.attempts, one.failures) for one in claimed] == [(3, 1)]
+
+
+def test_what_hooks_have_said_is_kept_once(stores):
+    target = ObjectId()
+    a_job(stores, target)
+    for name in ("first", "second"):
+        token, (job,) = stores.jobs.claim(stores.jobs.waiting(target, 1), -1.0)
+        amended = replace(job, request={"name": name}, origin=Origin(amended_by=name))
+        stores.jobs.consulted([amended], token)
+    kept = stores.jobs.get(job.id)
+    assert (kept.consulted, kept.request, kept.origin.amended_by) == (True, {"name": "first"}, "first")
 
 
 def test_what_is_struck_out_twice_is_counted_once(stores):
@@ -352,7 +364,7 @@ def test_only_a_queued_job_is_cancelled(stores):
     first, second = a_job(stores, target), a_job(stores, target)
     stores.jobs.cancel(first.id)
     assert stores.jobs.get(first.id).state is JobState.CANCELLED
-    _, claimed = stores.jobs.claim(target, 10, 60.0)
+    _, claimed = stores.jobs.claim(stores.jobs.waiting(target, 10), 60.0)
     assert [job.id for job in claimed] == [second.id]
     with pytest.raises(NotQueued):
         stores.jobs.cancel(second.id)
@@ -363,9 +375,9 @@ def test_jobs_left_alone_are_found_again(stores):
     queued, running, fresh = ObjectId(), ObjectId(), ObjectId()
     a_job(stores, queued)
     a_job(stores, running)
-    stores.jobs.claim(running, 10, -1.0)
+    stores.jobs.claim(stores.jobs.waiting(running, 10), -1.0)
     a_job(stores, fresh)
-    stores.jobs.claim(fresh, 10, 60.0)
+    stores.jobs.claim(stores.jobs.waiting(fresh, 10), 60.0)
     found = stores.jobs.stranded(-1.0)
     assert {queued, running} <= set(found)
     assert fresh not in found
@@ -417,7 +429,7 @@ def test_a_database_that_is_not_there_is_told_from_a_fault():
     with pytest.raises(Transient):
         away.pools.get(ObjectId())
     with pytest.raises(Transient):
-        away.jobs.claim(ObjectId(), 1, 1.0)
+        away.jobs.claim(away.jobs.waiting(ObjectId(), 1), 1.0)
     with pytest.raises(Transient):
         next(away.blocks.of_subnet(ObjectId()))  # What is read bit by bit too.
     away.whole.close()

@@ -38,7 +38,7 @@ class Consumers:
     def _answer(self, question: Bson, *, failing: bool) -> bytes | Unanswered:
         verdicts = ["allow"] if self.willing else ["allow", "allow", "amend", "refuse"]
         verdict = "refuse" if failing else self._scheduler.chance.choice(verdicts)
-        if question["change"] == RESERVE:
+        if question["change"] == RESERVE or (question["change"] == "reservation.update" and verdict == "amend"):
             self.said[question["after"]["id"]].add(verdict)
         if failing:
             return Unanswered("it is silent")

@@ -59,7 +59,7 @@ MISTAKES = (
     Mistake("a job is decided for any claim", JobStore, "decide", '"claim": token, "state"', '"state"'),
     Mistake(
         "what another has in hand is claimed",
-        JobStore, "claim", '{"_id": {"$in": ids}, **free}', '{"_id": {"$in": ids}}',
+        JobStore, "claim", ", **_free(jobs[0].target)}", "}",
     ),
     Mistake(
         "a running job can be cancelled", JobStore, "cancel", '"state": JobState.QUEUED.value}', '"state": _OPEN}'
@@ -160,6 +160,10 @@ MISTAKES = (
         "a creation that came too late drops the range of what is not swept",
         Inventory, "finish_creation", "self._drop_if_deleted(", "self._stores.pools.drop_range(",
     ),
+    Mistake(
+        "a creation that slept is answered by what it saw before",
+        Inventory, "finish_creation", "if found and", "if found is None and",
+    ),
     Mistake("a range is held in a pool that is hidden", PoolStore, "hold_range", "**self.visible, ", ""),
     Mistake("ranges may cross", PoolStore, "hold_range", ', "ranges": {"$not": crossing}}', "}"),
     Mistake(
@@ -217,6 +221,21 @@ MISTAKES = (
         "a job that cannot be finished holds up the others",
         Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
     ),
+    Mistake(
+        "jobs are claimed before their ledger is read",
+        Jobs, "_carry_out",
+        "    subnet = self._stores.subnets.find(waiting[0].target) if _is_of_subnet(waiting[0]) else None\n"
+        "    token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)\n",
+        "    token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)\n"
+        "    subnet = self._stores.subnets.find(waiting[0].target) if _is_of_subnet(waiting[0]) else None\n",
+    ),
+    Mistake(
+        "a job that another has claimed is granted addresses after a lost race",
+        Jobs, "_grant_of_subnet",
+        "self._stores.jobs.claimed([job.id for job in jobs if job.id not in granted], token)",
+        "[job for job in jobs if job.id not in granted]",
+    ),
+    Mistake("what a hook has refused is carried out", Jobs, "_plan", " or job.refused is not None", ""),
     Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
     Mistake("what hooks have amended is lost", JobStore, "consulted", '"request": dumps(job.request), ', ""),
     Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),

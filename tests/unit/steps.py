@@ -23,6 +23,12 @@ def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
     return services.stores.jobs.get(job.id)
 
 
+def carry_out(services: Services, target: ObjectId) -> None:
+    """As workers do that get a message for whatever is free to be claimed."""
+    while services.stores.jobs.waiting(target, 1):
+        services.jobs.carry_out(target)
+
+
 def addresses(services: Services, job: Job) -> list[str]:
     return [str(lease.address) for lease in services.stores.leases.of_reservation(job.reservation)]
 

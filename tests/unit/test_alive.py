@@ -143,12 +143,12 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
 def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypatch):
     subnet = make_subnet(services)
     job = reserve(services, subnet)
-    lost = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    lost = services.jobs.request_from_pool(ObjectId(), subnet.pool, ReservationRequest())
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         for die in (
-            lambda: services.jobs.carry_out(subnet.id),
+            lambda: services.jobs.carry_out(subnet.pool),
             lambda: services.releasing.release_reservation(job.reservation),
         ):
             with pytest.raises(KeyboardInterrupt):

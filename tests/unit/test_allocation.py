@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
+from ipam.allocation.choosing import choose
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
@@ -36,14 +37,14 @@ def test_requests_of_one_batch_are_each_granted_or_refused_alone(services):
 
 def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, monkeypatch):
     subnet = make_subnet(services, 1)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.request_from_pool(ObjectId(), subnet.pool, ReservationRequest())
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.jobs.carry_out(subnet.id)
+            services.jobs.carry_out(subnet.pool)
     assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
     services.stores.jobs.disown([job.id])  # As if its claim had run out.
-    services.jobs.carry_out(subnet.id)
+    services.jobs.carry_out(subnet.pool)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert used(services, subnet) == 1
     assert services.stores.subnets.get(subnet.id).ledger.grants == ()
@@ -59,7 +60,7 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
         ("subnets", "finish_grants"),
     ],
 )
-def test_a_decided_job_is_finished_by_the_next_worker(services, monkeypatch, store, step):
+def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, monkeypatch, store, step):
     subnet = make_subnet(services)
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=3))
     with monkeypatch.context() as crash:
@@ -83,7 +84,6 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
     slept = []
     with monkeypatch.context() as sleep:
         sleep.setattr(settling, "finish", lambda *args: slept.append(args))
-        sleep.setattr(services.stores.jobs, "claim", claim_once(services.stores.jobs.claim))
         services.jobs.carry_out(subnet.id)
     let_claims_run_out(services)
     settling.settle(services.stores.subnets.get(subnet.id))
@@ -100,22 +100,73 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
     assert used(services, subnet) == 2
 
 
-def claim_once(claim):
-    """The first call goes through; after that there is nothing to claim."""
-    answers = iter([claim])
+def before_its_grant(services, monkeypatch, work):
+    """Have *work* done when the next worker has planned and is about to write the ledger."""
+    change = services.stores.subnets.change_ledger
 
-    def call(*args):
-        return next(answers, lambda *_: (None, []))(*args)
+    def sleep(*args):
+        monkeypatch.setattr(services.stores.subnets, "change_ledger", change)
+        let_claims_run_out(services)
+        work()
+        return change(*args)
 
-    return call
+    monkeypatch.setattr(services.stores.subnets, "change_ledger", sleep)
+
+
+def test_a_job_that_another_has_carried_out_meanwhile_gets_nothing_more(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    before_its_grant(services, monkeypatch, lambda: services.jobs.carry_out(subnet.id))
+    services.jobs.carry_out(subnet.id)
+    assert addresses(services, job) == ["10.0.0.1"]
+    assert used(services, subnet) == 1
+
+
+def test_a_job_that_another_has_given_up_meanwhile_gets_nothing(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    for _ in range(9):
+        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1), -1.0)
+    before_its_grant(services, monkeypatch, lambda: services.jobs.carry_out(subnet.id))
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).error["slug"] == "given-up"
+    assert used(services, subnet) == 0
+
+
+@pytest.mark.parametrize("failures", [0, 9])
+def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeypatch, failures):
+    """The one that has lost its claim is quicker; with nine failures the other one is about to give the job up."""
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    for _ in range(failures):
+        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1), -1.0)
+    subnets, change, late = services.stores.subnets, services.stores.subnets.change_ledger, []
+
+    def change_of_the_late_one(*args):
+        monkeypatch.setattr(subnets, "change_ledger", change_of_the_other)
+        late.extend(args)
+        let_claims_run_out(services)
+        services.jobs.carry_out(subnet.id)
+        return late.pop()
+
+    def change_of_the_other(*args):
+        monkeypatch.setattr(subnets, "change_ledger", change)
+        late.append(change(late.pop(0), late.pop(0)))
+        return change(*args)
+
+    monkeypatch.setattr(subnets, "change_ledger", change_of_the_late_one)
+    services.jobs.carry_out(subnet.id)
+    assert addresses(services, job) == ["10.0.0.1"]
+    assert used(services, subnet) == 1
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
 
 def test_a_claim_that_ran_out_decides_nothing(services):
     subnet = make_subnet(services)
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
-    first, _ = services.stores.jobs.claim(subnet.id, 10, 0.0)
+    first, _ = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10), 0.0)
     services.stores.jobs.disown([job.id])
-    second, claimed = services.stores.jobs.claim(subnet.id, 10, 30.0)
+    second, claimed = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10), 30.0)
     assert [one.id for one in claimed] == [job.id]
     assert services.stores.jobs.decide([job.id], first) == set()
     error = GivenUp("It was tried in vain.").to_record()
@@ -194,6 +245,25 @@ def test_a_creation_that_died_half_way_is_finished_by_recovery(services, monkeyp
         services.inventory.create_subnet(ObjectId(), pool.id, draft)
 
 
+def test_a_creation_that_slept_while_recovery_finished_it_is_answered_as_created(services, monkeypatch):
+    first = make_subnet(services)
+    hold, id_ = services.stores.pools.hold_range, ObjectId()
+    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+
+    def sleep_over_what_is_in_the_way(subnet):
+        monkeypatch.setattr(services.stores.pools, "hold_range", hold)
+        try:
+            hold(subnet)
+        finally:
+            services.inventory.delete_subnet(first.id)
+            services.recovery.run()
+
+    monkeypatch.setattr(services.stores.pools, "hold_range", sleep_over_what_is_in_the_way)
+    monkeypatch.setattr(services.inventory, "_drop_if_deleted", lambda *_: False)  # It has looked before.
+    made = services.inventory.create_subnet(id_, first.pool, SubnetDraft(start=first.start, end=first.end))
+    assert (made.id, made.state) == (id_, SubnetState.ACTIVE)
+
+
 def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the_first(services, monkeypatch):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     for first in (1, 11):
@@ -220,14 +290,13 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
     subnet = make_subnet(services)
     poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
     healthy = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
-    carry_out = services.jobs._carry_out_batch  # noqa: SLF001
 
-    def fail_on_poison(token, batch):
-        if poison.id in [job.id for job in batch]:
+    def fail_on_poison(request, plans):
+        if request.name == "poison":
             raise ZeroDivisionError
-        carry_out(token, batch)
+        return choose(request, plans)
 
-    monkeypatch.setattr(services.jobs, "_carry_out_batch", fail_on_poison)
+    monkeypatch.setattr("ipam.allocation.jobs.choose", fail_on_poison)
     for _ in range(10):
         services.jobs.carry_out(subnet.id)
         let_claims_run_out(services)
@@ -240,7 +309,7 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
 
 @pytest.fixture
 def poisoned(services, monkeypatch):
-    """A subnet with a decided job whose reservation cannot be stored; and the job."""
+    """A subnet with a job that has its addresses and whose reservation cannot be stored; and the job."""
     subnet = make_subnet(services)
     poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
     insert = services.stores.reservations.insert
@@ -252,11 +321,11 @@ def poisoned(services, monkeypatch):
 
     monkeypatch.setattr(services.stores.reservations, "insert", fail_on_poison)
     services.jobs.carry_out(subnet.id)
-    assert services.stores.jobs.get(poison.id).decision is not None
+    assert services.stores.subnets.get(subnet.id).ledger.granted == {poison.id}
     return subnet, poison
 
 
-def test_a_decided_job_that_cannot_be_finished_holds_up_no_other_and_ends(services, poisoned):
+def test_a_job_with_addresses_that_cannot_be_finished_holds_up_no_other_and_ends(services, poisoned):
     subnet, poison = poisoned
     for _ in range(10):
         let_claims_run_out(services)
@@ -269,7 +338,7 @@ def test_a_decided_job_that_cannot_be_finished_holds_up_no_other_and_ends(servic
     assert reserve(services, subnet, 4).state is JobState.SUCCEEDED
 
 
-def test_who_was_decided_together_with_a_job_that_is_given_up_keeps_what_it_has(services, monkeypatch):
+def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_it_has(services, monkeypatch):
     subnet = make_subnet(services)
     poison, healthy = (
         services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name=name))

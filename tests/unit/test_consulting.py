@@ -19,7 +19,7 @@ from ipam.models.stores import Stores
 from ipam.origins import act_for, current_origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-from tests.unit.steps import let_claims_run_out, make_subnet, used
+from tests.unit.steps import carry_out, let_claims_run_out, make_subnet, used
 
 YES = {"allow": True}
 Says = Callable[[dict], object]
@@ -124,8 +124,8 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
             services.jobs.request_from_pool(ObjectId(), pool, ReservationRequest()),
             request(services, subnet),
         ]
-        services.jobs.carry_out(pool)
-        services.jobs.carry_out(subnet.id)
+        carry_out(services, pool)
+        carry_out(services, subnet.id)
         (lease,) = services.stores.leases.of_reservation(jobs[0].reservation)
         services.releasing.release_lease(lease.id)
         services.releasing.release_reservation(jobs[1].reservation)
@@ -192,7 +192,7 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     )
     subnet = make_subnet(services)
     job = request(services, subnet)
-    services.jobs.carry_out(subnet.id)
+    carry_out(services, subnet.id)
     (lease,) = services.stores.leases.of_reservation(job.reservation)
     for delete, id_ in (
         (services.releasing.release_lease, lease.id),
@@ -270,7 +270,7 @@ def test_a_reservation_is_made_as_it_was_amended(with_hooks, plain, dispatcher):
     subnet = make_subnet(services)
     job = request(services, subnet, name="r", metadata={"mac": "a"}, count=2)
     dispatcher.dispatched.clear()
-    services.jobs.carry_out(subnet.id)
+    carry_out(services, subnet.id)
     made = services.stores.reservations.get(job.reservation)
     assert (made.name, made.metadata, made.count) == ("r", {"mac": "a", "serial": 7}, 2)
     (asked,) = consumers.asked
@@ -298,7 +298,7 @@ def test_one_that_is_refused_takes_nothing_and_those_beside_it_get_theirs(with_h
     services, consumers = with_hooks(hook("one", "reservation.create"), one=say)
     subnet = make_subnet(services, 4)
     jobs = [request(services, subnet, name=name) for name in ("good", "bad", "good", "bad")]
-    services.jobs.carry_out(subnet.id)
+    carry_out(services, subnet.id)
     assert consumers.at_once == [4]
     ended = [services.stores.jobs.get(job.id) for job in jobs]
     assert [job.state for job in ended] == [JobState.SUCCEEDED, JobState.FAILED] * 2
@@ -324,7 +324,7 @@ def test_whoever_dies_while_asking_is_replaced_and_it_is_asked_again(with_hooks)
     services.jobs.carry_out(subnet.id)
     assert len(consumers.asked) == 1
     let_claims_run_out(services)
-    services.jobs.carry_out(subnet.id)
+    carry_out(services, subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert [asked["after"]["id"] for asked in consumers.asked] == [str(job.reservation)] * 2
 
@@ -335,14 +335,14 @@ def test_whoever_lost_the_jobs_while_asking_changes_nothing_of_them(with_hooks):
     def say(question):
         if len(consumers.asked) == 1:
             let_claims_run_out(services)
-            services.jobs.carry_out(subnet.id)
+            carry_out(services, subnet.id)
             return {"allow": False, "reason": "late"}
         return YES
 
     services, consumers = with_hooks(hook("one", "reservation.create"), one=say)
     subnet = make_subnet(services, 4)
     job = request(services, subnet)
-    services.jobs.carry_out(subnet.id)
+    carry_out(services, subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert used(services, subnet) == 1
 
