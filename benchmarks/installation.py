@@ -57,8 +57,8 @@ class Installation:
             first = chance.choice(addresses[:-runs_of])
             taken -= set(range(first, first + runs_of))
         reservation = Reservation(id=ObjectId(), pool=stored.pool, subnets=(stored.id,), count=len(taken))
-        self.stores.reservations.insert([reservation])
-        self.stores.leases.insert(
+        self.stores.writer.write([self.stores.reservations.insertion([reservation])])
+        leases = (
             Lease(
                 id=ObjectId(),
                 subnet=stored.id,
@@ -69,6 +69,8 @@ class Installation:
             )
             for number in sorted(taken)
         )
+        for writes in self.stores.leases.insertion(leases):
+            self.stores.writer.write([writes])
         for number in {one >> BLOCK_BITS for one in taken}:
             positions = FrozenBitMap(one % BLOCK_SIZE for one in taken if one >> BLOCK_BITS == number)
             assert self.stores.blocks.change(Block(subnet=stored.id, number=number), positions, positions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
+from ipam.models.writes import Writes
 from ipam.origins import acting_for
 from ipam.retrying import retry_contended
 
@@ -33,9 +34,7 @@ def space_of(subnet: Subnet) -> Space:
 # Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
 Blocks = Mapping[int, Block]
 NOT_SEEN: Mapping[Any, Any] = MappingProxyType({})
-# Leases that are written together, and addresses that go back together: that is over long before anybody takes the
-# job or the release for abandoned.
-HANDED_OUT_AT_ONCE = 4096
+# So many addresses go back together: that is over long before anybody takes their release for abandoned.
 RELEASED_AT_ONCE = 2048
 
 
@@ -45,10 +44,8 @@ class Leasing:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def hand_out(
-        self, subnet: Subnet, grants: Collection[Grant], written: Callable[[int], None], seen: Blocks = NOT_SEEN
-    ) -> None:
-        """Write the leases of *grants*, which must be decided; *written* hears how many, a few thousand at a time.
+    def handing_out(self, subnet: Subnet, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> Iterator[Writes]:
+        """How the leases of *grants*, which must count, are written: a thousand at a time, or fewer.
 
         A lease that was written before is left alone, even when it was given back since: one without a document is
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
@@ -62,11 +59,8 @@ class Leasing:
                 known = blocks[number].known
                 fresh += _leases(subnet, grant, number, positions - known)
                 recycled += _leases(subnet, grant, number, positions & known)
-        for write, leases in ((self._stores.leases.insert, fresh), (self._stores.leases.take, recycled)):
-            for first in range(0, len(leases), HANDED_OUT_AT_ONCE):
-                some = leases[first : first + HANDED_OUT_AT_ONCE]
-                write(some)
-                written(len(some))
+        yield from self._stores.leases.insertion(fresh)
+        yield from self._stores.leases.taking(recycled)
 
     def mark(self, subnet: ObjectId, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
         """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bson import ObjectId
 
-from ipam.allocation.leasing import HANDED_OUT_AT_ONCE, NOT_SEEN, Blocks, Leasing
+from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
@@ -16,9 +16,15 @@ from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, ut
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
+from ipam.models.writes import Writes
 from ipam.origins import Origin, acting_for
 
 log = logging.getLogger(__name__)
+# So many leases are written before it is said that it goes on: that is over long before anybody takes the job for
+# abandoned.
+HANDED_OUT_AT_ONCE = 4096
+# A subnet, and those grants in it that are to be carried out.
+Due = tuple[Subnet, Sequence[Grant]]
 
 
 class Settling:
@@ -48,15 +54,14 @@ class Settling:
             for subnet in subnets
         ]
         held: dict[ObjectId, dict[ObjectId, Grant]] = {}
-        renew = self._renewing(jobs)
         for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants, renew, seen.get(subnet.id, NOT_SEEN))
             for grant in grants:
                 held.setdefault(grant.job, {})[subnet.id] = grant
         made = {job: _reservation(jobs[job], grants) for job, grants in held.items()}
-        self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
-        self._stores.reservations.insert(made.values())
-        self._stores.jobs.succeed(held)
+        told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
+        handed_out = self._hand_out_if_many(due, jobs, seen)
+        stored = self._stores.reservations.insertion(made.values())
+        self._stores.writer.write([*handed_out, told, stored, self._stores.jobs.success(held)])
         self._strike_out(due, seen)
 
     def abandon(self, job: Job, error: GivenUp) -> None:
@@ -69,50 +74,52 @@ class Settling:
         due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
         held = {subnet.id: grant for subnet, grants in due for grant in grants}
         unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=tuple(held), count=0)
-        self._tell([(unwanted, held, job.origin)])
+        self._stores.writer.write([self._telling([(unwanted, held, job.origin)])])
         with acting_for(job.origin):
             self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
             self.finish({job.id: job}, subnets)  # Someone else could store it after all.
             return
-        renew = self._renewing([job.id])
-        for subnet, grants in due:
-            self._leasing.hand_out(subnet, grants, renew)
+        self._stores.writer.write(self._hand_out_if_many(due, [job.id]))
         self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
 
-    def _tell(self, made: Iterable[tuple[Reservation, Mapping[ObjectId, Grant], Origin]]) -> None:
-        """Tell of reservations that are about to be stored, with their grants by subnet: all in one call."""
+    def _telling(self, made: Iterable[tuple[Reservation, Mapping[ObjectId, Grant], Origin]]) -> Writes:
+        """How reservations are told of that are about to be stored, with their grants by subnet."""
         created = tuple(
             facts.reserved(reservation, [grant.addresses for grant in grants.values()], origin)
             for reservation, grants, origin in made
         )
-        self._stores.events.add([Outbox(created)])
+        return self._stores.events.addition([Outbox(created)])
 
-    def _strike_out(
-        self,
-        due: Iterable[tuple[Subnet, Sequence[Grant]]],
-        seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
-    ) -> None:
+    def _strike_out(self, due: Sequence[Due], seen: Mapping[ObjectId, Blocks] = NOT_SEEN) -> None:
         for subnet, grants in due:
             self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
             self._stores.subnets.finish_grants(subnet.id, grants)
 
-    def _renewing(self, jobs: Collection[ObjectId]) -> Callable[[int], None]:
-        """Is told how many leases were written; holds *jobs* for another while after every few thousand of them.
+    def _hand_out_if_many(
+        self, due: Sequence[Due], jobs: Collection[ObjectId], seen: Mapping[ObjectId, Blocks] = NOT_SEEN
+    ) -> list[Writes]:
+        """Write the leases of grants, if they are many; else return how, for these to be written with what follows.
 
-        Jobs of so many are never carried out together with others: what is written is the progress of the only one.
+        After every few thousand *jobs* are held for another while. Those that ask for so many are never carried out
+        together with others: what is written is the progress of the only one.
         """
+        writes = (
+            one
+            for subnet, grants in due
+            for one in self._leasing.handing_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))
+        )
+        if sum(len(grant.addresses) for _, grants in due for grant in grants) <= HANDED_OUT_AT_ONCE:
+            return list(writes)
         written = renewed = 0
-
-        def write_down(count: int) -> None:
-            nonlocal written, renewed
-            written += count
+        for one in writes:
+            self._stores.writer.write([one])
+            written += len(one)
             if written - renewed >= HANDED_OUT_AT_ONCE:
                 renewed = written
                 self._stores.jobs.renew(jobs, self._claim_timeout_s, written)
-
-        return write_down
+        return []
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
         """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""

@@ -18,6 +18,7 @@ from pymongo.database import Database
 
 from ipam.exact_json import loads
 from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.writes import Writes
 from ipam.origins import Origin
 
 Bson = dict[str, Any]
@@ -116,12 +117,16 @@ class EventStore:
         self._database = database
         self._collection = database["events"]
 
-    def add(self, outboxes: Iterable[Outbox]) -> None:
-        """Add the events of *outboxes*, in one call."""
+    def addition(self, outboxes: Iterable[Outbox]) -> Writes:
+        """How the events of *outboxes* are added."""
         groups = [
             _group(outbox, some) for outbox in outboxes for some in grouped(outbox.events, len(outbox.events))
         ]
-        insert_missing(self._collection, groups)
+        return Writes("events", inserts=groups)
+
+    def add(self, outboxes: Iterable[Outbox]) -> None:
+        """Add the events of *outboxes*, in one call."""
+        insert_missing(self._collection, self.addition(outboxes).inserts)
 
     def clear(self, outboxes: Iterable[Outbox]) -> None:
         """Empty *outboxes*, whose events were added, unless more has been put into them since."""

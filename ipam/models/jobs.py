@@ -17,6 +17,7 @@ from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobKind, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
+from ipam.models.writes import Writes
 from ipam.origins import current_origin
 
 _OPEN = {"$in": [state.value for state in JobState if not state.terminal]}
@@ -139,11 +140,10 @@ class JobStore(DocumentStore[Job]):
         freed = {"claim": None, "claimed_until": NOT_CLAIMED}
         self._collection.update_many(wanted, {"$set": freed})
 
-    def succeed(self, ids: Iterable[ObjectId]) -> None:
-        """Close jobs whose reservation is complete."""
-        self._collection.update_many(
-            {"_id": {"$in": list(ids)}, "state": _OPEN}, _close({"state": JobState.SUCCEEDED.value})
-        )
+    def success(self, ids: Iterable[ObjectId]) -> Writes:
+        """How jobs are closed whose reservation is complete."""
+        closed = _close({"state": JobState.SUCCEEDED.value})
+        return Writes("jobs", updates=[({"_id": id_, "state": _OPEN}, closed) for id_ in ids])
 
     def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:
         """Close jobs that were not decided and still carry the claim *token*, each with its error."""

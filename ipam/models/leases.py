@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne, timeout
+from pymongo import timeout
 from pymongo.database import Database
 
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.connection import KEYS_CHUNK, chunks, insert_missing, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, chunks, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
 from ipam.models.events import telling
 from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
+from ipam.models.writes import Writes
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
@@ -51,22 +52,22 @@ class LeaseStore(DocumentStore[Lease]):
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Lease.from_bson)
 
-    def insert(self, leases: Iterable[Lease]) -> None:
-        """Store leases of addresses that were never held; what is there already is left alone."""
+    def insertion(self, leases: Iterable[Lease]) -> Iterator[Writes]:
+        """How leases of addresses are stored that were never held; what is there already is left alone."""
         for chunk in chunks(leases, _CHUNK):
-            insert_missing(self._collection, [lease.to_bson() for lease in chunk])
+            yield Writes("leases", inserts=[lease.to_bson() for lease in chunk])
 
-    def take(self, leases: Iterable[Lease]) -> None:
-        """Store leases of addresses that were given back; one that a later entry has handed out is left alone."""
-        updates = (
-            UpdateOne(
+    def taking(self, leases: Iterable[Lease]) -> Iterator[Writes]:
+        """How leases of addresses are stored that were given back; one that a later entry has handed out stays."""
+        updates: Iterator[tuple[Bson, Bson]] = (
+            (
                 {"_id": lease_key(lease.subnet, lease.address), **_FREE, "entry": {"$lt": lease.entry}},
                 {"$set": _without_id(lease.to_bson())},
             )
             for lease in leases
         )
         for chunk in chunks(updates, _UPDATE_CHUNK):
-            self._collection.bulk_write(chunk, ordered=False)
+            yield Writes("leases", updates=chunk)
 
     def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
         """Free *addresses*; those that *reservation* does not hold are left alone.

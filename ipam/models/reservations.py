@@ -14,6 +14,7 @@ from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Reservation, ReservationState, moved_on, succeeded_by, utc_now
 from ipam.models.events import telling, telling_new
 from ipam.models.store import DocumentStore, check_revision
+from ipam.models.writes import Writes
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
@@ -30,9 +31,9 @@ class ReservationStore(DocumentStore[Reservation]):
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Reservation.from_bson)
 
-    def insert(self, reservations: Iterable[Reservation]) -> None:
-        """Store new reservations; those that are there already, as tombstones perhaps, are left alone."""
-        insert_missing(self._collection, [reservation.to_bson() for reservation in reservations])
+    def insertion(self, reservations: Iterable[Reservation]) -> Writes:
+        """How new reservations are stored; those that are there already, as tombstones perhaps, are left alone."""
+        return Writes("reservations", inserts=[reservation.to_bson() for reservation in reservations])
 
     def insert_unwanted(self, reservation: Reservation) -> None:
         """Store a new reservation as one whose release was begun, unless it is there already."""

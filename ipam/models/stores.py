@@ -19,6 +19,7 @@ from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.subnets import SubnetStore
 from ipam.models.upgrading import Upgrade
+from ipam.models.writes import Writer
 
 
 class Stores:
@@ -26,6 +27,7 @@ class Stores:
 
     def __init__(self, database: Database[Any], servers: str = "", origin: str = "--mongo") -> None:
         self.whole = Store(database, servers, origin)
+        self.writer = Writer(database)
         self.indexes = Indexes(database)
         self.upgrade = Upgrade(database)
         self.pools = PoolStore(database)

@@ -27,6 +27,8 @@ class Calls(CommandListener):
         self.made: Counter[str] = Counter()
 
     def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "hello":  # Once a process.
+            return
         self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
 
     def succeeded(self, event: object) -> None:
@@ -86,7 +88,8 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
         services.jobs.carry_out(services.releasing.release_reservation(job.reservation).target)
     asked = ask(services, subnet, jobs)
     reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
-    assert (reads, writes) == (3 if jobs < BATCH_JOBS else 4, 8)  # Behind a full batch there may be more.
+    # Behind a full batch there may be more. Of a few requests leases, events, reservations and jobs are one call.
+    assert (reads, writes) == (3 if jobs < BATCH_JOBS else 4, 5 if jobs <= 8 else 8)
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
 
 

@@ -71,9 +71,9 @@ def test_every_document_comes_back_as_it_was_stored(stores):
     )  # fmt: skip
     stores.subnets.insert(subnet)
     reservation = Reservation(id=ObjectId(), pool=pool.id, subnets=(subnet.id,), count=3, name="r")
-    stores.reservations.insert([reservation])
+    stores.writer.write([stores.reservations.insertion([reservation])])
     lease = a_lease(subnet, 5, reservation.id)
-    stores.leases.insert([lease])
+    stores.writer.write([*stores.leases.insertion([lease])])
     assert replace(stores.pools.get(pool.id), outbox=()) == pool
     assert replace(stores.subnets.get(subnet.id), outbox=()) == subnet
     assert stores.reservations.get(reservation.id) == reservation
@@ -83,8 +83,8 @@ def test_every_document_comes_back_as_it_was_stored(stores):
 def test_an_address_is_in_one_lease_whoever_inserts_it(stores):
     subnet = a_subnet(stores)
     first, second = a_lease(subnet, 1), a_lease(subnet, 1)
-    stores.leases.insert([first])
-    stores.leases.insert([second, a_lease(subnet, 2)])
+    stores.writer.write([*stores.leases.insertion([first])])
+    stores.writer.write([*stores.leases.insertion([second, a_lease(subnet, 2)])])
     assert stores.leases.get(first.id) == first
     with pytest.raises(NotFound):
         stores.leases.get(second.id)
@@ -94,16 +94,16 @@ def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
     alone = AddressSet.of([held.address])
-    stores.leases.insert([held])
+    stores.writer.write([*stores.leases.insertion([held])])
     stores.leases.put_back(subnet.id, ObjectId(), alone)
     assert stores.leases.of_reservation(held.reservation) == [held]
     stores.leases.put_back(subnet.id, held.reservation, alone)
     assert stores.leases.of_reservation(held.reservation) == []
-    stores.leases.take([held])
+    stores.writer.write([*stores.leases.taking([held])])
     assert stores.leases.of_reservation(held.reservation) == []
     next_holder, too_late = replace(a_lease(subnet, 3), entry=2), replace(a_lease(subnet, 3), entry=3)
-    stores.leases.take([next_holder])
-    stores.leases.take([too_late])
+    stores.writer.write([*stores.leases.taking([next_holder])])
+    stores.writer.write([*stores.leases.taking([too_late])])
     stores.leases.put_back(subnet.id, held.reservation, alone)
     assert stores.leases.get(next_holder.id) == next_holder
 
@@ -232,10 +232,10 @@ def test_a_pool_with_ranges_is_not_empty_and_a_range_can_be_dropped(stores):
 def test_a_tombstone_keeps_its_place(stores):
     subnet = a_subnet(stores)
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1)
-    stores.reservations.insert([reservation])
+    stores.writer.write([stores.reservations.insertion([reservation])])
     stores.reservations.begin_release(reservation.id, frozenset([1]))
     stores.reservations.finish_release(reservation.id)
-    stores.reservations.insert([reservation])
+    stores.writer.write([stores.reservations.insertion([reservation])])
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)
     assert stores.reservations.of_subnet(subnet.id) == []
@@ -244,20 +244,20 @@ def test_a_tombstone_keeps_its_place(stores):
 def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
-    stores.leases.insert([held])
+    stores.writer.write([*stores.leases.insertion([held])])
     alone = AddressSet.of([held.address])
     stores.leases.retire(subnet.id, alone)
-    stores.leases.insert([held])
+    stores.writer.write([*stores.leases.insertion([held])])
     assert stores.leases.of_reservation(held.reservation) == []
     stores.leases.forget(subnet.id, alone)
-    stores.leases.insert([held])
+    stores.writer.write([*stores.leases.insertion([held])])
     assert stores.leases.of_reservation(held.reservation) == [held]
 
 
 def test_a_reservation_whose_last_subnet_is_deleted_is_released(stores):
     first, second = ObjectId(), ObjectId()
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(first, second), count=2)
-    stores.reservations.insert([reservation])
+    stores.writer.write([stores.reservations.insertion([reservation])])
     stores.reservations.recount(reservation.id, lambda: 1, without=first)
     after = stores.reservations.get(reservation.id)
     assert (after.subnets, after.count) == ((second,), 1)
@@ -310,7 +310,7 @@ def test_what_is_struck_out_twice_is_counted_once(stores):
 
 def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(ObjectId(),), count=9)
-    stores.reservations.insert([reservation])
+    stores.writer.write([stores.reservations.insertion([reservation])])
     counts = iter([5, 3])
 
     def count_while_another_recounts() -> int:

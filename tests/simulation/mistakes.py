@@ -75,7 +75,7 @@ MISTAKES = (
     Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",
-        LeaseStore, "take", ', "entry": {"$lt": lease.entry}}', "}",
+        LeaseStore, "taking", ', "entry": {"$lt": lease.entry}}', "}",
     ),
     Mistake(
         "a lease is put back whoever holds it", LeaseStore, "put_back", '{"reservation": reservation}', "{}"
@@ -131,18 +131,15 @@ MISTAKES = (
     Mistake(
         "grants are struck out before their leases are written",
         Settling, "finish",
-        "        self._leasing.hand_out(subnet, grants, renew, seen.get(subnet.id, NOT_SEEN))\n",
+        "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
+        "    for subnet, grants in due:\n"
         "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
-        "        self._leasing.hand_out(subnet, grants, renew, seen.get(subnet.id, NOT_SEEN))\n",
+        "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
     ),
     Mistake(
         "a reservation is stored before its leases",
         Settling, "finish",
-        "    for subnet, grants in due:\n        self._leasing.hand_out(",
-        "    self._stores.reservations.insert(\n"
-        "        [_reservation(jobs[grant.job], [subnet.id]) for subnet, grants in due for grant in grants]\n"
-        "    )\n"
-        "    for subnet, grants in due:\n        self._leasing.hand_out(",
+        "[*handed_out, told, stored, ", "[stored, *handed_out, told, ",
     ),
     Mistake(
         "addresses are given back while their reservation is on its way",
@@ -159,10 +156,6 @@ MISTAKES = (
     Mistake(
         "a creation that came too late drops the range of what is not swept",
         Inventory, "finish_creation", "self._drop_if_deleted(", "self._stores.pools.drop_range(",
-    ),
-    Mistake(
-        "a creation that slept is answered by what it saw before",
-        Inventory, "finish_creation", "if found and", "if found is None and",
     ),
     Mistake("a range is held in a pool that is hidden", PoolStore, "hold_range", "**self.visible, ", ""),
     Mistake("ranges may cross", PoolStore, "hold_range", ', "ranges": {"$not": crossing}}', "}"),
@@ -186,10 +179,7 @@ MISTAKES = (
     Mistake(
         "a reservation is told of after it can be seen",
         Settling, "finish",
-        "    self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])\n"
-        "    self._stores.reservations.insert(made.values())\n",
-        "    self._stores.reservations.insert(made.values())\n"
-        "    self._tell([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])\n",
+        "told, stored, ", "stored, told, ",
     ),
     Mistake(
         "an outbox is emptied of what was put there since",

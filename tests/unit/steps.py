@@ -1,12 +1,15 @@
 """What users and workers do, one step at a time."""
 
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
+import pytest
 from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
+from ipam.models.writes import Writes
 from ipam.wiring import Services
 
 
@@ -27,6 +30,18 @@ def carry_out(services: Services, target: ObjectId) -> None:
     """As workers do that get a message for whatever is free to be claimed."""
     while services.stores.jobs.waiting(target, 1):
         services.jobs.carry_out(target)
+
+
+def before_each_write(services: Services, monkeypatch: pytest.MonkeyPatch, look: Callable[[Writes], None]) -> None:
+    """Have *look* called with each of the writes that follow each other, before it is made; it may raise."""
+    write = services.stores.writer.write
+
+    def one_by_one(steps: Sequence[Writes]) -> None:
+        for step in steps:
+            look(step)
+            write([step])
+
+    monkeypatch.setattr(services.stores.writer, "write", one_by_one)
 
 
 def addresses(services: Services, job: Job) -> list[str]:

@@ -7,9 +7,10 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import inventory, leasing, releasing, settling
+from ipam.allocation import inventory, releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
+from ipam.models import leases
 from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState, utc_now
 from ipam.wiring import Services
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
@@ -55,39 +56,41 @@ class Slowly:
 
 @pytest.fixture
 def slowly(services, monkeypatch):
-    """Makes a method of the lease store slow, and everything large consist of 10 addresses."""
+    """Makes a method of a store slow, and everything large consist of 10 addresses."""
     for module, name in (
-        (leasing, "HANDED_OUT_AT_ONCE"),
         (settling, "HANDED_OUT_AT_ONCE"),
+        (leases, "_CHUNK"),
+        (leases, "_UPDATE_CHUNK"),
         (releasing, "RELEASED_AT_ONCE"),
         (inventory, "RELEASED_AT_ONCE"),
     ):
         monkeypatch.setattr(module, name, 10)
 
-    def make(name: str) -> Slowly:
-        slow = Slowly(services, getattr(services.stores.leases, name))
-        monkeypatch.setattr(services.stores.leases, name, slow)
+    def make(name: str, store: str = "leases") -> Slowly:
+        owner = getattr(services.stores, store)
+        slow = Slowly(services, getattr(owner, name))
+        monkeypatch.setattr(owner, name, slow)
         return slow
 
     return make
 
 
 def test_handing_out_renews_the_claim(services, slowly):
-    subnet = make_subnet(services, 35)
-    insert = slowly("insert")
-    job = reserve(services, subnet, 35)
-    assert (insert.taken, insert.taken_by_recovery) == (4, 0)
+    subnet = make_subnet(services, 40)
+    write = slowly("write", "writer")
+    job = reserve(services, subnet, 40)
+    assert (write.taken, write.taken_by_recovery) == (5, 0)  # The leases, and what comes after them.
     assert job.state is JobState.SUCCEEDED
-    assert len(addresses(services, job)) == used(services, subnet) == 35
+    assert len(addresses(services, job)) == used(services, subnet) == 40
 
 
 def test_handing_out_again_what_was_given_back_renews_it_too(services, slowly):
-    subnet = make_subnet(services, 35)
-    services.releasing.release_reservation(reserve(services, subnet, 35).reservation)
-    take = slowly("take")
-    job = reserve(services, subnet, 35)
-    assert (take.taken, take.taken_by_recovery) == (4, 0)
-    assert len(addresses(services, job)) == used(services, subnet) == 35
+    subnet = make_subnet(services, 40)
+    services.releasing.release_reservation(reserve(services, subnet, 40).reservation)
+    write = slowly("write", "writer")
+    job = reserve(services, subnet, 40)
+    assert (write.taken, write.taken_by_recovery) == (5, 0)
+    assert len(addresses(services, job)) == used(services, subnet) == 40
 
 
 def test_giving_back_renews_the_release(services, slowly):

@@ -12,7 +12,7 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
 from ipam.models.documents import JobState, Pool, SubnetState
-from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
+from tests.unit.steps import addresses, before_each_write, let_claims_run_out, make_subnet, reserve, used
 
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
@@ -50,21 +50,22 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
     assert services.stores.subnets.get(subnet.id).ledger.grants == ()
 
 
-@pytest.mark.parametrize(
-    ("store", "step"),
-    [
-        ("leases", "insert"),
-        ("reservations", "insert"),
-        ("jobs", "succeed"),
-        ("blocks", "change"),
-        ("subnets", "finish_grants"),
-    ],
-)
-def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, monkeypatch, store, step):
+def die_before_writing_to(services, monkeypatch, collection):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    before_each_write(services, monkeypatch, lambda step: die() if step.collection == collection else None)
+    for store, step in (("blocks", "change"), ("subnets", "finish_grants")):
+        if store == collection:
+            monkeypatch.setattr(getattr(services.stores, store), step, die)
+
+
+@pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "subnets"])
+def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, monkeypatch, collection):
     subnet = make_subnet(services)
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=3))
     with monkeypatch.context() as crash:
-        crash.setattr(getattr(services.stores, store), step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        die_before_writing_to(services, crash, collection)
         with pytest.raises(KeyboardInterrupt):
             services.jobs.carry_out(subnet.id)
     let_claims_run_out(services)
@@ -312,14 +313,12 @@ def poisoned(services, monkeypatch):
     """A subnet with a job that has its addresses and whose reservation cannot be stored; and the job."""
     subnet = make_subnet(services)
     poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
-    insert = services.stores.reservations.insert
 
-    def fail_on_poison(reservations):
-        if "poison" in [one.name for one in reservations]:
+    def fail_on_poison(step):
+        if step.collection == "reservations" and "poison" in [one["name"] for one in step.inserts]:
             raise ZeroDivisionError
-        insert(reservations)
 
-    monkeypatch.setattr(services.stores.reservations, "insert", fail_on_poison)
+    before_each_write(services, monkeypatch, fail_on_poison)
     services.jobs.carry_out(subnet.id)
     assert services.stores.subnets.get(subnet.id).ledger.granted == {poison.id}
     return subnet, poison
@@ -346,7 +345,7 @@ def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_i
     )
     settling = services.jobs._settling  # noqa: SLF001
     with monkeypatch.context() as crash:
-        crash.setattr(services.stores.reservations, "insert", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        die_before_writing_to(services, crash, "reservations")
         with pytest.raises(KeyboardInterrupt):
             services.jobs.carry_out(subnet.id)
     settling.abandon(services.stores.jobs.get(poison.id), GivenUp("It cannot be finished."))

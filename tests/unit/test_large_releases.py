@@ -5,13 +5,14 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import leasing, releasing, settling
+from ipam.allocation import releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotQueued
+from ipam.models import leases
 from ipam.models.documents import JobKind, JobState, Pool
 from ipam.models.views import job_json
-from tests.unit.steps import let_claims_run_out, make_subnet, reserve, used
+from tests.unit.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
 
 
 @pytest.fixture(autouse=True)
@@ -124,17 +125,12 @@ def test_it_cannot_be_cancelled(services):
 
 
 def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
-    for module in (leasing, settling):
-        monkeypatch.setattr(module, "HANDED_OUT_AT_ONCE", 10)
+    monkeypatch.setattr(settling, "HANDED_OUT_AT_ONCE", 10)
+    monkeypatch.setattr(leases, "_CHUNK", 10)
     subnet, seen = make_subnet(services, 35), []
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=35))
-    insert = services.stores.leases.insert
-
-    def look(leases) -> None:
-        seen.append(progress(services, job.id))
-        insert(leases)
-
-    monkeypatch.setattr(services.stores.leases, "insert", look)
+    before_each_write(services, monkeypatch, lambda _: seen.append(progress(services, job.id)))
     services.jobs.carry_out(subnet.id)
-    assert seen == [(0, 35), (10, 35), (20, 35), (30, 35)]
+    # Before each lot of leases; then before the event, the reservation, and the end of the job.
+    assert seen == [(0, 35), (10, 35), (20, 35), *[(30, 35)] * 4]
     assert progress(services, job.id) == (35, 35)

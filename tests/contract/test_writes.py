@@ -1,0 +1,70 @@
+"""Writes that follow each other, in one call where the server can and in a call for each collection."""
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import PyMongoError
+
+from ipam.models.stores import Stores
+from ipam.models.writes import _FEW, Writes
+
+TOO_LARGE = "x" * 17_000_000
+
+
+@pytest.fixture(params=["at once", "one after the other"])
+def written(request, stores: Stores, monkeypatch):
+    """What stands in two collections after some steps, by the names of the documents."""
+    if request.param != "at once":
+        monkeypatch.setattr(stores.writer, "_across", False)
+    pools, jobs = (store._collection for store in (stores.pools, stores.jobs))  # noqa: SLF001
+
+    def write(*steps: Writes) -> tuple[dict, dict]:
+        made = {one["_id"] for step in steps for one in step.inserts}
+        try:
+            stores.writer.write(steps)
+        finally:
+            write.found = [
+                {one["name"]: one["value"] for one in collection.find({"_id": {"$in": list(made)}})}
+                for collection in (pools, jobs)
+            ]
+        return tuple(write.found)
+
+    return write
+
+
+def new(name: str, value: int = 0, id_: ObjectId | None = None) -> dict:
+    return {"_id": id_ or ObjectId(), "name": name, "value": value}
+
+
+def test_each_step_sees_those_before_it(written):
+    first, second = new("a"), new("b")
+    steps = (
+        Writes("pools", inserts=[first]),
+        Writes("jobs", inserts=[second]),
+        Writes("pools", updates=[({"_id": first["_id"], "value": 0}, {"$inc": {"value": 1}})]),
+        Writes("pools", updates=[({"_id": first["_id"], "value": 0}, {"$inc": {"value": 1}})]),
+    )
+    assert written(*steps) == ({"a": 1}, {"b": 0})
+
+
+def test_what_is_there_already_is_left_alone_and_everything_else_is_made(written):
+    there, other = new("there"), new("other")
+    written(Writes("pools", inserts=[there]))
+    again = new("again", id_=there["_id"])
+    steps = (Writes("pools", inserts=[again, other]), Writes("jobs", inserts=[new("behind")]))
+    assert written(*steps) == ({"there": 0, "other": 0}, {"behind": 0})
+
+
+def test_many_are_made_as_few_are(written):
+    many = [new(str(n)) for n in range(_FEW + 1)]
+    assert written(Writes("pools", inserts=many))[0] == {str(n): 0 for n in range(_FEW + 1)}
+
+
+def test_nothing_is_made_behind_what_cannot_be_stored(written):
+    steps = (
+        Writes("pools", inserts=[new("before")]),
+        Writes("pools", inserts=[{**new("too large"), "more": TOO_LARGE}]),
+        Writes("jobs", inserts=[new("behind")]),
+    )
+    with pytest.raises(PyMongoError):
+        written(*steps)
+    assert written.found == [{"before": 0}, {}]
