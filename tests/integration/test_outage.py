@@ -20,7 +20,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Pro
     database, broker = servers.database(folder), servers.redis(folder)
     database.start()
     broker.start()
-    stack = Stack(mongo_uri(database.part.port), f"redis://127.0.0.1:{broker.part.port}/0", folder)
+    broker_url = f"redis://127.0.0.1:{broker.part.port}/0"
+    stack = Stack(mongo_uri(database.part.port), broker_url, folder, IPAM_MONGO_TIMEOUT_S="2")
     stack.start()
     yield stack, database, broker
     stack.stop()
