@@ -184,12 +184,9 @@ def _counts(grant: Grant, job: Job | None) -> bool:
 
 def _in_hand(grant: Grant, job: Job | None) -> bool:
     """Whether the worker that made *grant* may still decide that it counts."""
-    return (
-        job is not None
-        and job.state is JobState.RUNNING
-        and job.decision is None
-        and job.claim == grant.batch is not None
-    )
+    if job is None or grant.batch is None:
+        return False
+    return job.state is JobState.RUNNING and job.decision is None and job.claim == grant.batch
 
 
 def _reservation(job: Job, grants: Mapping[ObjectId, Grant]) -> Reservation:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import InsertOne, UpdateOne
+from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import ClientBulkWriteException
 
@@ -16,8 +16,8 @@ from ipam.models.connection import insert_missing, speaks_mongo
 Bson = dict[str, Any]
 # In one call for all collections, so many documents are written sooner than in a call for each; more are not.
 _FEW = 32
-# MongoDB 8.0, by its wire protocol.
-_WRITES_ACROSS_SINCE = 25
+# From this version of MongoDB on one call may write to several collections.
+_TAKES_SEVERAL_SINCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +39,36 @@ class Writes:
 
 @speaks_mongo
 class Writer:
-    """Makes writes in the database; whether its server takes those of several collections at once it asks once."""
+    """Makes writes in the database, after it has asked its server once whether one call may make several."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._database = database
-        # What stands for a database in tests knows no such call.
-        self._across: bool | None = None if isinstance(database, Database) else False
+        self._asked: MongoClient[Any] | None = None
+        self._takes_several = False
 
-    def write(self, steps: Sequence[Writes]) -> None:
+    def write(self, steps: Iterable[Writes]) -> None:
         """Make all of *steps*, each after the ones before it.
 
         Raises:
             Transient: If no majority has them: then they may be gone after an election.
         """
-        if not self._write_across(steps):
-            for step in steps:
-                collection = self._database[step.collection]
-                insert_missing(collection, step.inserts)
-                if step.updates:
-                    collection.bulk_write([UpdateOne(*update) for update in step.updates], ordered=False)
+        wanted = [step for step in steps if step]
+        if not wanted or self._write_at_once(wanted):
+            return
+        for step in wanted:
+            collection = self._database[step.collection]
+            insert_missing(collection, step.inserts)
+            if step.updates:
+                collection.bulk_write([UpdateOne(*update) for update in step.updates], ordered=False)
 
-    def _write_across(self, steps: Sequence[Writes]) -> bool:
+    def _write_at_once(self, steps: Sequence[Writes]) -> bool:
         """Make *steps* in one call; False if they are too many for it, or it does not go as it should."""
-        if sum(map(len, steps)) > _FEW or not self._can_write_across():
+        client = self._database.client  # The same one throughout, though the database may move meanwhile.
+        if sum(map(len, steps)) > _FEW or not self._ask_whether_several(client):
             return False
         models = [model for step in steps for model in _models(step, f"{self._database.name}.{step.collection}")]
         try:
-            self._database.client.bulk_write(models, ordered=True)
+            client.bulk_write(models, ordered=True)
         except ClientBulkWriteException as failure:
             if failure.error is not None:
                 raise failure.error from failure
@@ -74,11 +77,11 @@ class Writer:
             return False  # The first document that is there already ends it.
         return True
 
-    def _can_write_across(self) -> bool:
-        if self._across is None:
-            hello = self._database.client.admin.command("hello")
-            self._across = hello["maxWireVersion"] >= _WRITES_ACROSS_SINCE
-        return self._across
+    def _ask_whether_several(self, client: MongoClient[Any]) -> bool:
+        if client is not self._asked:
+            self._takes_several = client.server_info()["versionArray"][0] >= _TAKES_SEVERAL_SINCE
+            self._asked = client
+        return self._takes_several
 
 
 def _models(step: Writes, namespace: str) -> Iterator[InsertOne[Bson] | UpdateOne]:

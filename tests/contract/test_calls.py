@@ -27,7 +27,7 @@ class Calls(CommandListener):
         self.made: Counter[str] = Counter()
 
     def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name == "hello":  # Once a process.
+        if event.command_name == "buildinfo":  # Once a server.
             return
         self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
 

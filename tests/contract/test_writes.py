@@ -1,9 +1,15 @@
 """Writes that follow each other, in one call where the server can and in a call for each collection."""
 
+from typing import cast
+
 import pytest
 from bson import ObjectId
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from ipam.models import writes
+from ipam.models.connection import connect
+from ipam.models.moving import MovingDatabase
 from ipam.models.stores import Stores
 from ipam.models.writes import _FEW, Writes
 
@@ -14,7 +20,7 @@ TOO_LARGE = "x" * 17_000_000
 def written(request, stores: Stores, monkeypatch):
     """What stands in two collections after some steps, by the names of the documents."""
     if request.param != "at once":
-        monkeypatch.setattr(stores.writer, "_across", False)
+        monkeypatch.setattr(writes, "_FEW", 0)
     pools, jobs = (store._collection for store in (stores.pools, stores.jobs))  # noqa: SLF001
 
     def write(*steps: Writes) -> tuple[dict, dict]:
@@ -33,6 +39,21 @@ def written(request, stores: Stores, monkeypatch):
 
 def new(name: str, value: int = 0, id_: ObjectId | None = None) -> dict:
     return {"_id": id_ or ObjectId(), "name": name, "value": value}
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_few_are_made_in_one_call_whether_the_database_may_move_or_not(database, database_name, monkeypatch, moves):
+    real = connect(database, database_name, 10)
+    stores = Stores(cast("Database", MovingDatabase(real)) if moves else real)
+    monkeypatch.delattr(writes, "insert_missing")
+    first, second = new("a"), new("b")
+    stores.writer.write([Writes("pools", inserts=[first]), Writes("jobs", inserts=[second])])
+    assert (real["pools"].find_one(first["_id"]), real["jobs"].find_one(second["_id"])) == (first, second)
+    real.client.close()
+
+
+def test_nothing_is_nothing(written):
+    assert written() == written(Writes("pools"), Writes("jobs")) == ({}, {})
 
 
 def test_each_step_sees_those_before_it(written):

@@ -108,5 +108,10 @@ class Database:
         self._scheduler = scheduler
         self._after_write = after_write
 
+    @property
+    def client(self) -> Any:
+        """That of an older server: it writes to one collection at a time."""
+        return self.plain.client
+
     def __getitem__(self, name: str) -> Collection:
         return Collection(self.plain[name], self._scheduler, self._after_write)
