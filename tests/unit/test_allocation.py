@@ -265,6 +265,25 @@ def test_a_creation_that_slept_while_recovery_finished_it_is_answered_as_created
     assert (made.id, made.state) == (id_, SubnetState.ACTIVE)
 
 
+def test_a_creation_that_slept_until_its_subnet_was_deleted_gives_up_the_range_after_the_leases(
+    services, monkeypatch
+):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    activate, jobs, id_ = services.stores.subnets.activate, [], ObjectId()
+
+    def sleep(subnet):
+        monkeypatch.setattr(services.stores.subnets, "activate", activate)
+        jobs.append(reserve(services, activate(subnet)))
+        services.stores.subnets.begin_delete(subnet, None, only_empty=False)  # And whoever did so died.
+        return activate(subnet)
+
+    monkeypatch.setattr(services.stores.subnets, "activate", sleep)
+    start = ip_address("10.0.0.1")
+    with pytest.raises(NotFound):
+        services.inventory.create_subnet(id_, pool.id, SubnetDraft(start=start, end=start))
+    assert addresses(services, jobs[0]) == list(services.stores.pools.holders(pool.id)) == []
+
+
 def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the_first(services, monkeypatch):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     for first in (1, 11):
