@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -402,6 +402,9 @@ class _Nobody:
     def dispatch(self, target: ObjectId) -> None:
         """Nobody is to be woken."""
 
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Nobody waits."""
+
 
 class _By:
     """A worker that does what it is asked for at once."""
@@ -412,6 +415,9 @@ class _By:
     def dispatch(self, target: ObjectId) -> None:
         """Carry it out."""
         self._services.jobs.carry_out(target)
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Nobody waits."""
 
 
 class _Never:

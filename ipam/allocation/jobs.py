@@ -134,6 +134,7 @@ class Jobs:
             self._resume(begun)
             for batch in _batches(self._consult(token, [job for job in jobs if job not in begun])):
                 _try(batch, partial(self._carry_out_batch, token, batch, subnet))
+                self._dispatcher.announce([job.id for job in batch])
         except Transient:
             self._stores.jobs.disown([job.id for job in jobs], token)
             raise
@@ -157,10 +158,14 @@ class Jobs:
     def _go_on(self, release: Job, token: ObjectId) -> None:
         if self._releasing.go_on(release, token):
             self._dispatcher.dispatch(release.target)  # Behind what waits already.
+        else:
+            self._dispatcher.announce([release.id])
 
     def _resume(self, begun: Sequence[Job]) -> None:
         for job in begun:
             _try([job], partial(self._finish, job))
+        if begun:
+            self._dispatcher.announce([job.id for job in begun])
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:

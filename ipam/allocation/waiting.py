@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
 from bson import ObjectId
@@ -16,8 +16,12 @@ from ipam.models.jobs import JobStore
 
 log = logging.getLogger(__name__)
 
-# The pause after a query that found nothing: short enough not to be felt, and at least three times what the
-# query took, so that watching never costs the database more than a quarter of one connection's time.
+# While ends are announced, those who wait look by themselves only for what was not: as often as this.
+_LOOKS_ANYWAY_AFTER_S = 0.5
+# Ends that are remembered, for who begins to wait a moment after them.
+_REMEMBERED = 4096
+# While they are not, the pause after a query that found nothing: short enough not to be felt, and at least three
+# times what the query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
 _PAUSE_FACTOR = 3.0
 # But however long a database that is away lets a query wait, those who wait for its return hear of it soon.
@@ -40,7 +44,25 @@ class Waiting:
         self._places = threading.BoundedSemaphore(places)
         self._changed = threading.Condition()
         self._waited: dict[ObjectId, list[Future[Job]]] = {}
+        self._announced: dict[ObjectId, None] = {}  # In the order in which they were; a set keeps none.
+        self._is_announced = False
+        self._looks_at = 0.0
         self._thread: threading.Thread | None = None
+
+    def hear_of(self, jobs: Iterable[ObjectId]) -> None:
+        """Look at once whether *jobs* have ended: it was announced."""
+        with self._changed:
+            self._announced.update(dict.fromkeys(jobs))
+            for _ in range(len(self._announced) - _REMEMBERED):
+                del self._announced[next(iter(self._announced))]
+            self._changed.notify()
+
+    def rely(self, is_announced: bool) -> None:  # noqa: FBT001 (a callback)
+        """From now on, ends are announced, or they are not."""
+        with self._changed:
+            self._is_announced = is_announced
+            self._looks_at = 0.0
+            self._changed.notify()
 
     def wait(self, job: ObjectId, timeout_s: float, given_up: Callable[[], bool]) -> Job | None:
         """*job* when it has ended; None when *timeout_s* seconds are over, or the caller has *given_up*.
@@ -92,18 +114,31 @@ class Waiting:
             log.exception("watching jobs failed")  # Were the thread to die, nobody would ever be woken again.
             return ()
 
+    def _wanted(self) -> list[ObjectId]:
+        """Those jobs that are waited for whose end was announced; all, when it is time to look for the rest."""
+        with self._changed:
+            while True:
+                pause_s = self._looks_at - time.monotonic()
+                wanted = [job for job in self._waited if pause_s <= 0 or job in self._announced]
+                if wanted:
+                    break
+                self._changed.wait(pause_s if self._waited else None)
+            for job in wanted:
+                self._announced.pop(job, None)
+            if pause_s <= 0 and self._is_announced:
+                self._looks_at = time.monotonic() + _LOOKS_ANYWAY_AFTER_S
+            return wanted
+
     def _watch(self) -> None:
         while True:
-            with self._changed:
-                while not self._waited:
-                    self._changed.wait()
-                wanted = list(self._waited)
+            wanted = self._wanted()
             began = time.monotonic()
             found = self._ended(wanted)
+            ended_at = time.monotonic()
             with self._changed:
                 for job in found:
                     for ended in self._waited.pop(job.id, ()):
                         ended.set_result(job)
-            if not found:
-                took = time.monotonic() - began
-                time.sleep(min(max(_PAUSE_S, _PAUSE_FACTOR * took), _LONGEST_PAUSE_S))
+                if not found and not self._is_announced:
+                    pause_s = max(_PAUSE_S, _PAUSE_FACTOR * (ended_at - began))
+                    self._looks_at = ended_at + min(pause_s, _LONGEST_PAUSE_S)

@@ -37,6 +37,7 @@ from ipam.wiring import (
 )
 from ipam.workers.app import create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.hearing import Hearing
 from ipam.workers.tasks import register_tasks
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
@@ -108,7 +109,8 @@ def serve(settings: Settings) -> None:
     consulting = build_consulting(settings)
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
-    dispatcher = CeleryDispatcher(create_following_celery(settings, broker_place(settings)))
+    app = create_following_celery(settings, broker_place(settings))
+    dispatcher = CeleryDispatcher(app)
     services = build_services(stores, settings, dispatcher, consulting)
     stopping = threading.Event()
     server = Server(
@@ -119,12 +121,15 @@ def serve(settings: Settings) -> None:
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
     )
+    hearing = Hearing(app, services.waiting.hear_of, services.waiting.rely)
+    hearing.start()
     registration = web_registration(settings, server.port)
     if registration is None:
         server.run()
     else:
         registration.keep()
         server.run(registration.leave)
+    hearing.stop()
     stores.whole.close()
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import billiard.pool
 from celery import Celery
 from celery.signals import worker_process_shutdown
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from ipam.discovery.places import Place
 from ipam.settings import Settings
@@ -67,6 +67,11 @@ def create_celery(settings: Settings, place: Place) -> Celery:
         },
     )
     return app
+
+
+def exchange_of_ends(app: Celery) -> Exchange:
+    """Where workers of *app* say which jobs have ended; whoever listens at the moment hears of it."""
+    return Exchange(f"{app.conf.task_default_queue}.ended", type="fanout", delivery_mode="transient")
 
 
 def create_following_celery(settings: Settings, place: Place) -> Celery:

@@ -1,44 +1,63 @@
-"""Waking workers by Celery messages."""
+"""Waking workers by Celery messages, and those who wait for them by a message to all web processes."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 from bson import ObjectId
 from celery import Celery
+from kombu import Producer
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool, producers
 
 from ipam.errors import Transient
-from ipam.workers.app import CARRY_OUT
+from ipam.workers.app import CARRY_OUT, exchange_of_ends
 
 log = logging.getLogger(__name__)
 # After a failure nothing is sent for this long, so that requests do not each wait for a broker that is away.
-# What was not sent is found by beat.
+# What was not sent is found by beat, or by who waits for it.
 _PAUSE_S = 1.0
 _CHECK_TIMEOUT_S = 2
 
 
 class CeleryDispatcher:
-    """Sends a message for a target; when that fails the job waits for beat, and the caller is not held up."""
+    """Sends messages; when that fails what they are about is found later, and the caller is not held up."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._silent_until = 0.0
+        self._ends = exchange_of_ends(app)
+        self._silent_until: dict[str, float] = {}
         self._url = ""
         self._connection = app.connection_for_write()
 
     def dispatch(self, target: ObjectId) -> None:
         """Ask for the jobs of *target* to be carried out. Raises nothing that a broker could cause."""
-        if time.monotonic() < self._silent_until:
+        self._send(
+            "of jobs to be carried out",
+            lambda producer: self._app.send_task(CARRY_OUT, args=[str(target)], retry=False, producer=producer),
+        )
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Let those who wait for *jobs* look at once, wherever. Raises nothing that a broker could cause."""
+        ends = [str(job) for job in jobs]
+        self._send(
+            "of jobs that have ended",
+            lambda producer: producer.publish(ends, exchange=self._ends, declare=[self._ends], retry=False),
+        )
+
+    def _send(self, about: str, publish: Callable[[Producer], object]) -> None:
+        if time.monotonic() < self._silent_until.get(about, 0.0):
             return
+        errors: tuple[type[BaseException], ...] = (OperationalError, OSError)
+        errors += self._connection.connection_errors + self._connection.channel_errors
         try:
             with self._producers().acquire(block=True) as producer:
-                self._app.send_task(CARRY_OUT, args=[str(target)], retry=False, producer=producer)
-        except (OperationalError, OSError) as error:
-            self._silent_until = time.monotonic() + _PAUSE_S
-            log.warning("the broker took no message (%s); beat will send it later", error)
+                publish(producer)
+        except errors as error:
+            self._silent_until[about] = time.monotonic() + _PAUSE_S
+            log.warning("the broker took no message %s (%s); they will be found without it", about, error)
 
     def _producers(self) -> ProducerPool:
         """Those of the broker where it is now; a pool never looks whether it has moved."""

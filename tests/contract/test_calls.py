@@ -1,7 +1,7 @@
 """How many calls to the database things take: each costs some tenths of a millisecond, whatever it is for."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from uuid import uuid4
 
 import pytest
@@ -49,6 +49,9 @@ class Calls(CommandListener):
 class Nobody:
     def dispatch(self, target: ObjectId) -> None:
         """Nobody is to be woken."""
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Nobody waits."""
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A database of the version that kept released addresses in a queue: nothing of it is lost, doubled or leaked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -146,6 +146,9 @@ def a_job(id_: ObjectId, reservation: ObjectId, decision: ObjectId | None, count
 class Nobody:
     def dispatch(self, target: ObjectId) -> None:
         """Nobody is to be woken."""
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Nobody waits."""
 
 
 def addresses(services: Services, reservation: ObjectId) -> list[Address]:

@@ -1,7 +1,14 @@
 """Reserving addresses over HTTP, with real workers, once with each broker."""
 
+import threading
 from uuid import uuid4
 
+from bson import ObjectId
+
+from ipam.settings import Settings
+from ipam.wiring import broker_place
+from ipam.workers.app import create_celery
+from ipam.workers.hearing import Hearing
 from tests.invariants import assert_hands_out_all, assert_ledger_is_true
 from tests.servers import wait_until
 from tests.stack import Api, Stack, all_at_once, created, problem
@@ -103,6 +110,27 @@ def test_an_async_request_is_a_job_that_can_be_polled(stack: Stack):
     assert (ended["state"], ended["progress"]) == ("succeeded", {"done": 3, "total": 3})
     leases = stack.api.get(f"/reservations/{ended['reservation']}/leases").json()["leases"]
     assert len(leases) == 3
+
+
+def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
+    """So that who waits need not ask the database for it over and over."""
+    settings = Settings.read({}, stack.environment)
+    app = create_celery(settings, broker_place(settings))
+    heard: list[ObjectId] = []
+    is_heard = threading.Event()
+    hearing = Hearing(app, heard.extend, lambda now: is_heard.set() if now else None)
+    hearing.start()
+    assert is_heard.wait(20)
+    subnet = stack.api.subnet(cidr="10.0.0.0/24")
+
+    def announced() -> bool:
+        stack.api.reserve(subnet)  # The first one may come before the broker knows that somebody listens.
+        jobs = stack.api.get(f"/jobs?subnet={subnet['id']}").json()["jobs"]
+        return any(ObjectId(job["id"]) in heard for job in jobs)
+
+    wait_until(announced, 20, "an announcement")
+    hearing.stop()
+    app.close()
 
 
 def test_eight_clients_get_every_address_once_and_then_409(stack: Stack):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ class Broker:
         self._scheduler = scheduler
         self._loss = loss
         self.messages: list[Message] = []
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        """Users of this world look by themselves."""
 
     def dispatch(self, target: ObjectId) -> None:
         """Send a message: it comes once, twice, late or never."""

@@ -1,5 +1,7 @@
 """Stores without a server, for logic only: mongomock has one thread, no races and no crashes."""
 
+from collections.abc import Sequence
+
 import mongomock
 import pytest
 from bson import ObjectId
@@ -12,13 +14,17 @@ from ipam.wiring import Services, build_services
 
 
 class Recorder:
-    """A dispatcher that sends nothing and remembers for which targets it was asked."""
+    """A dispatcher that sends nothing and remembers what it was to send."""
 
     def __init__(self) -> None:
         self.dispatched: list[ObjectId] = []
+        self.announced: list[ObjectId] = []
 
     def dispatch(self, target: ObjectId) -> None:
         self.dispatched.append(target)
+
+    def announce(self, jobs: Sequence[ObjectId]) -> None:
+        self.announced += jobs
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
     assert dispatcher.dispatched == [subnet.id]
 
 
-def test_requests_of_one_batch_are_each_granted_or_refused_alone(services):
+def test_requests_of_one_batch_are_each_granted_or_refused_alone(services, dispatcher):
     subnet = make_subnet(services, 4)
     jobs = [
         services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=count))
@@ -33,6 +33,7 @@ def test_requests_of_one_batch_are_each_granted_or_refused_alone(services):
     assert states == [JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED]
     assert used(services, subnet) == 4
     assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+    assert dispatcher.announced == [job.id for job in jobs]
 
 
 def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, monkeypatch):
@@ -61,7 +62,7 @@ def die_before_writing_to(services, monkeypatch, collection):
 
 
 @pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "subnets"])
-def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, monkeypatch, collection):
+def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, dispatcher, monkeypatch, collection):
     subnet = make_subnet(services)
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=3))
     with monkeypatch.context() as crash:
@@ -75,6 +76,9 @@ def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, m
     assert addresses(services, job) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     assert used(services, subnet) == 3
     assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+    assert dispatcher.announced == (
+        [] if collection in {"blocks", "subnets"} else [job.id]
+    )  # Written after its end.
 
 
 def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, monkeypatch):

@@ -17,6 +17,8 @@ from ipam.errors import Transient
 from ipam.settings import Settings
 from ipam.workers.app import RECOVER, create_celery, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.hearing import Hearing
+from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -59,6 +61,32 @@ def test_a_message_goes_to_where_the_broker_is_by_now(redis_port):
         for port in (redis_port, moved_to):
             with Redis(port=port) as client:
                 assert client.llen("ipam.here") == 1
+
+
+def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):
+    """Also by who began to listen while there was none, and it is known whether one is heard."""
+    app = create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{free_port()}/0", ""))
+    heard: list[ObjectId] = []
+    is_heard: list[bool] = []
+    hearing = Hearing(app, heard.extend, is_heard.append)
+    hearing.start()
+    wait_until(lambda: is_heard == [False], 20, "a broker that is away")
+    app.conf.broker_url = f"redis://127.0.0.1:{redis_port}/0"
+    wait_until(lambda: is_heard[-1], 20, "the broker")
+    job = ObjectId()
+    worker = dispatcher(redis_port)
+
+    def announced() -> bool:
+        worker.announce([job])
+        return job in heard
+
+    wait_until(announced, 20, "the announcement")
+    hearing.stop()
+    assert not is_heard[-1]
+    with Redis(port=redis_port) as client:
+        assert not client.keys("*here.ended*")
+    for one in (app, worker._app):  # noqa: SLF001
+        one.close()
 
 
 def test_a_process_of_a_worker_that_is_to_end_waits_for_moments_only(monkeypatch):

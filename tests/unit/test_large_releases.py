@@ -51,6 +51,7 @@ def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispa
     assert seen == [(5, (3, 8)), (2, (6, 8)), (0, (8, 8))]
     ended = services.stores.jobs.get(job.id)
     assert (ended.state, ended.attempts) == (JobState.SUCCEEDED, 1)
+    assert dispatcher.announced[1:] == [job.id]  # Behind the reservation's; its parts are no end.
     assert dispatcher.dispatched[-1] != reservation
 
 

@@ -1,7 +1,7 @@
 """Waiting for jobs; without a server, for logic only."""
 
-import itertools
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation import waiting
 from ipam.allocation.waiting import Waiting
+from tests.servers import wait_until
 
 FOR_EVER_S = 3600
 
@@ -19,9 +20,11 @@ class Jobs:
     def __init__(self) -> None:
         self.done: set[ObjectId] = set()
         self.watched: set[ObjectId] = set()
+        self.looks: list[set[ObjectId]] = []
 
     def ended(self, wanted: list[ObjectId]) -> list[SimpleNamespace]:
         self.watched.update(wanted)
+        self.looks.append(set(wanted))
         return [SimpleNamespace(id=job) for job in wanted if job in self.done]
 
 
@@ -31,7 +34,7 @@ def jobs() -> Jobs:
 
 
 def in_thread(call) -> threading.Thread:
-    thread = threading.Thread(target=call)
+    thread = threading.Thread(target=call, daemon=True)
     thread.start()
     return thread
 
@@ -57,17 +60,22 @@ def test_who_gives_up_gives_his_place_back(jobs):
 
 def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
     """However long the database let the query wait that it did not answer."""
-    clock, pauses = itertools.count(step=10), []
+    job, away_s = ObjectId(), [0]
+    answered = jobs.ended
 
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        jobs.done |= jobs.watched
+    def let_the_first_wait(wanted: list[ObjectId]) -> list[SimpleNamespace]:
+        found = answered(wanted)
+        if not away_s[0]:
+            away_s[0] = 600
+            jobs.done.add(job)
+        return found
 
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=pause))
-    waiter = in_thread(lambda: Waiting(jobs, 1).wait(ObjectId(), 10**9, lambda: False))
+    monkeypatch.setattr(jobs, "ended", let_the_first_wait)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + away_s[0])
+    monkeypatch.setattr(waiting, "time", clock)
+    waiter = in_thread(lambda: Waiting(jobs, 1).wait(job, FOR_EVER_S, lambda: False))
     waiter.join(20)
-    assert pauses
-    assert max(pauses) <= 0.5
+    assert not waiter.is_alive()
 
 
 def test_one_job_keeps_few_waiting(jobs, monkeypatch):
@@ -81,3 +89,68 @@ def test_one_job_keeps_few_waiting(jobs, monkeypatch):
     jobs.done.add(job)
     for waiter in waiters:
         waiter.join(20)
+
+
+@pytest.fixture
+def announced(jobs, monkeypatch) -> Waiting:
+    """Whose ends are announced, and who never looks by himself after he was told so."""
+    monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", FOR_EVER_S)
+    places = Waiting(jobs, 10)
+    places.rely(True)  # noqa: FBT003
+    places.wait(ObjectId(), 0.001, lambda: False)
+    wait_until(lambda: jobs.looks, 20, "the first look")
+    return places
+
+
+def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced):
+    first, second, other = ObjectId(), ObjectId(), ObjectId()
+    waiters = [in_thread(lambda job=job: announced.wait(job, FOR_EVER_S, lambda: False)) for job in (first, second)]
+    wait_until(lambda: len(announced._waited) == 2, 20, "both wait")  # noqa: SLF001
+    del jobs.looks[:]
+    for job, waiter in zip((first, second), waiters, strict=True):
+        jobs.done.add(job)
+        announced.hear_of([other, job])
+        waiter.join(20)
+    assert jobs.looks == [{first}, {second}]
+
+
+def test_an_end_that_was_announced_a_moment_before_is_not_missed(jobs, announced):
+    job = ObjectId()
+    jobs.done.add(job)
+    announced.hear_of([job])
+    assert announced.wait(job, FOR_EVER_S, lambda: False).id == job
+
+
+def test_of_announced_ends_only_the_last_are_remembered(announced, monkeypatch):
+    monkeypatch.setattr(waiting, "_REMEMBERED", 3)
+    ends = [ObjectId() for _ in range(5)]
+    announced.hear_of(ends[:2])
+    announced.hear_of(ends[2:])
+    assert list(announced._announced) == ends[2:]  # noqa: SLF001
+
+
+def test_an_end_that_was_not_announced_is_found_all_the_same(jobs, announced, monkeypatch):
+    """Its message was lost; also while others are announced without a pause."""
+    monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", 0.01)
+    announced.rely(True)  # noqa: FBT003
+    lost, busy, stop = ObjectId(), ObjectId(), threading.Event()
+
+    def announce_without_a_pause() -> None:
+        while not stop.is_set():
+            announced.hear_of([busy])
+
+    others = [in_thread(lambda: announced.wait(busy, FOR_EVER_S, stop.is_set)), in_thread(announce_without_a_pause)]
+    jobs.done.add(lost)
+    assert announced.wait(lost, FOR_EVER_S, lambda: False).id == lost
+    stop.set()
+    for thread in others:
+        thread.join(20)
+
+
+def test_when_the_announcing_ends_he_looks_by_himself(jobs, announced):
+    job = ObjectId()
+    waiter = in_thread(lambda: announced.wait(job, FOR_EVER_S, lambda: False))
+    jobs.done.add(job)
+    announced.rely(False)  # noqa: FBT003
+    waiter.join(20)
+    assert not waiter.is_alive()

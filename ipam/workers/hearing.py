@@ -1,0 +1,71 @@
+"""Hearing which jobs have ended, as workers announce it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from bson import ObjectId
+from celery import Celery
+from kombu import Message, Queue
+
+from ipam.workers.app import exchange_of_ends
+
+log = logging.getLogger(__name__)
+# How long it takes at most until it is seen that hearing is to stop.
+_LOOKS_UP_AFTER_S = 0.25
+# And until a broker that is away is tried again.
+_PAUSE_S = 1.0
+
+
+class Hearing:
+    """Listens in a thread of its own.
+
+    Args:
+        heard: Is called with the jobs that have ended, from then on when this has been called with True.
+        is_heard: Is called with whether ends are heard of at the moment.
+    """
+
+    def __init__(
+        self, app: Celery, heard: Callable[[Sequence[ObjectId]], None], is_heard: Callable[[bool], None]
+    ) -> None:
+        self._app = app
+        self._heard = heard
+        self._is_heard = is_heard
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
+
+    def start(self) -> None:
+        """Begin; a broker that is away, or goes away, is tried again for as long as it takes."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and leave nothing with the broker."""
+        self._stopped.set()
+        self._thread.join(2 * _LOOKS_UP_AFTER_S)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except Exception as error:  # noqa: BLE001 (whatever it is: those who wait look by themselves meanwhile)
+                log.info("ends of jobs are not heard of (%s: %s)", type(error).__name__, error)
+            self._is_heard(False)  # noqa: FBT003 (a callback)
+            self._stopped.wait(_PAUSE_S)
+
+    def _listen(self) -> None:
+        queue = Queue("", exchange_of_ends(self._app), exclusive=True, auto_delete=True)
+        with (
+            self._app.connection_for_read() as connection,
+            connection.Consumer([queue], on_message=self._hear, no_ack=True),
+        ):
+            self._is_heard(True)  # noqa: FBT003
+            while not self._stopped.is_set():
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=_LOOKS_UP_AFTER_S)
+                connection.heartbeat_check()
+
+    def _hear(self, message: Message) -> None:
+        self._heard([ObjectId(job) for job in message.payload])
