@@ -73,7 +73,8 @@ class Installation:
             self.stores.writer.write([writes])
         for number in {one >> BLOCK_BITS for one in taken}:
             positions = FrozenBitMap(one % BLOCK_SIZE for one in taken if one >> BLOCK_BITS == number)
-            assert self.stores.blocks.change(Block(subnet=stored.id, number=number), positions, positions)
+            block = Block(subnet=stored.id, number=number).succeeded_by(positions, positions)
+            assert self.stores.writer.write([self.stores.blocks.succession([block])])
         self.stores.subnets.change_ledger(stored, replace(stored.ledger, used=len(taken)))
 
 

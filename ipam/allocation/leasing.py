@@ -62,11 +62,6 @@ class Leasing:
         yield from self._stores.leases.insertion(fresh)
         yield from self._stores.leases.taking(recycled)
 
-    def mark(self, subnet: ObjectId, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> None:
-        """Mark the addresses of *grants*, whose leases are written, as taken in their blocks."""
-        if not self._change(seen, [grant.addresses for grant in grants], ()):
-            retry_contended(lambda: self._change_for(subnet, grants, ()))
-
     def put_back(self, subnet: ObjectId, release: Release, seen: Blocks = NOT_SEEN) -> None:
         """Give the addresses of *release* back and strike it out."""
         if release.is_partial:
@@ -74,9 +69,53 @@ class Leasing:
                 self._give_back_some(subnet, release)
         else:
             self._stores.leases.put_back(subnet, release.reservation, release.addresses)
-        if not self._change(seen, (), [release.addresses]):
-            retry_contended(lambda: self._change_for(subnet, (), [release]))
-        self._stores.subnets.finish_release(subnet, release)
+        ending = self.ending(subnet, (), [release], seen)
+        if not (ending and self._stores.writer.write(ending)):
+            self.end(subnet, (), [release])
+
+    def ending(
+        self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release], seen: Blocks
+    ) -> list[Writes]:
+        """How blocks, as they were *seen*, are brought in line with what was carried out, and that is struck out.
+
+        Nothing, if not all of them were seen. If they were seen before it was entered into the ledger, it stands
+        there still: whoever had finished it would have changed them, and then these writes end before the ledger.
+        """
+        taken_now = [grant.addresses for grant in grants]
+        freed_now = [release.addresses for release in releases]
+        numbers = _numbers([*taken_now, *freed_now])
+        if not numbers <= seen.keys():
+            return []
+        changed: list[Block] = []
+        for number in sorted(numbers):
+            block, more, less = seen[number], _positions(taken_now, number), _positions(freed_now, number)
+            if (taken := (block.taken | more) - less) != block.taken:
+                changed.append(block.succeeded_by(taken, block.known | more))
+        stores = self._stores
+        return [stores.blocks.succession(changed), stores.subnets.striking_out(subnet, grants, releases)]
+
+    def end(self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
+        """As `ending`, whatever was seen, and maybe carried out and struck out by others as well."""
+        retry_contended(lambda: self._end(subnet, grants, releases))
+
+    def _end(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
+        """Bring blocks in line with what was carried out, and strike it out.
+
+        A block is changed only for what still stands in the ledger after the block was read: what does not was
+        finished by someone else, and the block may know already what came after it.
+
+        Raises:
+            Contended: If a block was changed by someone else meanwhile.
+        """
+        entries: tuple[Grant | Release, ...] = (*grants, *releases)
+        blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
+        subnet = self._stores.subnets.find(subnet_id)
+        if subnet is None:
+            return
+        out = [grant for grant in grants if grant in subnet.ledger.grants]
+        back = [release for release in releases if release in subnet.ledger.releases]
+        if not self._stores.writer.write(self.ending(subnet_id, out, back, blocks)):
+            raise Contended(f"Blocks of subnet {subnet_id} were changed by someone else.")
 
     def _give_back_some(self, subnet: ObjectId, release: Release) -> None:
         for address in release.addresses:
@@ -91,42 +130,6 @@ class Leasing:
     def _seen_or_read(self, subnet: ObjectId, addresses: Collection[AddressSet], seen: Blocks) -> Blocks:
         numbers = _numbers(addresses)
         return seen if numbers <= seen.keys() else self._stores.blocks.read(subnet, numbers)
-
-    def _change(self, seen: Blocks, taken: Collection[AddressSet], freed: Collection[AddressSet]) -> bool:
-        """Bring blocks, as they were *seen*, in line with what was carried out; False if that cannot be done.
-
-        If they were seen before what was carried out was entered into the ledger, it stands there still: whoever
-        had finished it would have changed them.
-        """
-        numbers = _numbers([*taken, *freed])
-        if not numbers <= seen.keys():
-            return False
-        changed = True
-        for number in sorted(numbers):
-            block, more, less = seen[number], _positions(taken, number), _positions(freed, number)
-            now = (block.taken | more) - less
-            if now != block.taken:
-                changed &= self._stores.blocks.change(block, now, block.known | more)
-        return changed
-
-    def _change_for(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
-        """Bring blocks in line with what was carried out, maybe by others as well.
-
-        A block is changed only for what still stands in the ledger after the block was read: what does not was
-        finished by someone else, and the block may know already what came after it.
-
-        Raises:
-            Contended: If a block was changed by someone else meanwhile.
-        """
-        entries: tuple[Grant | Release, ...] = (*grants, *releases)
-        blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
-        subnet = self._stores.subnets.find(subnet_id)
-        if subnet is None:
-            return
-        taken = [grant.addresses for grant in grants if grant in subnet.ledger.grants]
-        freed = [release.addresses for release in releases if release in subnet.ledger.releases]
-        if not self._change(blocks, taken, freed):
-            raise Contended(f"Blocks of subnet {subnet_id} were changed by someone else.")
 
 
 def _numbers(addresses: Iterable[AddressSet]) -> set[int]:

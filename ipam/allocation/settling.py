@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from bson import ObjectId
 
@@ -61,8 +62,12 @@ class Settling:
         told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
-        self._stores.writer.write([*handed_out, told, stored, self._stores.jobs.success(held)])
-        self._strike_out(due, seen)
+        steps = [*handed_out, told, stored, self._stores.jobs.success(held)]
+        endings = [
+            self._leasing.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN)) for subnet, grants in due
+        ]
+        if not (self._stores.writer.write([*steps, *chain(*endings)]) and all(endings)):
+            self._strike_out(due)
 
     def abandon(self, job: Job, error: GivenUp) -> None:
         """Give up a *job* that has addresses and cannot be finished: they go back, the caller gets *error*.
@@ -92,10 +97,9 @@ class Settling:
         )
         return self._stores.events.addition([Outbox(created)])
 
-    def _strike_out(self, due: Sequence[Due], seen: Mapping[ObjectId, Blocks] = NOT_SEEN) -> None:
+    def _strike_out(self, due: Sequence[Due]) -> None:
         for subnet, grants in due:
-            self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))
-            self._stores.subnets.finish_grants(subnet.id, grants)
+            self._leasing.end(subnet.id, grants, ())
 
     def _hand_out_if_many(
         self, due: Sequence[Due], jobs: Collection[ObjectId], seen: Mapping[ObjectId, Blocks] = NOT_SEEN

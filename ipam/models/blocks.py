@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 from pyroaring import FrozenBitMap
 
 from ipam.models.address_sets import EMPTY, NUMBER_MAX, number_from_bytes, number_to_bytes
 from ipam.models.connection import speaks_mongo
+from ipam.models.writes import Writes
 
 Bson = dict[str, Any]
 
@@ -35,6 +35,10 @@ class Block:
     version: int = 0
     taken: FrozenBitMap = EMPTY
     known: FrozenBitMap = EMPTY
+
+    def succeeded_by(self, taken: FrozenBitMap, known: FrozenBitMap) -> Block:
+        """The next version of this block."""
+        return replace(self, version=self.version + 1, taken=taken, known=known)
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -90,19 +94,9 @@ class BlockStore:
         found = self._collection.find({"subnet": subnet, "_id": keys}).sort("_id", ASCENDING)
         yield from map(Block.from_bson, found)
 
-    def change(self, block: Block, taken: FrozenBitMap, known: FrozenBitMap) -> bool:
-        """Replace the content of *block*; False if someone else has changed it since it was read."""
-        new = Block(
-            subnet=block.subnet, number=block.number, version=block.version + 1, taken=taken, known=known
-        ).to_bson()
-        if block.version:
-            written = self._collection.update_one({"_id": new.pop("_id"), "version": block.version}, {"$set": new})
-            return written.modified_count > 0
-        try:
-            self._collection.insert_one(new)
-        except DuplicateKeyError:
-            return False
-        return True
+    def succession(self, blocks: Iterable[Block]) -> Writes:
+        """How *blocks* are stored, each in the place of its version before."""
+        return Writes("blocks", successors=[block.to_bson() for block in blocks])
 
     def forget(self, subnet: ObjectId) -> None:
         """Remove the blocks of a subnet that was deleted long ago."""

@@ -15,10 +15,11 @@ from ipam.errors import Contended, NotEmpty
 from ipam.models import facts
 from ipam.models.addresses import Address, to_place
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
+from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import telling
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.store import DocumentStore, check_revision
+from ipam.models.writes import Writes
 from ipam.origins import current_origin
 from ipam.retrying import retry_contended
 
@@ -109,17 +110,32 @@ class SubnetStore(DocumentStore[Subnet]):
             raise Contended(f"The ledger of subnet {subnet.id} was changed by someone else.")
         return replace(subnet, ledger=new)
 
-    def finish_grants(self, id_: ObjectId, grants: Iterable[Grant]) -> None:
-        """Strike out grants that were carried out; nothing happens to those struck out before."""
+    def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Iterable[Release]) -> Writes:
+        """How entries are struck out that were carried out; nothing happens to those struck out before.
+
+        The addresses of *releases* count as free from then on, once.
+        """
         by_batch: dict[ObjectId | None, list[ObjectId]] = {}
         for grant in grants:
             by_batch.setdefault(grant.batch, []).append(grant.job)
+        updates: list[tuple[Bson, Bson]] = []
         for batch, jobs in by_batch.items():
-            named: dict[str, Any] = {"batch": batch, "job": {"$in": jobs}}
-            self._collection.update_one(
-                {"_id": id_, "ledger.grants": {"$elemMatch": named}},
-                {"$pull": {"ledger.grants": named}, "$inc": {"ledger.version": 1}},
+            named: Bson = {"batch": batch, "job": {"$in": jobs}}
+            updates.append(
+                (
+                    {"_id": id_, "ledger.grants": {"$elemMatch": named}},
+                    {"$pull": {"ledger.grants": named}, "$inc": {"ledger.version": 1}},
+                )
             )
+        for release in releases:
+            counted = {"ledger.used": -len(release.addresses), "ledger.version": 1}
+            updates.append(
+                (
+                    {"_id": id_, "ledger.releases.id": release.id},
+                    {"$pull": {"ledger.releases": {"id": release.id}}, "$inc": counted},
+                )
+            )
+        return Writes("subnets", updates=updates)
 
     def withdraw_grant(self, id_: ObjectId, grant: Grant) -> None:
         """Strike out a grant that does not count, and count its addresses as free, once."""
@@ -129,16 +145,6 @@ class SubnetStore(DocumentStore[Subnet]):
             {
                 "$pull": {"ledger.grants": named},
                 "$inc": {"ledger.used": -len(grant.addresses), "ledger.version": 1},
-            },
-        )
-
-    def finish_release(self, id_: ObjectId, release: Release) -> None:
-        """Strike out a release whose leases are all back, and count them as free, once."""
-        self._collection.update_one(
-            {"_id": id_, "ledger.releases.id": release.id},
-            {
-                "$pull": {"ledger.releases": {"id": release.id}},
-                "$inc": {"ledger.used": -len(release.addresses), "ledger.version": 1},
             },
         )
 

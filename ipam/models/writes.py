@@ -8,14 +8,14 @@ from typing import Any
 
 from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import ClientBulkWriteException
+from pymongo.errors import ClientBulkWriteException, DuplicateKeyError
 
 from ipam.errors import Transient
 from ipam.models.connection import insert_missing, speaks_mongo
 
 Bson = dict[str, Any]
 # In one call for all collections, so many documents are written sooner than in a call for each; more are not.
-_FEW = 32
+_FEW = 40
 # From this version of MongoDB on one call may write to several collections.
 _TAKES_SEVERAL_SINCE = 8
 
@@ -27,14 +27,17 @@ class Writes:
     Attributes:
         inserts: New documents; those whose `_id` is there already are left alone.
         updates: Filters of which each finds one document at most, and how that is changed.
+        successors: Documents with a `version`, each to take the place of the version before it, the first one of
+            none. What is behind one that finds another version is not made.
     """
 
     collection: str
     inserts: Sequence[Bson] = ()
     updates: Sequence[tuple[Bson, Bson]] = ()
+    successors: Sequence[Bson] = ()
 
     def __len__(self) -> int:
-        return len(self.inserts) + len(self.updates)
+        return len(self.inserts) + len(self.updates) + len(self.successors)
 
 
 @speaks_mongo
@@ -46,25 +49,33 @@ class Writer:
         self._asked: MongoClient[Any] | None = None
         self._takes_several = False
 
-    def write(self, steps: Iterable[Writes]) -> None:
-        """Make all of *steps*, each after the ones before it.
+    def write(self, steps: Iterable[Writes]) -> bool:
+        """Make all of *steps*, each after the ones before it; False if that ended at a successor.
 
         Raises:
             Transient: If no majority has them: then they may be gone after an election.
         """
-        wanted = [step for step in steps if step]
-        if not wanted or self._write_at_once(wanted):
-            return
-        for step in wanted:
-            collection = self._database[step.collection]
-            insert_missing(collection, step.inserts)
-            if step.updates:
-                collection.bulk_write([UpdateOne(*update) for update in step.updates], ordered=False)
+        return all(
+            self._write_at_once(group) or all(map(self._write, group))
+            for group in _groups(step for step in steps if step)
+        )
+
+    def _write(self, step: Writes) -> bool:
+        collection = self._database[step.collection]
+        insert_missing(collection, step.inserts)
+        if step.updates:
+            collection.bulk_write([UpdateOne(*update) for update in step.updates], ordered=False)
+        try:
+            for document in step.successors:
+                collection.update_one(*_succession(document), upsert=True)
+        except DuplicateKeyError:
+            return False
+        return True
 
     def _write_at_once(self, steps: Sequence[Writes]) -> bool:
-        """Make *steps* in one call; False if they are too many for it, or it does not go as it should."""
+        """Make *steps* in one call; False if that is of no use, or it does not go as it should."""
         client = self._database.client  # The same one throughout, though the database may move meanwhile.
-        if sum(map(len, steps)) > _FEW or not self._ask_whether_several(client):
+        if len(steps) == 1 or not self._ask_whether_several(client):
             return False
         models = [model for step in steps for model in _models(step, f"{self._database.name}.{step.collection}")]
         try:
@@ -84,6 +95,26 @@ class Writer:
         return self._takes_several
 
 
+def _groups(steps: Iterable[Writes]) -> Iterator[list[Writes]]:
+    """*steps* in order, those together that are few enough for one call."""
+    group: list[Writes] = []
+    for step in steps:
+        if group and sum(map(len, group)) + len(step) > _FEW:
+            yield group
+            group = []
+        group.append(step)
+    if group:
+        yield group
+
+
 def _models(step: Writes, namespace: str) -> Iterator[InsertOne[Bson] | UpdateOne]:
     yield from (InsertOne(document, namespace) for document in step.inserts)
     yield from (UpdateOne(*update, namespace=namespace) for update in step.updates)
+    for document in step.successors:
+        yield UpdateOne(*_succession(document), upsert=True, namespace=namespace)
+
+
+def _succession(document: Bson) -> tuple[Bson, Bson]:
+    """How *document* takes the place of its version before: an upsert, which fails where there is another one."""
+    rest = {name: value for name, value in document.items() if name != "_id"}
+    return {"_id": document["_id"], "version": document["version"] - 1}, {"$set": rest}

@@ -108,6 +108,10 @@ def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     assert stores.leases.get(next_holder.id) == next_holder
 
 
+def change(stores: Stores, block: Block, taken: FrozenBitMap, known: FrozenBitMap) -> bool:
+    return stores.writer.write([stores.blocks.succession([block.succeeded_by(taken, known)])])
+
+
 def test_a_block_comes_back_as_it_was_stored_and_one_that_was_not_is_empty(stores):
     subnet = ObjectId()
     far = 2**112 - 1
@@ -115,13 +119,14 @@ def test_a_block_comes_back_as_it_was_stored_and_one_that_was_not_is_empty(store
         number: Block(subnet=subnet, number=number) for number in (7, far)
     }
     taken, known = FrozenBitMap([1, 65_535]), FrozenBitMap(range(65_536))
-    assert stores.blocks.change(Block(subnet=subnet, number=far), taken, known)
+    new = Block(subnet=subnet, number=far)
+    assert change(stores, new, taken, known)
     stored = stores.blocks.read(subnet, [far])[far]
     assert stored == Block(subnet=subnet, number=far, version=1, taken=taken, known=known)
     assert list(stores.blocks.of_subnet(subnet)) == [stored]
-    assert stores.blocks.change(stored, known, known)
-    assert not stores.blocks.change(stored, taken, known)
-    assert not stores.blocks.change(Block(subnet=subnet, number=far), taken, known)
+    assert change(stores, stored, known, known)
+    assert not change(stores, stored, taken, known)
+    assert not change(stores, new, taken, known)
     assert stores.blocks.read(subnet, [7, far])[far].taken == known
     stores.blocks.forget(subnet)
     assert list(stores.blocks.of_subnet(subnet)) == []
@@ -136,7 +141,8 @@ for n in range(25):
     while True:
         block = stores.blocks.read(ObjectId("{subnet}"), [0])[0]
         free = (FrozenBitMap(range(1000)) - block.taken).min()
-        if stores.blocks.change(block, block.taken | FrozenBitMap([free]), block.known):
+        new = block.succeeded_by(block.taken | FrozenBitMap([free]), block.known)
+        if stores.writer.write([stores.blocks.succession([new])]):
             print(free)
             break
 """
@@ -300,9 +306,8 @@ def test_what_is_struck_out_twice_is_counted_once(stores):
     subnet = stores.subnets.change_ledger(subnet, busy)
     assert stores.subnets.get(subnet.id) == subnet
     for _ in range(2):
-        stores.subnets.finish_release(subnet.id, release)
+        stores.writer.write([stores.subnets.striking_out(subnet.id, [finished], [release])])
         stores.subnets.withdraw_grant(subnet.id, dropped)
-        stores.subnets.finish_grants(subnet.id, [finished])
     after = stores.subnets.get(subnet.id).ledger
     assert (after.used, after.releases, after.grants) == (5, (), ())
     assert after.version == subnet.ledger.version + 3

@@ -24,9 +24,9 @@ def written(request, stores: Stores, monkeypatch):
     pools, jobs = (store._collection for store in (stores.pools, stores.jobs))  # noqa: SLF001
 
     def write(*steps: Writes) -> tuple[dict, dict]:
-        made = {one["_id"] for step in steps for one in step.inserts}
+        made = {one["_id"] for step in steps for one in (*step.inserts, *step.successors)}
         try:
-            stores.writer.write(steps)
+            write.ended = stores.writer.write(steps)
         finally:
             write.found = [
                 {one["name"]: one["value"] for one in collection.find({"_id": {"$in": list(made)}})}
@@ -73,6 +73,35 @@ def test_what_is_there_already_is_left_alone_and_everything_else_is_made(written
     again = new("again", id_=there["_id"])
     steps = (Writes("pools", inserts=[again, other]), Writes("jobs", inserts=[new("behind")]))
     assert written(*steps) == ({"there": 0, "other": 0}, {"behind": 0})
+
+
+def version(name: str, number: int, id_: ObjectId) -> dict:
+    return {"_id": id_, "name": name, "value": number, "version": number}
+
+
+def test_a_document_takes_the_place_of_the_version_before_it(written):
+    id_ = ObjectId()
+    for number in (1, 2):
+        behind = new("behind")
+        steps = (Writes("pools", successors=[version("a", number, id_)]), Writes("jobs", inserts=[behind]))
+        assert written(*steps) == ({"a": number}, {"behind": 0})
+        assert written.ended is True
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_behind_one_that_finds_another_version_nothing_is_made(written, number):
+    """Neither the first one, which expects that there is none, nor one that comes late or too early."""
+    id_ = ObjectId()
+    for there in (1, 2):
+        written(Writes("pools", successors=[version("there", there, id_)]))
+    before, behind = new("before"), new("behind")
+    steps = (
+        Writes("jobs", inserts=[before]),
+        Writes("pools", successors=[version("late", number, id_)]),
+        Writes("jobs", inserts=[behind]),
+    )
+    assert written(*steps) == ({"there": 2}, {"before": 0})
+    assert written.ended is False
 
 
 def test_many_are_made_as_few_are(written):

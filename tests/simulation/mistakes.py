@@ -26,7 +26,7 @@ from ipam.allocation.planning import Plan
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.events.relay import Relay
-from ipam.models.blocks import BlockStore
+from ipam.models import writes
 from ipam.models.connection import _translated
 from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
@@ -69,7 +69,7 @@ MISTAKES = (
         SubnetStore, "change_ledger", ', "ledger.version": subnet.ledger.version}', "}",
     ),
     Mistake(
-        "a release is counted again", SubnetStore, "finish_release", ', "ledger.releases.id": release.id}', "}"
+        "a release is counted again", SubnetStore, "striking_out", ', "ledger.releases.id": release.id}', "}"
     ),
     Mistake("a grant does not count as used", Plan, "take", " + len(pick.addresses)", ""),
     Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
@@ -85,27 +85,29 @@ MISTAKES = (
         LeaseStore, "retire",
         "self._free(subnet, addresses, {})", "self.forget(subnet, addresses)",
     ),
-    Mistake("a block is written over what is not known", BlockStore, "change", ', "version": block.version}', "}"),
+    Mistake(
+        "a block is written over what is not known",
+        writes, "_succession", ', "version": document["version"] - 1}', "}",
+    ),
     Mistake(
         "a block is changed for what does not stand in the ledger any more",
-        Leasing, "_change_for", " if grant in subnet.ledger.grants", "",
+        Leasing, "_end", " if grant in subnet.ledger.grants", "",
     ),
     Mistake(
         "a block is cleared for what does not stand in the ledger any more",
-        Leasing, "_change_for", " if release in subnet.ledger.releases", "",
+        Leasing, "_end", " if release in subnet.ledger.releases", "",
     ),
     Mistake(
         "grants are struck out before their blocks are written",
-        Settling, "_strike_out",
-        "        self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))\n",
-        "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
-        "        self._leasing.mark(subnet.id, grants, seen.get(subnet.id, NOT_SEEN))\n",
+        Leasing, "ending",
+        "[stores.blocks.succession(changed), ",
+        "[stores.subnets.striking_out(subnet, grants, ()), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "a release is struck out before its blocks are written",
-        Leasing, "put_back",
-        "    if not self._change(",
-        "    self._stores.subnets.finish_release(subnet, release)\n    if not self._change(",
+        Leasing, "ending",
+        "[stores.blocks.succession(changed), ",
+        "[stores.subnets.striking_out(subnet, (), releases), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "blocks are looked at after a release into them was entered, and changed as if before",
@@ -133,7 +135,7 @@ MISTAKES = (
         Settling, "finish",
         "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
         "    for subnet, grants in due:\n"
-        "        self._stores.subnets.finish_grants(subnet.id, grants)\n"
+        "        self._stores.writer.write([self._stores.subnets.striking_out(subnet.id, grants, ())])\n"
         "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
     ),
     Mistake(

@@ -1,6 +1,6 @@
 """What users and workers do, one step at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 import pytest
@@ -36,12 +36,20 @@ def before_each_write(services: Services, monkeypatch: pytest.MonkeyPatch, look:
     """Have *look* called with each of the writes that follow each other, before it is made; it may raise."""
     write = services.stores.writer.write
 
-    def one_by_one(steps: Sequence[Writes]) -> None:
-        for step in steps:
-            look(step)
-            write([step])
+    def one_by_one(steps: Iterable[Writes]) -> bool:
+        return all(look(step) or write([step]) for step in steps if step)
 
     monkeypatch.setattr(services.stores.writer, "write", one_by_one)
+
+
+def die_before_writing_to(services: Services, monkeypatch: pytest.MonkeyPatch, collection: str) -> None:
+    """Have whoever is to write to *collection*, as one of several writes, die before that."""
+
+    def die_if_it_is(step: Writes) -> None:
+        if step.collection == collection:
+            raise KeyboardInterrupt
+
+    before_each_write(services, monkeypatch, die_if_it_is)
 
 
 def addresses(services: Services, job: Job) -> list[str]:

@@ -34,24 +34,25 @@ def hours_pass(services: Services) -> None:
 class Slowly:
     """Takes a step, which lasts for hours, and before the next one lets recovery look around."""
 
-    def __init__(self, services: Services, step: Callable[..., None]) -> None:
+    def __init__(self, services: Services, step: Callable[..., object]) -> None:
         self._services = services
         self._step = step
         self._recovering = False
         self.taken = 0
         self.taken_by_recovery = 0
 
-    def __call__(self, *arguments: object) -> None:
+    def __call__(self, *arguments: object) -> object:
         if self._recovering:
             self.taken_by_recovery += 1
-            return
+            return True
         if self.taken:
             self._recovering = True
             self._services.recovery.run()
             self._recovering = False
         self.taken += 1
-        self._step(*arguments)
+        outcome = self._step(*arguments)
         hours_pass(self._services)
+        return outcome
 
 
 @pytest.fixture

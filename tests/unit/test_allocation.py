@@ -12,7 +12,15 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
 from ipam.models.documents import JobState, Pool, SubnetState
-from tests.unit.steps import addresses, before_each_write, let_claims_run_out, make_subnet, reserve, used
+from tests.unit.steps import (
+    addresses,
+    before_each_write,
+    die_before_writing_to,
+    let_claims_run_out,
+    make_subnet,
+    reserve,
+    used,
+)
 
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
@@ -49,16 +57,6 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert used(services, subnet) == 1
     assert services.stores.subnets.get(subnet.id).ledger.grants == ()
-
-
-def die_before_writing_to(services, monkeypatch, collection):
-    def die(*_):
-        raise KeyboardInterrupt
-
-    before_each_write(services, monkeypatch, lambda step: die() if step.collection == collection else None)
-    for store, step in (("blocks", "change"), ("subnets", "finish_grants")):
-        if store == collection:
-            monkeypatch.setattr(getattr(services.stores, store), step, die)
 
 
 @pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "subnets"])
@@ -185,9 +183,7 @@ def test_a_release_that_died_half_way_is_finished_and_counted_once(services, mon
     subnet = make_subnet(services, 3)
     job = reserve(services, subnet, 3)
     with monkeypatch.context() as crash:
-        crash.setattr(
-            services.stores.subnets, "finish_release", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        die_before_writing_to(services, crash, "subnets")
         with pytest.raises(KeyboardInterrupt):
             services.releasing.release_reservation(job.reservation)
     assert used(services, subnet) == 3
@@ -463,9 +459,7 @@ def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
     first, second = reserve(services, subnet), reserve(services, subnet)
     services.releasing.release_reservation(second.reservation)
     with monkeypatch.context() as crash:
-        crash.setattr(
-            services.stores.subnets, "finish_release", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        die_before_writing_to(services, crash, "subnets")
         with pytest.raises(KeyboardInterrupt):
             services.releasing.release_reservation(first.reservation)
     third = reserve(services, subnet)

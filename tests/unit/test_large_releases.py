@@ -132,6 +132,6 @@ def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=35))
     before_each_write(services, monkeypatch, lambda _: seen.append(progress(services, job.id)))
     services.jobs.carry_out(subnet.id)
-    # Before each lot of leases; then before the event, the reservation, and the end of the job.
-    assert seen == [(0, 35), (10, 35), (20, 35), *[(30, 35)] * 4]
+    # Before each lot of leases; then before the event, the reservation, the job's end, the block and the ledger.
+    assert seen == [(0, 35), (10, 35), (20, 35), *[(30, 35)] * 4, *[(35, 35)] * 2]
     assert progress(services, job.id) == (35, 35)

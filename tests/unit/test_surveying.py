@@ -15,7 +15,7 @@ from ipam.allocation.surveying import Surveying, network_around
 from ipam.models.documents import Pool
 from ipam.models.store import Query
 from tests.unit.situations import a_subnet, situations
-from tests.unit.steps import make_subnet, reserve
+from tests.unit.steps import die_before_writing_to, make_subnet, reserve
 
 
 class Blocks:
@@ -113,7 +113,7 @@ def test_the_leases_of_a_subnet_are_paged_by_what_its_blocks_and_its_ledger_know
     expected = [f"10.0.0.{n}" for n in (1, 2, 4, 5, 6, 7, 8)]
     assert pages(services, one) == expected
     with monkeypatch.context() as crash:  # Its lease is written and its block not.
-        crash.setattr(services.stores.blocks, "change", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        die_before_writing_to(services, crash, "blocks")
         with pytest.raises(KeyboardInterrupt):
             reserve(services, one, 1)
     assert pages(services, one) == [*expected, "10.0.0.9"]
