@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from ipam.allocation.consulting import Asker, Consulting
 from ipam.allocation.dispatcher import Dispatcher
+from ipam.allocation.granting import Granting
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
 from ipam.allocation.leasing import Leasing
@@ -173,7 +174,15 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, c
         consulting=consulting,
         inventory=inventory,
         releasing=releasing,
-        jobs=Jobs(stores, settling, releasing, dispatcher, consulting, claim_timeout_s=settings.claim_timeout_s),
+        jobs=Jobs(
+            stores,
+            settling,
+            Granting(stores, settling),
+            releasing,
+            dispatcher=dispatcher,
+            consulting=consulting,
+            claim_timeout_s=settings.claim_timeout_s,
+        ),
         recovery=Recovery(
             stores,
             settling,

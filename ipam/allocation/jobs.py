@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from bson import ObjectId
 
-from ipam.allocation.choosing import choose
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.leasing import Blocks, space_of
-from ipam.allocation.planning import Plan
+from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granting, given_up
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, GivenUp, NotFound, Rejected, Transient
-from ipam.models.documents import Bson, Job, JobKind, Subnet, SubnetState, utc_now
+from ipam.errors import NotQueued, Transient
+from ipam.models.documents import Job, JobKind, JobState, Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
@@ -28,26 +27,13 @@ log = logging.getLogger(__name__)
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096
-# A job that has failed so often may be what makes workers fail: first it gets a batch of its own, so that no other
-# job fails with it, then it is given up.
+# A request for a few addresses of one subnet that has just come is granted them without being claimed: that saves a
+# call. One that has waited for longer may be what makes workers fail, which is counted by claims that run out.
+NEW_FOR_S = 5.0
+NEW_ADDRESSES = 256
+# A job that has failed so often may be what makes workers fail: it gets a batch of its own, so that no other job
+# fails with it.
 ALONE_AFTER_FAILURES = 3
-GIVE_UP_AFTER_FAILURES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of the attempt to take addresses for *jobs*.
-
-    Attributes:
-        refused: Why jobs get none.
-        subnets: With the grants of the others.
-        seen: Their blocks as they were before.
-    """
-
-    jobs: Sequence[Job]
-    refused: Mapping[ObjectId, Bson]
-    subnets: Sequence[Subnet] = ()
-    seen: Mapping[ObjectId, Blocks] = field(default_factory=dict)
 
 
 class Jobs:
@@ -57,15 +43,17 @@ class Jobs:
         self,
         stores: Stores,
         settling: Settling,
+        granting: Granting,
         releasing: Releasing,
+        *,
         dispatcher: Dispatcher,
         consulting: Consulting,
-        *,
         claim_timeout_s: float,
     ) -> None:
         self._stores = stores
         self._consulting = consulting
         self._settling = settling
+        self._granting = granting
         self._releasing = releasing
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
@@ -104,6 +92,43 @@ class Jobs:
         self._dispatcher.dispatch(target)
         return job
 
+    def cancel(self, id_: ObjectId) -> None:
+        """Close a job that no worker has begun.
+
+        Raises:
+            NotFound: If there is no such job.
+            NotQueued: If a worker has begun it, or it is closed already.
+        """
+        job = self._stores.jobs.get(id_)
+        if job.kind is JobKind.RELEASE:
+            raise NotQueued(f"The job {id_} gives addresses back, which begins at once and cannot be undone.")
+        if job.state is JobState.QUEUED:
+            token, claimed = self._stores.jobs.claim([job], self._claim_timeout_s)
+            try:
+                is_mine = bool(claimed) and retry_contended(partial(self._forestall, job))
+                if is_mine and self._stores.jobs.cancel(job, token):
+                    self._dispatcher.announce([id_])
+                    return
+            finally:
+                self._stores.jobs.disown([id_], token)
+        state = self._stores.jobs.get(id_).state
+        raise NotQueued(f"The job {id_} is {state} already; only a queued one can be cancelled.")
+
+    def _forestall(self, job: Job) -> bool:
+        """Keep everybody from granting addresses to *job*, which is claimed; False if somebody has.
+
+        Who would do so without a claim has read the ledger before that: so it is written, though with nothing new.
+
+        Raises:
+            Contended: If it was changed by someone else meanwhile.
+        """
+        subnet = self._stores.subnets.find(job.subnet) if job.subnet else None
+        if subnet is not None:
+            if job.id in subnet.ledger.granted:
+                return False
+            self._stores.subnets.change_ledger(subnet, subnet.ledger)
+        return True
+
     def carry_out(self, target: ObjectId) -> None:
         """Carry out the waiting jobs of a subnet or pool; or a part of a release.
 
@@ -112,16 +137,67 @@ class Jobs:
         """
         more = True
         while more:
-            waiting = self._stores.jobs.waiting(target, BATCH_JOBS)
-            more = len(waiting) == BATCH_JOBS  # What comes later has messages of its own.
-            if waiting:
-                self._carry_out(waiting)
+            more = retry_contended(partial(self._carry_out_some, target))
 
-    def _carry_out(self, waiting: Sequence[Job]) -> None:
-        """Carry out those of *waiting*, jobs of one target, that nobody else is quicker to claim."""
-        # The ledger is read before the jobs are claimed. So a job without a grant in it has had none: a grant goes
-        # when its job is closed, not earlier, and what is closed cannot be claimed.
-        subnet = self._stores.subnets.find(waiting[0].target) if _is_of_subnet(waiting[0]) else None
+    def _carry_out_some(self, target: ObjectId) -> bool:
+        """Carry out some of the jobs that wait for *target*; True if there may be more.
+
+        Raises:
+            Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
+        """
+        # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
+        # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
+        subnet = self._stores.subnets.find(target)
+        waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)
+        more = len(waiting) > BATCH_JOBS  # What comes later has messages of its own.
+        waiting = waiting[:BATCH_JOBS]
+        if subnet is not None and subnet.state is SubnetState.ACTIVE:
+            new = [job for job in waiting if self._is_new(job)]
+            ungranted = [job for job in new if job.id not in subnet.ledger.granted]
+            in_hand = {job.id for job in new} - {job.id for job in ungranted}
+            waiting = [job for job in waiting if job.id not in in_hand]  # Somebody has just granted these.
+            batch = next(_batches(ungranted), [])
+            if batch and self._grant_new(batch, subnet):
+                return more or len(batch) < len(waiting)
+        if waiting:
+            self._carry_out(waiting, subnet)
+        return more and bool(waiting)
+
+    def _is_new(self, job: Job) -> bool:
+        """Whether *job* may be granted addresses without being claimed."""
+        return (
+            _is_of_subnet(job)
+            and job.claim is None
+            and utc_now() - job.created_at < timedelta(seconds=NEW_FOR_S)
+            and ReservationRequest.from_json(job.request).count <= NEW_ADDRESSES
+            and (job.consulted or not self._consulting.is_asked_about(job))
+        )
+
+    def _grant_new(self, jobs: Sequence[Job], subnet: Subnet) -> bool:
+        """Carry *jobs*, which nobody has claimed, to their success; False if they must be claimed first.
+
+        Raises:
+            Contended: If the ledger was changed by someone else meanwhile; then nothing is held.
+        """
+        try:
+            outcome = self._granting.grant_unclaimed(jobs, subnet)
+            if outcome is None:
+                return False
+            begun = {job.id: replace(job, attempts=1, started_at=utc_now()) for job in jobs}
+            self._settling.finish(begun, outcome.subnets, outcome.seen)
+        except Transient:
+            raise
+        except Exception:
+            log.exception("a batch of %d new jobs failed, the first one being %s", len(jobs), jobs[0].id)
+            return False
+        self._dispatcher.announce(list(begun))
+        return True
+
+    def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> None:
+        """Carry out those of *waiting*, jobs of one target, that nobody else is quicker to claim.
+
+        *subnet* is that target, if it is one; its ledger was read before them.
+        """
         token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)
         if not jobs:
             return
@@ -171,15 +247,13 @@ class Jobs:
         if job.failures < GIVE_UP_AFTER_FAILURES:
             self._settling.finish({job.id: job}, self._settling.subnets_of(job))
         else:
-            self._settling.abandon(job, _given_up())
+            self._settling.abandon(job, given_up())
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> None:
         if _is_of_subnet(jobs[0]):
-            outcome = self._grant_of_subnet(token, jobs, subnet)
+            outcome = self._granting.grant_of_subnet(token, jobs, subnet)
         else:
-            outcome = retry_contended(
-                lambda: self._grant(token, jobs, partial(self._subnets_of_pool, jobs[0].pool))
-            )
+            outcome = self._granting.grant_of_pool(token, jobs)
         self._stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
         wanted = {job.id: job for job in outcome.jobs if job.id not in outcome.refused}
         if not wanted:
@@ -188,106 +262,14 @@ class Jobs:
             decided = self._stores.jobs.decide(wanted, token)
             if len(decided) < len(wanted):
                 # The claim ran out and the jobs are someone else's now: so are not the addresses.
-                self._withdraw(token, outcome.subnets, spare=decided)
+                self._granting.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
         self._settling.finish(wanted, outcome.subnets, outcome.seen)
-
-    def _grant_of_subnet(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> Outcome:
-        """Take addresses for *jobs* from their *subnet*, which was read before they were claimed.
-
-        Grants count as they stand, so a job must not get a second one. After a lost race the ledger is read again,
-        and then which of the jobs are claimed still: one whose claim ran out may have got its grant meanwhile.
-        """
-
-        def anew() -> Outcome:
-            found = self._stores.subnets.find(jobs[0].target)
-            granted = found.ledger.granted if found else ()
-            mine = self._stores.jobs.claimed([job.id for job in jobs if job.id not in granted], token)
-            return self._grant(None, mine, lambda: [_active(jobs[0].target, found)])
-
-        try:
-            return self._grant(None, jobs, lambda: [_active(jobs[0].target, subnet)])
-        except Contended:
-            return retry_contended(anew)
-
-    def _grant(
-        self, batch: ObjectId | None, jobs: Sequence[Job], subnets_offered: Callable[[], Sequence[Subnet]]
-    ) -> Outcome:
-        """Take addresses for *jobs*, in the name of *batch* as grants have it.
-
-        Raises:
-            Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
-        """
-        try:
-            subnets = subnets_offered()
-        except NotFound as missing:
-            return Outcome(jobs, {job.id: missing.to_record() for job in jobs})
-        plans, refused = self._plan(batch, jobs, subnets)
-        if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
-            raise Contended("Addresses came back that were on their way.")
-        # Who refuses a job of one subnet writes the ledger, though with no grant: so nobody who is late makes one.
-        written = plans if refused and batch is None else [plan for plan in plans if plan.grants]
-        seen = {plan.subnet.id: plan.blocks for plan in written}
-        return Outcome(jobs, refused, self._commit(batch, written), seen)
-
-    def _subnets_of_pool(self, pool: ObjectId) -> Sequence[Subnet]:
-        """The subnets that *pool* offers. Raises NotFound when it is gone."""
-        self._stores.pools.get(pool)
-        return self._stores.subnets.of_pool(pool)
-
-    def _plan(
-        self, batch: ObjectId | None, jobs: Sequence[Job], subnets: Sequence[Subnet]
-    ) -> tuple[list[Plan], dict[ObjectId, Bson]]:
-        now, read = utc_now(), self._stores.blocks.read
-        plans = [Plan(subnet, space_of(subnet), partial(read, subnet.id), batch, now) for subnet in subnets]
-        refused: dict[ObjectId, Bson] = {}
-        for job in jobs:
-            if job.failures >= GIVE_UP_AFTER_FAILURES or job.refused is not None:
-                refused[job.id] = job.refused or _given_up().to_record()
-                continue
-            try:
-                chosen = choose(ReservationRequest.from_json(job.request), plans)
-            except Rejected as error:
-                refused[job.id] = error.to_record()
-                continue
-            for plan, pick in chosen:
-                plan.take(job.id, job.reservation, pick)
-        return plans, refused
-
-    def _commit(self, batch: ObjectId | None, plans: Sequence[Plan]) -> list[Subnet]:
-        granted: list[Subnet] = []
-        try:
-            for plan in plans:
-                granted.append(  # noqa: PERF401 (what was granted before one fails must be known)
-                    self._stores.subnets.change_ledger(plan.subnet, plan.ledger)
-                )
-        except Contended:
-            self._withdraw(batch, granted)
-            raise
-        return granted
-
-    def _withdraw(
-        self, batch: ObjectId | None, subnets: Sequence[Subnet], spare: Collection[ObjectId] = ()
-    ) -> None:
-        for subnet in subnets:
-            for grant in subnet.ledger.grants:
-                if grant.batch == batch and grant.job not in spare:
-                    self._stores.subnets.withdraw_grant(subnet.id, grant)
 
 
 def _is_of_subnet(job: Job) -> bool:
     """Whether *job* takes addresses from one subnet, the one that it names."""
     return job.kind is JobKind.RESERVATION and job.subnet is not None
-
-
-def _active(id_: ObjectId, subnet: Subnet | None) -> Subnet:
-    if subnet is None or subnet.state is not SubnetState.ACTIVE:
-        raise NotFound(f"There is no subnet {id_}.")
-    return subnet
-
-
-def _given_up() -> GivenUp:
-    return GivenUp(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
 
 
 def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:

@@ -62,7 +62,7 @@ class Settling:
         told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
-        steps = [*handed_out, told, stored, self._stores.jobs.success(held)]
+        steps = [*handed_out, told, stored, self._stores.jobs.success(jobs[id_] for id_ in held)]
         endings = [
             self._leasing.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN)) for subnet, grants in due
         ]

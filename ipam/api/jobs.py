@@ -81,6 +81,6 @@ class JobItem:
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Cancel it, while no worker has begun it."""
         refuse_unknown(req)
-        self._services.stores.jobs.cancel(object_id(id_, "job"))
+        self._services.jobs.cancel(object_id(id_, "job"))
         resp.status = 204
         resp.set_header("Location", "/jobs")

@@ -10,11 +10,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.errors import NotQueued
 from ipam.exact_json import dumps
 from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobKind, JobState, utc_now
+from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
 from ipam.models.writes import Writes
@@ -140,10 +139,14 @@ class JobStore(DocumentStore[Job]):
         freed = {"claim": None, "claimed_until": NOT_CLAIMED}
         self._collection.update_many(wanted, {"$set": freed})
 
-    def success(self, ids: Iterable[ObjectId]) -> Writes:
-        """How jobs are closed whose reservation is complete."""
-        closed = _close({"state": JobState.SUCCEEDED.value})
-        return Writes("jobs", updates=[({"_id": id_, "state": _OPEN}, closed) for id_ in ids])
+    def success(self, jobs: Iterable[Job]) -> Writes:
+        """How *jobs* are closed whose reservations are complete; one that was never claimed has begun just now."""
+        updates: list[tuple[Bson, Bson]] = []
+        for job in jobs:
+            begun = {"attempts": max(job.attempts, 1), "started_at": job.started_at or utc_now()}
+            closed = _close({"state": JobState.SUCCEEDED.value, **begun})
+            updates.append(({"_id": job.id, "state": _OPEN}, closed))
+        return Writes("jobs", updates=updates)
 
     def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:
         """Close jobs that were not decided and still carry the claim *token*, each with its error."""
@@ -154,20 +157,10 @@ class JobStore(DocumentStore[Job]):
         """Close a job that has its addresses and cannot be finished."""
         self._end([({"state": _OPEN}, _failed(job, error))])
 
-    def cancel(self, id_: ObjectId) -> None:
-        """Close a job that no worker has begun.
-
-        Raises:
-            NotFound: If there is no such job.
-            NotQueued: If a worker has begun it, or it is closed already.
-        """
-        job = self.get(id_)
-        if job.kind is JobKind.RELEASE:
-            raise NotQueued(f"The job {id_} gives addresses back, which begins at once and cannot be undone.")
+    def cancel(self, job: Job, token: ObjectId) -> bool:
+        """Close *job*, which has the claim *token*, as cancelled; False if it is decided, closed, or another's."""
         cancelled = replace(job, state=JobState.CANCELLED, origin=current_origin())
-        if not self._end([({"state": JobState.QUEUED.value}, cancelled)]):
-            state = self.get(id_).state
-            raise NotQueued(f"The job {id_} is {state} already; only a queued one can be cancelled.")
+        return self._end([({"state": _OPEN, "decision": None, "claim": token}, cancelled)])
 
     def _end(self, ends: Iterable[tuple[Bson, Job]]) -> bool:
         """Close jobs as given, each if its condition holds, and tell of it; True if any was closed."""

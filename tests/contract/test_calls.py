@@ -11,7 +11,6 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.jobs import BATCH_JOBS
 from ipam.allocation.ranges import bounds, parse_network
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import Job, JobState, Pool, Subnet
@@ -91,8 +90,7 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
         services.jobs.carry_out(services.releasing.release_reservation(job.reservation).target)
     asked = ask(services, subnet, jobs)
     reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
-    # Behind a full batch there may be more. Everything that follows the grants of a few requests is one call.
-    assert (reads, writes) == (3 if jobs < BATCH_JOBS else 4, 3 if jobs <= 8 else 7)
+    assert (reads, writes) == (3, 2 if jobs <= 8 else 6)  # What follows the grants of a few requests is one call.
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
 
 

@@ -10,7 +10,7 @@ import pytest
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.errors import Contended, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
+from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
 from ipam.models.address_sets import AddressSet
 from ipam.models.blocks import Block
 from ipam.models.connection import connect
@@ -364,15 +364,15 @@ for pool in stores.pools.take_over_sweep(before):
     assert sorted(one for one in taken if one in ours) == sorted(ours)
 
 
-def test_only_a_queued_job_is_cancelled(stores):
+def test_only_who_has_claimed_a_job_can_cancel_it(stores):
     target = ObjectId()
     first, second = a_job(stores, target), a_job(stores, target)
-    stores.jobs.cancel(first.id)
+    token, _ = stores.jobs.claim([first], 60.0)
+    assert stores.jobs.cancel(first, token)
     assert stores.jobs.get(first.id).state is JobState.CANCELLED
-    _, claimed = stores.jobs.claim(stores.jobs.waiting(target, 10), 60.0)
-    assert [job.id for job in claimed] == [second.id]
-    with pytest.raises(NotQueued):
-        stores.jobs.cancel(second.id)
+    assert not stores.jobs.cancel(first, token)
+    assert not stores.jobs.cancel(second, token)
+    assert [job.id for job in stores.jobs.waiting(target, 10)] == [second.id]
     assert [job.id for job in stores.jobs.ended([first.id, second.id])] == [first.id]
 
 

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from ipam.allocation import releasing
+from ipam.allocation import jobs, releasing
 from ipam.errors import IpamError
 from tests.simulation.book import Book
 from tests.simulation.database import Database
@@ -22,6 +22,8 @@ from tests.simulation.world import SETTINGS, Broker, World
 _MOST_COMMANDS = 30_000
 # So many addresses at most go back at once, and without a job: one seed knows no large reservations, others some.
 _LARGE = (1000, 1, 2)
+# So long jobs are new; with the latter some still are when a claim of theirs has run out.
+_NEW_FOR_S = (5, 60)
 _MOST_ROUNDS_OF_RECOVERY = 20
 # In one history of so many there is a hook.
 _WITH_HOOKS = 5
@@ -107,6 +109,7 @@ class History:
             virtual_world(self.clock, self.seed, self.scheduler.sleep),
             patch.object(releasing, "RELEASED_WITHOUT_JOB", large),
             patch.object(releasing, "RELEASED_AT_ONCE", large),
+            patch.object(jobs, "NEW_FOR_S", _NEW_FOR_S[self.seed // len(_LARGE) % len(_NEW_FOR_S)]),
         ):
             try:
                 self._live()

@@ -19,6 +19,7 @@ from unittest.mock import patch
 import click
 
 from ipam.allocation import releasing
+from ipam.allocation.granting import Granting
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
 from ipam.allocation.leasing import Leasing
@@ -62,7 +63,41 @@ MISTAKES = (
         JobStore, "claim", ", **_free(jobs[0].target)}", "}",
     ),
     Mistake(
-        "a running job can be cancelled", JobStore, "cancel", '"state": JobState.QUEUED.value}', '"state": _OPEN}'
+        "a job can be cancelled that another has claimed",
+        JobStore, "cancel", ', "decision": None, "claim": token}', "}",
+    ),
+    Mistake(
+        "who cancels a job does not write its ledger",
+        Jobs, "_forestall", "self._stores.subnets.change_ledger(subnet, subnet.ledger)", "pass",
+    ),
+    Mistake(
+        "a job that has its addresses is cancelled",
+        Jobs, "_forestall", "if job.id in subnet.ledger.granted:", "if False:",
+    ),
+    Mistake(
+        "jobs are read before the ledger of their subnet",
+        Jobs, "_carry_out_some",
+        "    subnet = self._stores.subnets.find(target)\n"
+        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)\n",
+        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)\n"
+        "    subnet = self._stores.subnets.find(target)\n",
+    ),
+    Mistake(
+        "what another has claimed is granted addresses without a claim",
+        Jobs, "_is_new", "        and job.claim is None\n", "",
+    ),
+    Mistake(
+        "what has its addresses is granted others without a claim",
+        Jobs, "_carry_out_some", " if job.id not in subnet.ledger.granted]", "]",
+    ),
+    Mistake(
+        "hooks are not asked about what is granted without a claim",
+        Jobs, "_is_new",
+        "        and (job.consulted or not self._consulting.is_asked_about(job))\n", "",
+    ),
+    Mistake(
+        "what makes workers fail is never claimed",
+        Jobs, "_is_new", "timedelta(seconds=NEW_FOR_S)", "timedelta(days=1)",
     ),
     Mistake(
         "a ledger is written over what is not known",
@@ -214,20 +249,12 @@ MISTAKES = (
         Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
     ),
     Mistake(
-        "jobs are claimed before their ledger is read",
-        Jobs, "_carry_out",
-        "    subnet = self._stores.subnets.find(waiting[0].target) if _is_of_subnet(waiting[0]) else None\n"
-        "    token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)\n",
-        "    token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)\n"
-        "    subnet = self._stores.subnets.find(waiting[0].target) if _is_of_subnet(waiting[0]) else None\n",
-    ),
-    Mistake(
         "a job that another has claimed is granted addresses after a lost race",
-        Jobs, "_grant_of_subnet",
+        Granting, "grant_of_subnet",
         "self._stores.jobs.claimed([job.id for job in jobs if job.id not in granted], token)",
         "[job for job in jobs if job.id not in granted]",
     ),
-    Mistake("what a hook has refused is carried out", Jobs, "_plan", " or job.refused is not None", ""),
+    Mistake("what a hook has refused is carried out", Granting, "_plan", " or job.refused is not None", ""),
     Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
     Mistake("what hooks have amended is lost", JobStore, "consulted", '"request": dumps(job.request), ', ""),
     Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),
@@ -240,7 +267,10 @@ MISTAKES = (
         Inventory, "create_pool",
         "        if made is None:\n            raise\n        return made\n", "        raise\n",
     ),
-    Mistake("a refusal does not wait for what comes back", Jobs, "_grant", "if refused and any", "if () and any"),
+    Mistake(
+        "a refusal does not wait for what comes back",
+        Granting, "_grant", "if refused and any", "if () and any",
+    ),
 )  # fmt: skip
 
 

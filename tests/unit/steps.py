@@ -61,6 +61,7 @@ def used(services: Services, subnet: Subnet) -> int:
 
 
 def let_claims_run_out(services: Services) -> None:
+    """As if some time had passed: nor are jobs new after that."""
     services.stores.jobs._collection.update_many(  # noqa: SLF001
-        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED}}
+        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED, "created_at": NOT_CLAIMED}}
     )

@@ -10,7 +10,7 @@ from bson import ObjectId
 from ipam.allocation.choosing import choose
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
+from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
 from ipam.models.documents import JobState, Pool, SubnetState
 from tests.unit.steps import (
     addresses,
@@ -28,6 +28,44 @@ def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
     assert services.stores.jobs.get(job.id).state is JobState.QUEUED
     assert dispatcher.dispatched == [subnet.id]
+
+
+def test_a_new_request_is_carried_out_without_a_claim(services):
+    job = reserve(services, make_subnet(services))
+    assert (job.state, job.claim, job.attempts) == (JobState.SUCCEEDED, None, 1)
+    assert job.created_at <= job.started_at <= job.finished_at
+
+
+def test_one_that_is_not_new_any_more_is_claimed(services):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    let_claims_run_out(services)
+    services.jobs.carry_out(subnet.id)
+    job = services.stores.jobs.get(job.id)
+    assert (job.state, job.claim is None, job.attempts) == (JobState.SUCCEEDED, False, 1)
+
+
+def test_a_job_that_is_cancelled_while_a_worker_is_about_to_grant_it_addresses_gets_none(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    before_its_grant(services, monkeypatch, lambda: services.jobs.cancel(job.id))
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.CANCELLED
+    assert used(services, subnet) == 0
+
+
+def test_a_job_that_has_its_addresses_is_not_cancelled(services, monkeypatch):
+    subnet = make_subnet(services)
+    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    with monkeypatch.context() as crash:
+        die_before_writing_to(services, crash, "leases")
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(subnet.id)
+    with pytest.raises(NotQueued):
+        services.jobs.cancel(job.id)
+    let_claims_run_out(services)
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
 
 def test_requests_of_one_batch_are_each_granted_or_refused_alone(services, dispatcher):
@@ -67,6 +105,8 @@ def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, d
         die_before_writing_to(services, crash, collection)
         with pytest.raises(KeyboardInterrupt):
             services.jobs.carry_out(subnet.id)
+    services.jobs.carry_out(subnet.id)  # Somebody else leaves it to whoever has just granted it.
+    assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
     let_claims_run_out(services)
     services.jobs.carry_out(subnet.id)
     services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
@@ -316,7 +356,7 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
             raise ZeroDivisionError
         return choose(request, plans)
 
-    monkeypatch.setattr("ipam.allocation.jobs.choose", fail_on_poison)
+    monkeypatch.setattr("ipam.allocation.granting.choose", fail_on_poison)
     for _ in range(10):
         services.jobs.carry_out(subnet.id)
         let_claims_run_out(services)
@@ -386,6 +426,7 @@ def test_a_job_that_was_given_back_often_is_not_given_up(services, monkeypatch):
     """A database that is away is nobody's fault: only claims that ran out count against a job."""
     subnet = make_subnet(services)
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    let_claims_run_out(services)
     with monkeypatch.context() as away:
         away.setattr(services.jobs, "_carry_out_batch", lambda *_: (_ for _ in ()).throw(Transient("away")))
         for _ in range(15):

@@ -114,7 +114,7 @@ def test_a_refused_request_is_told_with_its_reason(services, told, subnet):
 def test_a_cancelled_request_is_told(services, told, subnet):
     job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
     with acting_for(ALICE):
-        services.stores.jobs.cancel(job.id)
+        services.jobs.cancel(job.id)
     (event,) = told("reservation.failed")
     assert event.origin == ALICE
     assert json.loads(event.data)["state"] == "cancelled"

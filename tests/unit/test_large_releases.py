@@ -122,7 +122,7 @@ def test_a_release_whose_web_process_died_before_there_was_a_job_gets_one(servic
 def test_it_cannot_be_cancelled(services):
     job = services.releasing.release_reservation(reserve(services, make_subnet(services, 20), 8).reservation)
     with pytest.raises(NotQueued, match="begins at once and cannot be undone"):
-        services.stores.jobs.cancel(job.id)
+        services.jobs.cancel(job.id)
 
 
 def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
