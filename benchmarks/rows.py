@@ -291,8 +291,9 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json
             for size in batches:
+                stored = plain.subnets.get(ObjectId(subnet["id"]))
                 for _ in range(size):
-                    watched.jobs.request_from_subnet(ObjectId(), ObjectId(subnet["id"]), ReservationRequest())
+                    watched.jobs.accept(ObjectId(), stored, ReservationRequest())
                 listener.made.clear()
                 watched.jobs.carry_out(ObjectId(subnet["id"]))
                 for is_read, what, aim in ((True, "reads", 3.0), (False, "writes", 6.0)):

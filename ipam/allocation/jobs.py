@@ -17,7 +17,7 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import NotQueued, Transient
-from ipam.models.documents import Job, JobKind, JobState, Subnet, SubnetState, utc_now
+from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 
@@ -58,38 +58,20 @@ class Jobs:
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
 
-    def request_from_subnet(self, id_: ObjectId, subnet: ObjectId, request: ReservationRequest) -> Job:
-        """Accept *request* for addresses of *subnet* as the job *id_*; to do so twice changes nothing.
-
-        Raises:
-            NotFound: If there is no such subnet.
-        """
-        pool = self._stores.subnets.get(subnet).pool
-        return self._accept(id_, subnet, pool, subnet, request)
-
-    def request_from_pool(self, id_: ObjectId, pool: ObjectId, request: ReservationRequest) -> Job:
-        """Accept *request* for addresses of any subnet of *pool* as the job *id_*; twice changes nothing.
-
-        Raises:
-            NotFound: If there is no such pool.
-        """
-        self._stores.pools.get(pool)
-        return self._accept(id_, pool, pool, None, request)
-
-    def _accept(
-        self, id_: ObjectId, target: ObjectId, pool: ObjectId, subnet: ObjectId | None, request: ReservationRequest
-    ) -> Job:
+    def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
+        """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing."""
+        pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
         job = Job(
             id=id_,
             kind=JobKind.RESERVATION,
-            target=target,
+            target=owner.id,
             pool=pool,
             subnet=subnet,
             request=request.to_json(),
             reservation=ObjectId(),
         )
         self._stores.jobs.insert(job)
-        self._dispatcher.dispatch(target)
+        self._dispatcher.dispatch(owner.id)
         return job
 
     def cancel(self, id_: ObjectId) -> None:

@@ -11,6 +11,7 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space, parse_exclusion
+from ipam.allocation.results import lease_of
 from ipam.errors import Contended
 from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
 from ipam.models.addresses import from_number
@@ -141,14 +142,4 @@ def _positions(addresses: Collection[AddressSet], number: int) -> FrozenBitMap:
 
 
 def _leases(subnet: Subnet, grant: Grant, number: int, positions: FrozenBitMap) -> list[Lease]:
-    return [
-        Lease(
-            id=ObjectId(),
-            subnet=subnet.id,
-            pool=subnet.pool,
-            reservation=grant.reservation,
-            address=from_number(number << BLOCK_BITS | position),
-            entry=grant.version,
-        )
-        for position in positions
-    ]
+    return [lease_of(grant, subnet, from_number(number << BLOCK_BITS | position)) for position in positions]

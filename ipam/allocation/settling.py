@@ -10,7 +10,7 @@ from itertools import chain
 from bson import ObjectId
 
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
-from ipam.allocation.requests import ReservationRequest
+from ipam.allocation.results import granted_at, reservation_of, with_result
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
@@ -58,11 +58,12 @@ class Settling:
         for subnet, grants in due:
             for grant in grants:
                 held.setdefault(grant.job, {})[subnet.id] = grant
-        made = {job: _reservation(jobs[job], grants) for job, grants in held.items()}
+        made = {job: reservation_of(jobs[job], grants, granted_at(grants)) for job, grants in held.items()}
         told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
-        steps = [*handed_out, told, stored, self._stores.jobs.success(jobs[id_] for id_ in held)]
+        ended = [with_result(jobs[job], grants) for job, grants in held.items()]
+        steps = [*handed_out, told, stored, self._stores.jobs.success(ended)]
         endings = [
             self._leasing.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN)) for subnet, grants in due
         ]
@@ -191,19 +192,3 @@ def _in_hand(grant: Grant, job: Job | None) -> bool:
     if job is None or grant.batch is None:
         return False
     return job.state is JobState.RUNNING and job.decision is None and job.claim == grant.batch
-
-
-def _reservation(job: Job, grants: Mapping[ObjectId, Grant]) -> Reservation:
-    """The reservation of *job* with its grants by subnet; the same whoever makes it, and whenever."""
-    request, granted_at = ReservationRequest.from_json(job.request), min(grant.at for grant in grants.values())
-    return Reservation(
-        id=job.reservation,
-        name=request.name,
-        tags=request.tags,
-        metadata=request.metadata,
-        pool=job.pool,
-        subnets=tuple(grants),
-        count=request.count,
-        created_at=granted_at,
-        updated_at=granted_at,
-    )

@@ -45,10 +45,8 @@ def create_app(
     app.add_error_handler(IpamError, on_ipam_error)
 
     once = Idempotency(services.stores.idempotency)
-    from_subnet = ReservationsOf(
-        services, once, kind="subnet", field="subnets", accept=services.jobs.request_from_subnet
-    )
-    from_pool = ReservationsOf(services, once, kind="pool", field="pool", accept=services.jobs.request_from_pool)
+    from_subnet = ReservationsOf(services, once, kind="subnet", field="subnets")
+    from_pool = ReservationsOf(services, once, kind="pool", field="pool")
 
     routes: dict[str, Any] = {
         "/pools": PoolCollection(services, once),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import falcon
 from bson import ObjectId
 
-from ipam.allocation.requests import ReservationRequest
+from ipam.allocation.results import result_of
 from ipam.api import bodies
 from ipam.api.fields import is_empty, writable
 from ipam.api.idempotency import Idempotency
@@ -44,7 +44,6 @@ FILTERS: Filters = {
 # Each may show 64 KiB of its pool's metadata, and as much of its subnet's.
 _SHOWN_TOGETHER = 100
 D = TypeVar("D", bound=Document)
-Accept = Callable[[ObjectId, ObjectId, ReservationRequest], Job]
 
 
 class ReservationCollection:
@@ -65,17 +64,13 @@ class ReservationsOf:
     Args:
         kind: `subnet` or `pool`.
         field: The stored field of a reservation that names it.
-        accept: Makes a job of a request.
     """
 
-    def __init__(
-        self, services: Services, idempotency: Idempotency, *, kind: str, field: str, accept: Accept
-    ) -> None:
+    def __init__(self, services: Services, idempotency: Idempotency, *, kind: str, field: str) -> None:
         self._services = services
         self._idempotency = idempotency
         self._kind = kind
         self._field = field
-        self._accept = accept
         self._owners: Any = getattr(services.stores, f"{kind}s")
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
@@ -98,16 +93,22 @@ class ReservationsOf:
         wanted = bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
 
         def create(new: ObjectId) -> None:
-            job = self._accept(new, target, wanted)
-            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting))
+            owner = self._owners.get(target)
+            job = self._services.jobs.accept(new, owner, wanted)
+            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), owner)
 
         self._idempotency.once(req, resp, body, create)
 
-    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job) -> None:
+    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, owner: Pool | Subnet) -> None:
         match job.state:
             case JobState.SUCCEEDED:
-                reservation = self._services.stores.reservations.get(job.reservation)
-                value = {**_show(self._services, reservation), **_leases(self._services, reservation)}
+                if (result := result_of(job)) is not None:
+                    reservation, held = result
+                    leases: Json = {"leases": [lease_json(lease) for lease in held]}
+                else:
+                    reservation = self._services.stores.reservations.get(job.reservation)
+                    leases = _leases(self._services, reservation)
+                value = {**next(_shown(self._services, [reservation], owner)), **leases}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
             case JobState.FAILED:
                 raise Rejected.from_record(job.error or {})
@@ -149,10 +150,10 @@ def _show(services: Services, reservation: Reservation) -> Json:
     return next(_shown(services, [reservation]))
 
 
-def _shown(services: Services, reservations: Sequence[Reservation]) -> Iterator[Json]:
-    """The JSON of *reservations*; the metadata of the pools and subnets of some is read together, each once."""
-    pools: dict[ObjectId, Pool | None] = {}
-    subnets: dict[ObjectId, Subnet | None] = {}
+def _shown(services: Services, reservations: Sequence[Reservation], *known: Pool | Subnet) -> Iterator[Json]:
+    """The JSON of *reservations*; the metadata of those pools and subnets that are not *known* is read together."""
+    pools: dict[ObjectId, Pool | None] = {one.id: one for one in known if isinstance(one, Pool)}
+    subnets: dict[ObjectId, Subnet | None] = {one.id: one for one in known if isinstance(one, Subnet)}
     for first in range(0, len(reservations), _SHOWN_TOGETHER):
         some = reservations[first : first + _SHOWN_TOGETHER]
         _look_up(pools, services.stores.pools, (one.pool for one in some))

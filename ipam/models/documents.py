@@ -12,6 +12,7 @@ from bson import ObjectId
 
 from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.events import Event, outbox_of
 from ipam.models.ledgers import Ledger
@@ -358,6 +359,8 @@ class Job:
         position: Which of its subnets a release has come to.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
+        held: The addresses that it has come to, by subnet; None if they are many, or it has not come to its end.
+        held_since: When they were granted.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
     """
@@ -379,6 +382,8 @@ class Job:
     position: int = 0
     consulted: bool = False
     refused: Bson | None = None
+    held: tuple[tuple[ObjectId, AddressSet], ...] | None = None
+    held_since: datetime | None = None
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
     started_at: datetime | None = None
@@ -430,9 +435,15 @@ class Job:
             position=bson.get("position", 0),
             consulted=bson.get("consulted", False),
             refused=loads(bson["refused"]) if "refused" in bson else None,
+            held=_held(bson["held"]) if "held" in bson else None,
+            held_since=bson.get("held_since"),
             request=loads(bson["request"]),
             state=JobState(bson["state"]),
             error=loads(bson["error"]) if bson["error"] else None,
             origin=Origin.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip
+
+
+def _held(bson: Any) -> tuple[tuple[ObjectId, AddressSet], ...]:
+    return tuple((subnet, AddressSet.from_bson(addresses)) for subnet, addresses in bson)

@@ -143,9 +143,15 @@ class JobStore(DocumentStore[Job]):
         """How *jobs* are closed whose reservations are complete; one that was never claimed has begun just now."""
         updates: list[tuple[Bson, Bson]] = []
         for job in jobs:
-            begun = {"attempts": max(job.attempts, 1), "started_at": job.started_at or utc_now()}
-            closed = _close({"state": JobState.SUCCEEDED.value, **begun})
-            updates.append(({"_id": job.id, "state": _OPEN}, closed))
+            fields: Bson = {
+                "state": JobState.SUCCEEDED.value,
+                "attempts": max(job.attempts, 1),
+                "started_at": job.started_at or utc_now(),
+            }
+            if job.held is not None:
+                fields["held"] = [[subnet, addresses.to_bson()] for subnet, addresses in job.held]
+                fields["held_since"] = job.held_since
+            updates.append(({"_id": job.id, "state": _OPEN}, _close(fields)))
         return Writes("jobs", updates=updates)
 
     def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:

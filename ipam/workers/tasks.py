@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from bson import ObjectId
 from celery import Celery
@@ -10,6 +11,7 @@ from celery import Celery
 from ipam.errors import Transient
 from ipam.wiring import Services
 from ipam.workers.app import CARRY_OUT, RECOVER
+from ipam.workers.turns import Turns
 
 
 def register_tasks(app: Celery, services: Callable[[], Services]) -> None:
@@ -18,10 +20,12 @@ def register_tasks(app: Celery, services: Callable[[], Services]) -> None:
     *services* is called within a task only, hence in the process that runs it: a database client must not be
     carried over a fork.
     """
+    turns = Turns()
 
     @app.task(name=CARRY_OUT, autoretry_for=(Transient,), max_retries=None, retry_backoff=1, retry_backoff_max=10)
     def carry_out(target: str) -> None:
-        services().jobs.carry_out(ObjectId(target))
+        id_ = ObjectId(target)
+        turns.take(id_, partial(services().jobs.carry_out, id_))
 
     @app.task(name=RECOVER)  # Not retried: the next one is on its way.
     def recover() -> None:

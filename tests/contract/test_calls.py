@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from threading import Event
 from uuid import uuid4
 
 import pytest
 from bson import ObjectId
+from falcon.testing import TestClient
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
@@ -13,6 +15,7 @@ from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_network
 from ipam.allocation.requests import ReservationRequest
+from ipam.api.app import create_app
 from ipam.models.documents import Job, JobState, Pool, Subnet
 from ipam.models.stores import Stores
 from ipam.settings import Settings
@@ -53,6 +56,16 @@ class Nobody:
         """Nobody waits."""
 
 
+class By(Nobody):
+    """A worker that does what it is asked for at once."""
+
+    def __init__(self, worker: Services) -> None:
+        self._worker = worker
+
+    def dispatch(self, target: ObjectId) -> None:
+        self._worker.jobs.carry_out(target)
+
+
 @pytest.fixture
 def calls() -> Calls:
     return Calls()
@@ -76,7 +89,7 @@ def subnet(services: Services) -> Subnet:
 
 def ask(services: Services, subnet: Subnet, jobs: int, count: int = 1) -> list[Job]:
     request = ReservationRequest(count=count)
-    return [services.jobs.request_from_subnet(ObjectId(), subnet.id, request) for _ in range(jobs)]
+    return [services.jobs.accept(ObjectId(), subnet, request) for _ in range(jobs)]
 
 
 @pytest.mark.parametrize("jobs", [1, 8, 200])
@@ -92,6 +105,21 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
     reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
     assert (reads, writes) == (3, 2 if jobs <= 8 else 6)  # What follows the grants of a few requests is one call.
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
+
+
+@pytest.mark.parametrize("owner", ["subnet", "pool"])
+def test_a_sync_request_takes_four_calls_in_its_web_process(
+    database: str, services: Services, calls: Calls, subnet: Subnet, owner: str
+):
+    """What it is about, the job, its end with the result, and the metadata of what is around it."""
+    path = f"/subnets/{subnet.id}/reservations" if owner == "subnet" else f"/pools/{subnet.pool}/reservations"
+    with MongoClient(database, tz_aware=True) as client:
+        stores = Stores(client[services.stores.whole._database.name])  # noqa: SLF001
+        worker = build_services(stores, Settings(), Nobody(), Consulting())
+        front = build_services(services.stores, Settings(), By(worker), Consulting())
+        api, answers = TestClient(create_app(front, lambda: None, Event(), ["*"])), []
+        made = calls.of(lambda: answers.append(api.simulate_post(path, json={})))
+    assert (answers[0].status_code, made) == (201, (3, 1))
 
 
 @pytest.mark.parametrize("count", [1, 1000])

@@ -190,7 +190,7 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     assert stores.jobs.get(DECIDED_JOB).state is JobState.SUCCEEDED
     assert stores.jobs.get(LOST_JOB).state is JobState.SUCCEEDED
     request = ReservationRequest(count=SIZE - 5)
-    rest = services.jobs.request_from_subnet(ObjectId(), SUBNET, request)
+    rest = services.jobs.accept(ObjectId(), stores.subnets.get(SUBNET), request)
     services.jobs.carry_out(SUBNET)
     assert stores.jobs.get(rest.id).state is JobState.SUCCEEDED
     leases = stores.leases._collection.find()  # noqa: SLF001

@@ -170,6 +170,8 @@ def test_a_pool_is_filled_subnet_by_subnet_and_a_request_may_span_them(stack: St
     assert (one["pool_metadata"], one["subnet_metadata"]) == ({"site": "x"}, {"vlan": 7})
     spanning = created(stack.api.post(path, {"count": 3}))
     assert {lease["address"] for lease in spanning["leases"]} == {"10.0.0.2", "10.0.1.1", "10.0.1.2"}
+    for reservation in (one, spanning):  # Which were answered by their jobs, not by what is stored.
+        assert stack.api.get(f"/reservations/{reservation['id']}?embed=leases").json() == reservation
     listed = {item["id"]: item for item in stack.api.get(path).json()["reservations"]}
     for shown in (one, spanning):
         assert listed[shown["id"]] == stack.api.get(f"/reservations/{shown['id']}").json()

@@ -21,7 +21,7 @@ def make_subnet(services: Services, count: int = 4) -> Subnet:
 
 def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
     request = ReservationRequest(count=count)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    job = services.jobs.accept(ObjectId(), subnet, request)
     services.jobs.carry_out(subnet.id)
     return services.stores.jobs.get(job.id)
 

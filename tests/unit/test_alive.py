@@ -108,7 +108,7 @@ def test_giving_back_to_several_subnets_renews_the_release_at_each(services, slo
     for first in (1, 11, 21):
         start = ip_address(f"10.0.0.{first}")
         services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 4))
-    job = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=15))
+    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=15))
     services.jobs.carry_out(pool.id)
     put_back = slowly("put_back")
     services.releasing.release_reservation(job.reservation)
@@ -147,7 +147,7 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
 def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypatch):
     subnet = make_subnet(services)
     job = reserve(services, subnet)
-    lost = services.jobs.request_from_pool(ObjectId(), subnet.pool, ReservationRequest())
+    lost = services.jobs.accept(ObjectId(), services.stores.pools.get(subnet.pool), ReservationRequest())
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

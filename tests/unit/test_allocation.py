@@ -25,7 +25,7 @@ from tests.unit.steps import (
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     assert services.stores.jobs.get(job.id).state is JobState.QUEUED
     assert dispatcher.dispatched == [subnet.id]
 
@@ -38,7 +38,7 @@ def test_a_new_request_is_carried_out_without_a_claim(services):
 
 def test_one_that_is_not_new_any_more_is_claimed(services):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     let_claims_run_out(services)
     services.jobs.carry_out(subnet.id)
     job = services.stores.jobs.get(job.id)
@@ -47,7 +47,7 @@ def test_one_that_is_not_new_any_more_is_claimed(services):
 
 def test_a_job_that_is_cancelled_while_a_worker_is_about_to_grant_it_addresses_gets_none(services, monkeypatch):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     before_its_grant(services, monkeypatch, lambda: services.jobs.cancel(job.id))
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.CANCELLED
@@ -56,7 +56,7 @@ def test_a_job_that_is_cancelled_while_a_worker_is_about_to_grant_it_addresses_g
 
 def test_a_job_that_has_its_addresses_is_not_cancelled(services, monkeypatch):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     with monkeypatch.context() as crash:
         die_before_writing_to(services, crash, "leases")
         with pytest.raises(KeyboardInterrupt):
@@ -70,10 +70,7 @@ def test_a_job_that_has_its_addresses_is_not_cancelled(services, monkeypatch):
 
 def test_requests_of_one_batch_are_each_granted_or_refused_alone(services, dispatcher):
     subnet = make_subnet(services, 4)
-    jobs = [
-        services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=count))
-        for count in (2, 3, 2)
-    ]
+    jobs = [services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=count)) for count in (2, 3, 2)]
     services.jobs.carry_out(subnet.id)
     states = [services.stores.jobs.get(job.id).state for job in jobs]
     assert states == [JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED]
@@ -84,7 +81,7 @@ def test_requests_of_one_batch_are_each_granted_or_refused_alone(services, dispa
 
 def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, monkeypatch):
     subnet = make_subnet(services, 1)
-    job = services.jobs.request_from_pool(ObjectId(), subnet.pool, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), services.stores.pools.get(subnet.pool), ReservationRequest())
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -100,7 +97,7 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
 @pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "subnets"])
 def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, dispatcher, monkeypatch, collection):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=3))
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=3))
     with monkeypatch.context() as crash:
         die_before_writing_to(services, crash, collection)
         with pytest.raises(KeyboardInterrupt):
@@ -122,7 +119,7 @@ def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, d
 def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, monkeypatch):
     """It was granted, then slept; another finished its job and the user gave the addresses back."""
     subnet = make_subnet(services, 2)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     settling = services.jobs._settling  # noqa: SLF001
     slept = []
     with monkeypatch.context() as sleep:
@@ -158,7 +155,7 @@ def before_its_grant(services, monkeypatch, work):
 
 def test_a_job_that_another_has_carried_out_meanwhile_gets_nothing_more(services, monkeypatch):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     before_its_grant(services, monkeypatch, lambda: services.jobs.carry_out(subnet.id))
     services.jobs.carry_out(subnet.id)
     assert addresses(services, job) == ["10.0.0.1"]
@@ -167,7 +164,7 @@ def test_a_job_that_another_has_carried_out_meanwhile_gets_nothing_more(services
 
 def test_a_job_that_another_has_given_up_meanwhile_gets_nothing(services, monkeypatch):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     for _ in range(9):
         services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1), -1.0)
     before_its_grant(services, monkeypatch, lambda: services.jobs.carry_out(subnet.id))
@@ -180,7 +177,7 @@ def test_a_job_that_another_has_given_up_meanwhile_gets_nothing(services, monkey
 def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeypatch, failures):
     """The one that has lost its claim is quicker; with nine failures the other one is about to give the job up."""
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     for _ in range(failures):
         services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1), -1.0)
     subnets, change, late = services.stores.subnets, services.stores.subnets.change_ledger, []
@@ -206,7 +203,7 @@ def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeyp
 
 def test_a_claim_that_ran_out_decides_nothing(services):
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     first, _ = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10), 0.0)
     services.stores.jobs.disown([job.id])
     second, claimed = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10), 30.0)
@@ -338,7 +335,7 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
         return change(subnet, ledger)
 
     monkeypatch.setattr(services.stores.subnets, "change_ledger", lose_the_second)
-    job = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=4))
+    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=4))
     services.jobs.carry_out(pool.id)
     assert len(calls) > 2
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
@@ -348,8 +345,8 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
 
 def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services, monkeypatch):
     subnet = make_subnet(services)
-    poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
-    healthy = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    poison = services.jobs.accept(ObjectId(), subnet, ReservationRequest(name="poison"))
+    healthy = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
 
     def fail_on_poison(request, plans):
         if request.name == "poison":
@@ -371,7 +368,7 @@ def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services,
 def poisoned(services, monkeypatch):
     """A subnet with a job that has its addresses and whose reservation cannot be stored; and the job."""
     subnet = make_subnet(services)
-    poison = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name="poison"))
+    poison = services.jobs.accept(ObjectId(), subnet, ReservationRequest(name="poison"))
 
     def fail_on_poison(step):
         if step.collection == "reservations" and "poison" in [one["name"] for one in step.inserts]:
@@ -399,8 +396,7 @@ def test_a_job_with_addresses_that_cannot_be_finished_holds_up_no_other_and_ends
 def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_it_has(services, monkeypatch):
     subnet = make_subnet(services)
     poison, healthy = (
-        services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(name=name))
-        for name in ("poison", "healthy")
+        services.jobs.accept(ObjectId(), subnet, ReservationRequest(name=name)) for name in ("poison", "healthy")
     )
     settling = services.jobs._settling  # noqa: SLF001
     with monkeypatch.context() as crash:
@@ -425,7 +421,7 @@ def test_a_subnet_can_be_deleted_whatever_cannot_be_finished_in_it(services, poi
 def test_a_job_that_was_given_back_often_is_not_given_up(services, monkeypatch):
     """A database that is away is nobody's fault: only claims that ran out count against a job."""
     subnet = make_subnet(services)
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     let_claims_run_out(services)
     with monkeypatch.context() as away:
         away.setattr(services.jobs, "_carry_out_batch", lambda *_: (_ for _ in ()).throw(Transient("away")))
@@ -489,7 +485,7 @@ def test_a_deleted_pool_does_not_come_back_when_its_creation_is_repeated(service
 def test_a_job_keeps_every_field_when_stored(services):
     subnet = make_subnet(services)
     request = ReservationRequest(name="n", tags=("t",), metadata={"$a.b": 2**70})
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, request)
+    job = services.jobs.accept(ObjectId(), subnet, request)
     stored = services.stores.jobs.get(job.id)
     assert replace(stored, created_at=job.created_at) == job
 

@@ -74,7 +74,7 @@ def refusing(reason: str) -> Says:
 
 
 def request(services: Services, subnet, **fields):
-    return services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(**fields))
+    return services.jobs.accept(ObjectId(), subnet, ReservationRequest(**fields))
 
 
 def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(with_hooks):
@@ -121,7 +121,7 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
         draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
         subnet = services.inventory.create_subnet(ObjectId(), pool, draft)
         jobs = [
-            services.jobs.request_from_pool(ObjectId(), pool, ReservationRequest()),
+            services.jobs.accept(ObjectId(), services.stores.pools.get(pool), ReservationRequest()),
             request(services, subnet),
         ]
         carry_out(services, pool)

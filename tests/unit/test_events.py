@@ -44,7 +44,7 @@ def told(plain: mongomock.Database) -> Told:
 
 
 def reserve(services: Services, subnet: Subnet, **wanted) -> ObjectId:
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(**wanted))
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(**wanted))
     services.jobs.carry_out(subnet.id)
     return job.reservation
 
@@ -112,7 +112,7 @@ def test_a_refused_request_is_told_with_its_reason(services, told, subnet):
 
 
 def test_a_cancelled_request_is_told(services, told, subnet):
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest())
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     with acting_for(ALICE):
         services.jobs.cancel(job.id)
     (event,) = told("reservation.failed")
@@ -136,7 +136,7 @@ def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_i
 def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, told, subnet, monkeypatch):
     """A worker carries out the request, recovery the deletion: the origin is that of the request each time."""
     with acting_for(ALICE):
-        job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=2))
+        job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=2))
     services.jobs.carry_out(subnet.id)
     assert told("reservation.created")[0].origin == ALICE
     with monkeypatch.context() as crash, acting_for(ALICE):

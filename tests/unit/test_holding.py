@@ -63,7 +63,7 @@ class History:
         if self.subnets:
             subnet = self.random.choice(self.subnets)
             wish = ReservationRequest(count=self.random.randint(1, 6), name=f"n{self.random.randrange(100)}")
-            job = self.services.jobs.request_from_pool(ObjectId(), subnet.pool, wish)
+            job = self.services.jobs.accept(ObjectId(), self.services.stores.pools.get(subnet.pool), wish)
             self.services.jobs.carry_out(subnet.pool)
             if self.services.stores.reservations.get_many([job.reservation]):
                 self.reservations.append(job.reservation)
@@ -110,7 +110,7 @@ def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
     lower, upper = (SubnetDraft(start=start + first, end=start + first + 3) for first in (0, 4))
     subnet = services.inventory.create_subnet(ObjectId(), pool.id, lower)
     services.inventory.create_subnet(ObjectId(), pool.id, upper)
-    services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=8, name="both"))
+    services.jobs.accept(ObjectId(), pool, ReservationRequest(count=8, name="both"))
     services.jobs.carry_out(pool.id)
     services.inventory.delete_subnet(subnet.id)
     successor = services.inventory.create_subnet(ObjectId(), pool.id, lower)
@@ -130,7 +130,7 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
     history.create()
     (subnet,) = history.subnets
     wish = ReservationRequest(count=2, name="old")
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, wish)
+    job = services.jobs.accept(ObjectId(), subnet, wish)
     services.jobs.carry_out(subnet.id)
     history.look()
     first, second = services.stores.leases.of_reservation(job.reservation)

@@ -60,7 +60,7 @@ def test_they_go_back_to_each_of_several_subnets(services):
     for first in (1, 11, 21, 31):
         start = ip_address(f"10.0.0.{first}")
         services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 3))
-    made = services.jobs.request_from_pool(ObjectId(), pool.id, ReservationRequest(count=16))
+    made = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=16))
     services.jobs.carry_out(pool.id)
     job = services.releasing.release_reservation(made.reservation)
     parts = 0
@@ -129,7 +129,7 @@ def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
     monkeypatch.setattr(settling, "HANDED_OUT_AT_ONCE", 10)
     monkeypatch.setattr(leases, "_CHUNK", 10)
     subnet, seen = make_subnet(services, 35), []
-    job = services.jobs.request_from_subnet(ObjectId(), subnet.id, ReservationRequest(count=35))
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=35))
     before_each_write(services, monkeypatch, lambda _: seen.append(progress(services, job.id)))
     services.jobs.carry_out(subnet.id)
     # Before each lot of leases; then before the event, the reservation, the job's end, the block and the ledger.

@@ -1,0 +1,90 @@
+"""What a request comes to: its reservation and its leases, the same whoever makes them, and whenever."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from bson import ObjectId
+
+from ipam.allocation.requests import ReservationRequest
+from ipam.models.addresses import Address
+from ipam.models.documents import Job, Lease, Reservation, Subnet, lease_key
+from ipam.models.ledgers import Grant
+
+# A job keeps so many addresses that it has come to; of more of them there are the leases only.
+_KEPT = 1000
+_ID_BYTES = 12
+
+
+def reservation_of(job: Job, subnets: Iterable[ObjectId], granted_at: datetime) -> Reservation:
+    """The reservation of *job*, which has addresses of *subnets*."""
+    request = ReservationRequest.from_json(job.request)
+    return Reservation(
+        id=job.reservation,
+        name=request.name,
+        tags=request.tags,
+        metadata=request.metadata,
+        pool=job.pool,
+        subnets=tuple(subnets),
+        count=request.count,
+        created_at=granted_at,
+        updated_at=granted_at,
+    )
+
+
+def lease_of(grant: Grant, subnet: Subnet, address: Address) -> Lease:
+    """The lease of an *address* of *subnet* by *grant*."""
+    return _lease(
+        reservation=grant.reservation,
+        pool=subnet.pool,
+        subnet=subnet.id,
+        address=address,
+        at=grant.at,
+        entry=grant.version,
+    )
+
+
+def with_result(job: Job, grants: Mapping[ObjectId, Grant]) -> Job:
+    """*job* with what it has come to by *grants*, by subnet, if that is little enough to be kept with it."""
+    if sum(len(grant.addresses) for grant in grants.values()) > _KEPT:
+        return job
+    held = tuple((subnet, grant.addresses) for subnet, grant in grants.items())
+    return replace(job, held=held, held_since=granted_at(grants))
+
+
+def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
+    """When the addresses of *grants* were granted."""
+    return min(grant.at for grant in grants.values())
+
+
+def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
+    """The reservation and the leases of *job*, as they were at its end; None if it does not keep them."""
+    if job.held is None or job.held_since is None:
+        return None
+    since = job.held_since
+    leases = [
+        _lease(reservation=job.reservation, pool=job.pool, subnet=subnet, address=address, at=since, entry=0)
+        for subnet, addresses in sorted(job.held)
+        for address in addresses
+    ]
+    return reservation_of(job, (subnet for subnet, _ in job.held), since), leases
+
+
+def _lease(  # noqa: PLR0913 (a lease has that many parts)
+    *, reservation: ObjectId, pool: ObjectId, subnet: ObjectId, address: Address, at: datetime, entry: int
+) -> Lease:
+    # Derived from what it is of, so that it is the same whoever writes it.
+    key = hashlib.sha256(reservation.binary + lease_key(subnet, address)).digest()
+    return Lease(
+        id=ObjectId(key[:_ID_BYTES]),
+        subnet=subnet,
+        pool=pool,
+        reservation=reservation,
+        address=address,
+        entry=entry,
+        created_at=at,
+        updated_at=at,
+    )

@@ -1,0 +1,108 @@
+"""Turns of the processes of one worker: real processes, for that is what locks are about."""
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
+
+import pytest
+from bson import ObjectId
+
+from ipam.workers.turns import Turns
+
+FORK = multiprocessing.get_context("fork")
+ONE, OTHER = ObjectId(), ObjectId()
+
+
+class Holder:
+    """A process that has a turn until it is let go."""
+
+    def __init__(self, turns: Turns, target: ObjectId) -> None:
+        self.calls = FORK.Value("i", 0)
+        self._begun, self._go_on = FORK.Event(), FORK.Event()
+        self.process = FORK.Process(target=turns.take, args=(target, self._work), daemon=True)
+        self.process.start()
+        assert self._begun.wait(20)
+
+    def _work(self) -> None:
+        self.calls.value += 1
+        self._begun.set()
+        assert self._go_on.wait(20)
+
+    def let_go(self) -> None:
+        self._go_on.set()
+        self.process.join(20)
+        assert self.process.exitcode == 0
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    made = Turns()
+    yield made
+    made._file.close()  # noqa: SLF001
+
+
+def calls_of(turns: Turns, target: ObjectId) -> int:
+    """How often work is called in this process."""
+    calls: list[None] = []
+    turns.take(target, lambda: calls.append(None))
+    return len(calls)
+
+
+def test_alone_he_does_his_work_once(turns):
+    assert [calls_of(turns, ONE), calls_of(turns, ONE)] == [1, 1]
+
+
+def test_who_finds_another_at_work_leaves_and_the_other_looks_once_more(turns):
+    holder = Holder(turns, ONE)
+    assert [calls_of(turns, ONE), calls_of(turns, ONE)] == [0, 0]
+    holder.let_go()
+    assert holder.calls.value == 2
+    assert calls_of(turns, ONE) == 1
+
+
+def test_other_targets_are_nobodys_concern(turns):
+    holder = Holder(turns, ONE)
+    assert calls_of(turns, OTHER) == 1
+    holder.let_go()
+    assert holder.calls.value == 1
+
+
+def test_the_turn_of_one_who_was_killed_is_over(turns):
+    holder = Holder(turns, ONE)
+    holder.process.kill()
+    holder.process.join(20)
+    assert calls_of(turns, ONE) == 1
+
+
+def test_the_turn_of_one_who_failed_is_over(turns):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        turns.take(ONE, fail)
+    holder = Holder(turns, ONE)
+    holder.let_go()
+
+
+def test_of_many_processes_none_leaves_its_work_to_nobody(turns):
+    """Each adds a piece of work and takes its turn, over and over; whoever has the turn does all that is there."""
+    todo, done = FORK.Value("i", 0), FORK.Value("i", 0)
+    begin: Event = FORK.Event()
+
+    def work() -> None:
+        done.value = todo.value
+
+    def add_and_take() -> None:
+        begin.wait(20)
+        for _ in range(300):
+            with todo.get_lock():
+                todo.value += 1
+            turns.take(ONE, work)
+
+    processes = [FORK.Process(target=add_and_take, daemon=True) for _ in range(4)]
+    for process in processes:
+        process.start()
+    begin.set()
+    for process in processes:
+        process.join(60)
+    assert (done.value, todo.value) == (1200, 1200)
