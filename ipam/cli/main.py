@@ -39,6 +39,7 @@ from ipam.workers.app import create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.hearing import Hearing
 from ipam.workers.tasks import register_tasks
+from ipam.workers.turns import Turns
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
@@ -154,7 +155,7 @@ def worker(settings: Settings) -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
             services().consulting.finish(_FINISH_TIMEOUT_S)
 
-    register_tasks(app, services)
+    register_tasks(app, services, Turns(settings.claim_timeout_s))
     run_worker(app, settings, finish)
 
 

@@ -14,13 +14,12 @@ from ipam.workers.app import CARRY_OUT, RECOVER
 from ipam.workers.turns import Turns
 
 
-def register_tasks(app: Celery, services: Callable[[], Services]) -> None:
+def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns) -> None:
     """Give *app* its tasks.
 
     *services* is called within a task only, hence in the process that runs it: a database client must not be
-    carried over a fork.
+    carried over a fork. *turns* must be made before it.
     """
-    turns = Turns()
 
     @app.task(name=CARRY_OUT, autoretry_for=(Transient,), max_retries=None, retry_backoff=1, retry_backoff_max=10)
     def carry_out(target: str) -> None:

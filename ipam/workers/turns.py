@@ -1,18 +1,20 @@
-"""Who has a target in hand, among the processes of one worker: one at a time."""
+"""Who is at a target, among the processes of one worker: one at a time."""
 
 from __future__ import annotations
 
 import fcntl
 import mmap
-import os
+import random
 import tempfile
+import time
 from collections.abc import Callable
 
 from bson import ObjectId
 
+# Each has a mark and a time, of eight bytes both. Targets that share one only look once more than they need to.
 _PLACES = 1 << 16
-_MARK_BYTES = 8
-# The lowest bits of a target that make a file offset; of two targets with the same ones, one waits for the other.
+_BYTES = 8
+# The bits of a target that make an offset in a file.
 _OFFSET_MASK = (1 << 62) - 1
 
 
@@ -23,31 +25,39 @@ class Turns:
     takes all that has come while it was busy, batches are larger.
 
     It must be made before the processes are forked that share it. When one dies the system lets go of what it held.
+
+    Args:
+        patience_s: After so many seconds nobody relies any more on who is at a target.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         # Nothing is ever in it: it is locked byte by byte, a byte for each target.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (kept for as long as the process lives)
-        self._marks = mmap.mmap(-1, _PLACES * _MARK_BYTES)
+        self._marks = memoryview(mmap.mmap(-1, _PLACES * _BYTES)).cast("Q")
+        self._since = memoryview(mmap.mmap(-1, _PLACES * _BYTES)).cast("d")
+        self._chance = random.SystemRandom()  # Which does not go on in each process as it was before the fork.
 
     def take(self, target: ObjectId, work: Callable[[], None]) -> None:
         """Call *work*, unless another process is at *target*: then that one calls it once more when it is done.
 
         Nothing that was there to be done before this is called stays undone: whoever leaves has made his mark while
-        another held the target, and that one has seen it before it looked what there is to do, or sees it now.
+        another was at the target, and that one has seen it before it looked what there is to do, or sees it now.
         """
         number = int.from_bytes(target.binary)
-        place, offset = number % _PLACES * _MARK_BYTES, number & _OFFSET_MASK
-        mark = slice(place, place + _MARK_BYTES)
-        self._marks[mark] = os.urandom(_MARK_BYTES)
+        place, offset = number % _PLACES, number & _OFFSET_MASK
+        self._marks[place] = self._chance.getrandbits(8 * _BYTES)
         while self._is_taken(offset):
+            self._since[place] = time.monotonic()  # The same clock in all processes of a machine.
             try:
-                seen = self._marks[mark]
+                seen = self._marks[place]
                 work()
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
-            if self._marks[mark] == seen:
+            if self._marks[place] == seen:
                 return
+        if time.monotonic() - self._since[place] > self._patience_s:
+            work()
 
     def _is_taken(self, offset: int) -> bool:
         try:

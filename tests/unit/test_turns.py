@@ -9,8 +9,11 @@ from bson import ObjectId
 
 from ipam.workers.turns import Turns
 
+# Newer Pythons warn of it, and a worker's processes are made by it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 FORK = multiprocessing.get_context("fork")
 ONE, OTHER = ObjectId(), ObjectId()
+FOR_EVER_S = 3600.0
 
 
 class Holder:
@@ -36,7 +39,7 @@ class Holder:
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    made = Turns()
+    made = Turns(FOR_EVER_S)
     yield made
     made._file.close()  # noqa: SLF001
 
@@ -65,6 +68,13 @@ def test_other_targets_are_nobodys_concern(turns):
     assert calls_of(turns, OTHER) == 1
     holder.let_go()
     assert holder.calls.value == 1
+
+
+def test_nobody_relies_for_ever_on_who_does_not_come_to_an_end(turns):
+    holder = Holder(turns, ONE)
+    turns._patience_s = 0.0  # noqa: SLF001
+    assert calls_of(turns, ONE) == 1
+    holder.let_go()
 
 
 def test_the_turn_of_one_who_was_killed_is_over(turns):
