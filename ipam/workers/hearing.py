@@ -56,13 +56,15 @@ class Hearing:
             self._stopped.wait(_PAUSE_S)
 
     def _listen(self) -> None:
+        """Listen to the broker, until it goes away or is another one."""
+        url = self._app.conf.broker_url
         queue = Queue("", exchange_of_ends(self._app), exclusive=True, auto_delete=True)
         with (
             self._app.connection_for_read() as connection,
             connection.Consumer([queue], on_message=self._hear, no_ack=True),
         ):
             self._is_heard(True)  # noqa: FBT003
-            while not self._stopped.is_set():
+            while not self._stopped.is_set() and self._app.conf.broker_url == url:
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=_LOOKS_UP_AFTER_S)
                 connection.heartbeat_check()

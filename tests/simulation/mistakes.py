@@ -96,10 +96,6 @@ MISTAKES = (
         "        and (job.consulted or not self._consulting.is_asked_about(job))\n", "",
     ),
     Mistake(
-        "what makes workers fail is never claimed",
-        Jobs, "_is_new", "timedelta(seconds=NEW_FOR_S)", "timedelta(days=1)",
-    ),
-    Mistake(
         "a ledger is written over what is not known",
         SubnetStore, "change_ledger", ', "ledger.version": subnet.ledger.version}', "}",
     ),
