@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from enum import Enum, auto
 from functools import partial
 
 from bson import ObjectId
@@ -34,6 +35,18 @@ NEW_ADDRESSES = 256
 # A job that has failed so often may be what makes workers fail: it gets a batch of its own, so that no other job
 # fails with it.
 ALONE_AFTER_FAILURES = 3
+
+
+# Calls what is to be done about a target and returns what that returned, or leaves it to somebody else.
+TakeTurn = Callable[[ObjectId, Callable[[], bool]], bool]
+
+
+class Rest(Enum):
+    """When to go on with what may be left of the jobs of a target."""
+
+    NONE = auto()
+    AT_ONCE = auto()
+    LATER = auto()
 
 
 class Jobs:
@@ -111,18 +124,27 @@ class Jobs:
             self._stores.subnets.change_ledger(subnet, subnet.ledger)
         return True
 
-    def carry_out(self, target: ObjectId) -> None:
+    def carry_out(self, target: ObjectId, take_turn: TakeTurn = lambda _, work: work()) -> None:
         """Carry out the waiting jobs of a subnet or pool; or a part of a release.
+
+        *take_turn* calls what it is given, or leaves it to another process that is at *target* and returns False.
 
         Raises:
             Transient: If the database went away; what was begun will be finished by the next call.
         """
-        more = True
-        while more:
-            more = retry_contended(partial(self._carry_out_some, target))
+        if take_turn(target, partial(self._carry_out_all, target)):
+            # Behind what waits already; and after the turn, or who hears of it could only leave it to this one.
+            self._dispatcher.dispatch(target)
 
-    def _carry_out_some(self, target: ObjectId) -> bool:
-        """Carry out some of the jobs that wait for *target*; True if there may be more.
+    def _carry_out_all(self, target: ObjectId) -> bool:
+        """Carry out what waits for *target*; True if that is a release that is to go on later."""
+        rest = Rest.AT_ONCE
+        while rest is Rest.AT_ONCE:
+            rest = retry_contended(partial(self._carry_out_some, target))
+        return rest is Rest.LATER
+
+    def _carry_out_some(self, target: ObjectId) -> Rest:
+        """Carry out some of the jobs that wait for *target*; returns when to go on with what may be left.
 
         Raises:
             Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
@@ -140,10 +162,10 @@ class Jobs:
             waiting = [job for job in waiting if job.id not in in_hand]  # Somebody has just granted these.
             batch = next(_batches(ungranted), [])
             if batch and self._grant_new(batch, subnet):
-                return more or len(batch) < len(waiting)
-        if waiting:
-            self._carry_out(waiting, subnet)
-        return more and bool(waiting)
+                return Rest.AT_ONCE if more or len(batch) < len(waiting) else Rest.NONE
+        if waiting and self._carry_out(waiting, subnet):
+            return Rest.LATER
+        return Rest.AT_ONCE if more and waiting else Rest.NONE
 
     def _is_new(self, job: Job) -> bool:
         """Whether *job* may be granted addresses without being claimed."""
@@ -175,18 +197,18 @@ class Jobs:
         self._dispatcher.announce(list(begun))
         return True
 
-    def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> None:
+    def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
         """Carry out those of *waiting*, jobs of one target, that nobody else is quicker to claim.
 
-        *subnet* is that target, if it is one; its ledger was read before them.
+        *subnet* is that target, if it is one; its ledger was read before them. Returns whether it is a release that
+        is to go on later.
         """
         token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)
         if not jobs:
-            return
+            return False
         try:
             if jobs[0].kind is JobKind.RELEASE:
-                _try(jobs, partial(self._go_on, jobs[0], token))
-                return
+                return self._go_on(jobs[0], token)
             granted = subnet.ledger.granted if subnet else ()
             begun = [job for job in jobs if job.decision is not None or job.id in granted]
             self._resume(begun)
@@ -196,6 +218,7 @@ class Jobs:
         except Transient:
             self._stores.jobs.disown([job.id for job in jobs], token)
             raise
+        return False
 
     def _consult(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
         """Have hooks asked about *jobs*; returns those that need not be asked about any more.
@@ -213,11 +236,13 @@ class Jobs:
             _try(asked, partial(self._consulting.reserve, asked, hear))
         return [job for job in jobs if job not in asked]
 
-    def _go_on(self, release: Job, token: ObjectId) -> None:
-        if self._releasing.go_on(release, token):
-            self._dispatcher.dispatch(release.target)  # Behind what waits already.
-        else:
+    def _go_on(self, release: Job, token: ObjectId) -> bool:
+        """Carry out a part of *release*; True if there is more to do."""
+        more: list[bool] = []
+        _try([release], lambda: more.append(self._releasing.go_on(release, token)))
+        if more == [False]:
             self._dispatcher.announce([release.id])
+        return more == [True]
 
     def _resume(self, begun: Sequence[Job]) -> None:
         for job in begun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from bson import ObjectId
 from celery import Celery
@@ -23,8 +22,7 @@ def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns) 
 
     @app.task(name=CARRY_OUT, autoretry_for=(Transient,), max_retries=None, retry_backoff=1, retry_backoff_max=10)
     def carry_out(target: str) -> None:
-        id_ = ObjectId(target)
-        turns.take(id_, partial(services().jobs.carry_out, id_))
+        services().jobs.carry_out(ObjectId(target), turns.take)
 
     @app.task(name=RECOVER)  # Not retried: the next one is on its way.
     def recover() -> None:

@@ -38,8 +38,10 @@ class Turns:
         self._since = memoryview(mmap.mmap(-1, _PLACES * _BYTES)).cast("d")
         self._chance = random.SystemRandom()  # Which does not go on in each process as it was before the fork.
 
-    def take(self, target: ObjectId, work: Callable[[], None]) -> None:
+    def take(self, target: ObjectId, work: Callable[[], bool]) -> bool:
         """Call *work*, unless another process is at *target*: then that one calls it once more when it is done.
+
+        Returns what it returned when it was called last; False if it was not.
 
         Nothing that was there to be done before this is called stays undone: whoever leaves has made his mark while
         another was at the target, and that one has seen it before it looked what there is to do, or sees it now.
@@ -47,17 +49,19 @@ class Turns:
         number = int.from_bytes(target.binary)
         place, offset = number % _PLACES, number & _OFFSET_MASK
         self._marks[place] = self._chance.getrandbits(8 * _BYTES)
+        outcome = False
         while self._is_taken(offset):
             self._since[place] = time.monotonic()  # The same clock in all processes of a machine.
             try:
                 seen = self._marks[place]
-                work()
+                outcome = work()
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
             if self._marks[place] == seen:
-                return
+                return outcome
         if time.monotonic() - self._since[place] > self._patience_s:
-            work()
+            outcome = work()
+        return outcome
 
     def _is_taken(self, offset: int) -> bool:
         try:

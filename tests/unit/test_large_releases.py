@@ -55,6 +55,24 @@ def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispa
     assert dispatcher.dispatched[-1] != reservation
 
 
+def test_a_part_lets_go_of_its_turn_before_the_next_one_is_asked_for(services, dispatcher):
+    """Who heard of it before that could only leave it to this process, which would go on and on."""
+    subnet = make_subnet(services, 20)
+    reservation = reserve(services, subnet, 8).reservation
+    services.releasing.release_reservation(reservation)
+    asked_in_turn: list[int] = []
+
+    def take_turn(target, work):
+        asked = len(dispatcher.dispatched)
+        outcome = work()
+        asked_in_turn.append(len(dispatcher.dispatched) - asked)
+        return outcome
+
+    before = len(dispatcher.dispatched)
+    services.jobs.carry_out(reservation, take_turn)
+    assert (asked_in_turn, dispatcher.dispatched[before:]) == ([0], [reservation])
+
+
 def test_they_go_back_to_each_of_several_subnets(services):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     for first in (1, 11, 21, 31):

@@ -26,10 +26,10 @@ class Holder:
         self.process.start()
         assert self._begun.wait(20)
 
-    def _work(self) -> None:
+    def _work(self) -> bool:
         self.calls.value += 1
         self._begun.set()
-        assert self._go_on.wait(20)
+        return self._go_on.wait(20)
 
     def let_go(self) -> None:
         self._go_on.set()
@@ -47,7 +47,12 @@ def turns() -> Iterator[Turns]:
 def calls_of(turns: Turns, target: ObjectId) -> int:
     """How often work is called in this process."""
     calls: list[None] = []
-    turns.take(target, lambda: calls.append(None))
+
+    def work() -> bool:
+        calls.append(None)
+        return True
+
+    assert turns.take(target, work) == bool(calls)
     return len(calls)
 
 
@@ -85,7 +90,7 @@ def test_the_turn_of_one_who_was_killed_is_over(turns):
 
 
 def test_the_turn_of_one_who_failed_is_over(turns):
-    def fail() -> None:
+    def fail() -> bool:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -99,8 +104,9 @@ def test_of_many_processes_none_leaves_its_work_to_nobody(turns):
     todo, done = FORK.Value("i", 0), FORK.Value("i", 0)
     begin: Event = FORK.Event()
 
-    def work() -> None:
+    def work() -> bool:
         done.value = todo.value
+        return False
 
     def add_and_take() -> None:
         begin.wait(20)
