@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from threading import Event
 from typing import Any
 
 import psutil
 from bson import ObjectId
 from falcon.testing import TestClient
 from pymongo import MongoClient
-from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
@@ -26,6 +25,7 @@ from ipam.models.documents import Lease
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
+from tests.calls import By, Calls, Nobody
 
 # Measured by the contract on two cores of this kind, over REST.
 NETBOX_A_SECOND = 40.0
@@ -96,25 +96,6 @@ class Measurement:
 
     rows: list[Row]
     turns: list[Step]
-
-
-class Calls(CommandListener):
-    """Counts calls to the database."""
-
-    def __init__(self) -> None:
-        self.made: Counter[bool] = Counter()
-
-    def started(self, event: CommandStartedEvent) -> None:
-        """Count it: as a read, if it is one."""
-        if event.command_name == "buildinfo":  # Once a server.
-            return
-        self.made[event.command_name in ("find", "getMore", "aggregate", "count")] += 1
-
-    def succeeded(self, event: object) -> None:
-        """A call counts when it is made."""
-
-    def failed(self, event: object) -> None:
-        """As above."""
 
 
 def one_client(made: Installation, effort: Effort) -> Measurement:
@@ -286,25 +267,22 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             database = made.stack.environment["IPAM_DATABASE"]
             # A database of its own, which no worker of the stack looks after.
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
-            worker = build_services(plain, settings, _Nobody(), Consulting())
-            watched = build_services(stores, settings, _Nobody(), Consulting())
-            front = build_services(stores, settings, _By(worker), Consulting())
-            client = TestClient(create_app(front, lambda: None, _Never(), ["*"]))
+            worker = build_services(plain, settings, Nobody(), Consulting())
+            watched = build_services(stores, settings, Nobody(), Consulting())
+            front = build_services(stores, settings, By(worker), Consulting())
+            client = TestClient(create_app(front, lambda: None, Event(), ["*"]))
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json
             for size in batches:
                 stored = plain.subnets.get(ObjectId(subnet["id"]))
                 for _ in range(size):
                     watched.jobs.accept(ObjectId(), stored, ReservationRequest())
-                listener.made.clear()
-                watched.jobs.carry_out(ObjectId(subnet["id"]))
-                for is_read, what, aim in ((True, "reads", 3.0), (False, "writes", 6.0)):
-                    rows[size, what].ours.append(float(listener.made[is_read]))
+                reads, writes = listener.of(partial(watched.jobs.carry_out, stored.id))
+                for what, made_, aim in (("reads", reads, 3.0), ("writes", writes, 6.0)):
+                    rows[size, what].ours.append(float(made_))
                     rows[size, what].limit.append(aim)
-            listener.made.clear()
-            answer = client.simulate_post(f"/subnets/{subnet['id']}/reservations", json={})
-            assert answer.status_code == 201, answer.text
-            web.ours.append(float(listener.made.total()))
+            path = f"/subnets/{subnet['id']}/reservations"
+            web.ours.append(float(sum(listener.of(partial(client.simulate_post, path, json={})))))
             web.limit.append(5.0)
             counted.drop_database(f"{database}-calls")
 
@@ -399,34 +377,6 @@ def _lease() -> Lease:
         address=ip_address(number),
         entry=1,
     )
-
-
-class _Nobody:
-    def dispatch(self, target: ObjectId) -> None:
-        """Nobody is to be woken."""
-
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Nobody waits."""
-
-
-class _By:
-    """A worker that does what it is asked for at once."""
-
-    def __init__(self, services: Any) -> None:
-        self._services = services
-
-    def dispatch(self, target: ObjectId) -> None:
-        """Carry it out."""
-        self._services.jobs.carry_out(target)
-
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Nobody waits."""
-
-
-class _Never:
-    def is_set(self) -> bool:
-        """It goes on."""
-        return False
 
 
 def _life_of_a_subnet(client: Client, pool: str) -> dict[str, float]:

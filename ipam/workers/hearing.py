@@ -24,8 +24,8 @@ class Hearing:
     """Listens in a thread of its own.
 
     Args:
-        heard: Is called with the jobs that have ended, from then on when this has been called with True.
-        is_heard: Is called with whether ends are heard of at the moment.
+        heard: Is called with jobs that have ended.
+        is_heard: Is called with whether that is heard of from now on.
     """
 
     def __init__(

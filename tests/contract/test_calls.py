@@ -1,7 +1,6 @@
 """How many calls to the database things take: each costs some tenths of a millisecond, whatever it is for."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from threading import Event
 from uuid import uuid4
 
@@ -9,7 +8,6 @@ import pytest
 from bson import ObjectId
 from falcon.testing import TestClient
 from pymongo import MongoClient
-from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
@@ -20,50 +18,7 @@ from ipam.models.documents import Job, JobState, Pool, Subnet
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-
-
-class Calls(CommandListener):
-    """Counts them, by command and collection."""
-
-    def __init__(self) -> None:
-        self.made: Counter[str] = Counter()
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name == "buildinfo":  # Once a server.
-            return
-        self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
-
-    def succeeded(self, event: object) -> None:
-        """Nothing: a call counts when it is made."""
-
-    def failed(self, event: object) -> None:
-        """Nothing, as above."""
-
-    def of(self, work: Callable[[], object]) -> tuple[int, int]:
-        """How many reads and how many writes *work* makes."""
-        self.made.clear()
-        work()
-        print(dict(self.made))
-        reads = sum(count for name, count in self.made.items() if name.startswith(("find", "getMore", "aggregate")))
-        return reads, self.made.total() - reads
-
-
-class Nobody:
-    def dispatch(self, target: ObjectId) -> None:
-        """Nobody is to be woken."""
-
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Nobody waits."""
-
-
-class By(Nobody):
-    """A worker that does what it is asked for at once."""
-
-    def __init__(self, worker: Services) -> None:
-        self._worker = worker
-
-    def dispatch(self, target: ObjectId) -> None:
-        self._worker.jobs.carry_out(target)
+from tests.calls import By, Calls, Nobody
 
 
 @pytest.fixture
@@ -103,7 +58,7 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
         services.jobs.carry_out(services.releasing.release_reservation(job.reservation).target)
     asked = ask(services, subnet, jobs)
     reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
-    assert (reads, writes) == (3, 2 if jobs <= 8 else 6)  # What follows the grants of a few requests is one call.
+    assert (reads, writes) == (3, 2 if jobs <= 8 else 6), calls.made  # What follows the grants of a few is one.
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
 
 
@@ -119,7 +74,7 @@ def test_a_sync_request_takes_four_calls_in_its_web_process(
         front = build_services(services.stores, Settings(), By(worker), Consulting())
         api, answers = TestClient(create_app(front, lambda: None, Event(), ["*"])), []
         made = calls.of(lambda: answers.append(api.simulate_post(path, json={})))
-    assert (answers[0].status_code, made) == (201, (3, 1))
+    assert (answers[0].status_code, made) == (201, (3, 1)), calls.made
 
 
 @pytest.mark.parametrize("count", [1, 1000])
@@ -130,4 +85,4 @@ def test_a_release_costs_the_same_up_to_16_addresses_and_then_a_write_for_each_1
     services.jobs.carry_out(subnet.id)
     chunks = -(-count // 16)
     reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
-    assert (reads, writes) == (4, 5 + chunks)
+    assert (reads, writes) == (4, 5 + chunks), calls.made

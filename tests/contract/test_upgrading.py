@@ -1,6 +1,6 @@
 """A database of the version that kept released addresses in a queue: nothing of it is lost, doubled or leaked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -36,6 +36,7 @@ from ipam.models.stores import Stores
 from ipam.origins import Origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
+from tests.calls import Nobody
 
 FIRST = ip_address("10.0.255.241")
 SIZE = 14
@@ -141,14 +142,6 @@ def a_job(id_: ObjectId, reservation: ObjectId, decision: ObjectId | None, count
         request=ReservationRequest(count=count).to_json(), state=JobState.RUNNING, claim=LOST_BATCH,
     )  # fmt: skip
     return {**replace(job, decision=decision).to_bson(), "claimed_until": AT}
-
-
-class Nobody:
-    def dispatch(self, target: ObjectId) -> None:
-        """Nobody is to be woken."""
-
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Nobody waits."""
 
 
 def addresses(services: Services, reservation: ObjectId) -> list[Address]:

@@ -95,10 +95,10 @@ def test_one_job_keeps_few_waiting(jobs, monkeypatch):
 def announced(jobs, monkeypatch) -> Waiting:
     """Whose ends are announced, and who never looks by himself after he was told so."""
     monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", FOR_EVER_S)
-    places = Waiting(jobs, 10)
+    places, first = Waiting(jobs, 10), ObjectId()
+    jobs.done.add(first)
     places.rely(True)  # noqa: FBT003
-    places.wait(ObjectId(), 0.001, lambda: False)
-    wait_until(lambda: jobs.looks, 20, "the first look")
+    places.wait(first, FOR_EVER_S, lambda: False)  # The one look before that.
     return places
 
 
