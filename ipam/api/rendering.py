@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import falcon
+from bson import ObjectId
 
 from ipam.api.conditions import entity_tag, is_unchanged
 from ipam.api.media import answer_type
 from ipam.api.problems import problem_of
 from ipam.exact_json import RawJSON, dumps
 from ipam.models import views
-from ipam.models.documents import Document, Job, Pool, Reservation, Subnet
+from ipam.models.documents import Document, Job, Pool, Reservation
 from ipam.models.store import PAGE_MAX_BYTES, Page
 from ipam.models.subnets import Usage
 
@@ -27,12 +28,12 @@ def pool_json(pool: Pool, usage: Usage) -> Json:
     return {**views.pool_json(pool), **totals}
 
 
-def reservation_json(reservation: Reservation, pool: Pool | None, subnet: Subnet | None) -> Json:
-    """A reservation with the metadata of its *pool* and, when it is the only one, its *subnet*."""
+def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -> Json:
+    """A reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
     return {
         **views.reservation_json(reservation),
-        "pool_metadata": pool.metadata if pool else None,
-        "subnet_metadata": subnet.metadata if subnet else None,
+        "pool_metadata": around[reservation.pool],
+        "subnet_metadata": around[reservation.subnet] if reservation.subnet else None,
     }
 
 

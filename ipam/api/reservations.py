@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 import falcon
@@ -21,7 +21,7 @@ from ipam.api.preferences import preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
-from ipam.models.documents import Document, Job, JobState, Pool, Reservation, ReservationState, Subnet
+from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
@@ -43,7 +43,6 @@ FILTERS: Filters = {
 }
 # Each may show 64 KiB of its pool's metadata, and as much of its subnet's.
 _SHOWN_TOGETHER = 100
-D = TypeVar("D", bound=Document)
 
 
 class ReservationCollection:
@@ -108,7 +107,8 @@ class ReservationsOf:
                 else:
                     reservation = self._services.stores.reservations.get(job.reservation)
                     leases = _leases(self._services, reservation)
-                value = {**next(_shown(self._services, [reservation], owner)), **leases}
+                around = {owner.id: owner.metadata}
+                value = {**next(_shown(self._services, [reservation], around)), **leases}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
             case JobState.FAILED:
                 raise Rejected.from_record(job.error or {})
@@ -135,37 +135,36 @@ class ReservationItem(Item[Reservation]):
         negotiate(req, "reservation")
         refuse_unknown(req, "embed")
         embed = one_of("embed", ("", "leases"))(parameter(req, "embed", ""))["embed"]
-        reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
-        value = _show(self._services, reservation)
+        reservation, around = self._services.stores.reservations.get_within(object_id(id_, "reservation"))
+        value = reservation_json(reservation, around)
         if embed:
             value |= _leases(self._services, reservation)
         render(req, resp, "reservation", value)
 
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
-    render_page(req, resp, "reservations", services.stores.reservations.page(query), partial(_shown, services))
+    page = services.stores.reservations.page(query)
+    render_page(req, resp, "reservations", page, partial(_shown, services, around={}))
 
 
 def _show(services: Services, reservation: Reservation) -> Json:
-    return next(_shown(services, [reservation]))
+    return next(_shown(services, [reservation], {}))
 
 
-def _shown(services: Services, reservations: Sequence[Reservation], *known: Pool | Subnet) -> Iterator[Json]:
-    """The JSON of *reservations*; the metadata of those pools and subnets that are not *known* is read together."""
-    pools: dict[ObjectId, Pool | None] = {one.id: one for one in known if isinstance(one, Pool)}
-    subnets: dict[ObjectId, Subnet | None] = {one.id: one for one in known if isinstance(one, Subnet)}
+def _shown(services: Services, reservations: Sequence[Reservation], around: dict[ObjectId, Any]) -> Iterator[Json]:
+    """The JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together."""
     for first in range(0, len(reservations), _SHOWN_TOGETHER):
         some = reservations[first : first + _SHOWN_TOGETHER]
-        _look_up(pools, services.stores.pools, (one.pool for one in some))
-        _look_up(subnets, services.stores.subnets, (one.subnet for one in some if one.subnet))
+        _look_around(around, services.stores.pools, (one.pool for one in some))
+        _look_around(around, services.stores.subnets, (one.subnet for one in some if one.subnet))
         for one in some:
-            yield reservation_json(one, pools[one.pool], subnets[one.subnet] if one.subnet else None)
+            yield reservation_json(one, around)
 
 
-def _look_up(known: dict[ObjectId, D | None], store: DocumentStore[D], ids: Iterable[ObjectId]) -> None:
-    """Add to *known* those of *ids* that are not in it, None for what is gone."""
-    unknown = {id_ for id_ in ids if id_ not in known}
-    known.update({**dict.fromkeys(unknown), **store.get_many(unknown)})
+def _look_around(around: dict[ObjectId, Any], store: DocumentStore[Any], ids: Iterable[ObjectId]) -> None:
+    """Add the metadata of those of *ids* that are not in *around*, None of what is gone."""
+    unknown = {id_: None for id_ in ids if id_ not in around}
+    around.update({**unknown, **store.metadata_of(unknown)})
 
 
 def _leases(services: Services, reservation: Reservation) -> Json:

@@ -20,7 +20,6 @@ from ipam.models.writes import Writes
 from ipam.origins import current_origin
 
 _OPEN = {"$in": [state.value for state in JobState if not state.terminal]}
-_ENDED = {"$in": [state.value for state in JobState if state.terminal]}
 
 
 @speaks_mongo
@@ -73,8 +72,8 @@ class JobStore(DocumentStore[Job]):
 
     def claimed(self, ids: Iterable[ObjectId], token: ObjectId) -> list[Job]:
         """Those of *ids* that have the claim *token* and are open, oldest first."""
-        found = self._collection.find({"_id": {"$in": list(ids)}, "claim": token, "state": _OPEN})
-        return sorted(map(Job.from_bson, found), key=lambda job: job.id)
+        mine = (job for job in self.get_many(ids).values() if job.claim == token and not job.state.terminal)
+        return sorted(mine, key=lambda job: job.id)
 
     def renew(self, ids: Iterable[ObjectId], hold_s: float, done: int) -> None:
         """Hold jobs for another *hold_s* seconds: they are being finished, and came to *done* addresses."""
@@ -182,7 +181,7 @@ class JobStore(DocumentStore[Job]):
 
     def ended(self, ids: Iterable[ObjectId]) -> list[Job]:
         """Those of *ids* that have reached a terminal state."""
-        return [Job.from_bson(bson) for bson in self._collection.find({"_id": {"$in": list(ids)}, "state": _ENDED})]
+        return [job for job in self.get_many(ids).values() if job.state.terminal]
 
     def stranded(self, grace_s: float) -> list[ObjectId]:
         """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""

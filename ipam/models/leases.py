@@ -83,14 +83,15 @@ class LeaseStore(DocumentStore[Lease]):
         Raises:
             Contended: If the lease was changed by someone else meanwhile.
         """
-        held: Bson = {"_id": lease_key(subnet, address), "reservation": reservation}
-        found = self._collection.find_one(held)
-        if found is None:
+        key = lease_key(subnet, address)
+        found = self._collection.find_one({"_id": key})
+        if found is None or found.get("reservation") != reservation:
             return
         lease = Lease.from_bson(found)
         event = facts.released(succeeded_by(lease))
         freed = telling({"$unset": _HELD}, event)
-        if not self._collection.update_one({**held, "revision": lease.revision}, freed).modified_count:
+        unchanged = {"_id": key, "reservation": reservation, "revision": lease.revision}
+        if not self._collection.update_one(unchanged, freed).modified_count:
             raise self._changed(lease.id)
         self._tell(lease, event)
 
@@ -139,7 +140,8 @@ class LeaseStore(DocumentStore[Lease]):
         """The leases of *address* that are held, in any of *subnets*."""
         found: list[Lease] = []
         for keys in chunks((lease_key(subnet, address) for subnet in subnets), KEYS_CHUNK):
-            found += map(Lease.from_bson, self._collection.find({"_id": {"$in": keys}, **self.visible}))
+            some = self._collection.find({"_id": {"$in": keys}})
+            found += (Lease.from_bson(bson) for bson in some if self._is_visible(bson))
         return found
 
     def count_of_reservation(self, reservation: ObjectId) -> int:
@@ -157,6 +159,9 @@ class LeaseStore(DocumentStore[Lease]):
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
         for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
             self._collection.delete_many({"_id": {"$in": keys}})
+
+    def _is_visible(self, bson: Bson) -> bool:
+        return "reservation" in bson
 
     def _key_of(self, document: Lease) -> bytes:
         return lease_key(document.subnet, document.address)

@@ -27,6 +27,7 @@ class PoolStore(DocumentStore[Pool]):
 
     kind = "pool"
     visible = {"state": PoolState.ACTIVE.value}
+    unread = ("ranges",)
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Pool.from_bson)
@@ -47,8 +48,7 @@ class PoolStore(DocumentStore[Pool]):
         tombstone = replace(pool, name="", tags=(), metadata=None).to_bson()
         dead = {"state": PoolState.DELETED.value, "deleted_at": utc_now()}
         insert_missing(self._collection, [{**tombstone, **dead}])
-        found = self._collection.find_one({"_id": pool.id, **self.visible})
-        return Pool.from_bson(found) if found else None
+        return self._seen(pool.id)
 
     def hold_range(self, subnet: Subnet) -> None:
         """Give the range of *subnet* to it, if no other subnet of the pool has any of it.
@@ -68,8 +68,8 @@ class PoolStore(DocumentStore[Pool]):
         )
         if held.modified_count:
             return
-        pool = self._collection.find_one({"_id": subnet.pool, **self.visible}, {"ranges": 1})
-        if pool is None:
+        pool = self._collection.find_one({"_id": subnet.pool})
+        if pool is None or not self._is_visible(pool):
             raise self._missing(subnet.pool)
         others = [held for held in pool["ranges"] if held["start"] <= end and held["end"] >= start]
         if any(other["subnet"] == subnet.id for other in others):

@@ -61,11 +61,9 @@ class SubnetStore(DocumentStore[Subnet]):
         """Show a subnet that was being created, and return it; None when it is on its way out already."""
         shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
         self._collection.update_one({"_id": id_, "state": SubnetState.CREATING.value}, {"$set": shown})
-        found = self._collection.find_one({"_id": id_, **self.visible})
-        if found is None:
-            return None
-        subnet = Subnet.from_bson(found)
-        self._tell(subnet)
+        subnet = self._seen(id_)
+        if subnet is not None:
+            self._tell(subnet)
         return subnet
 
     def find(self, id_: ObjectId) -> Subnet | None:
@@ -87,8 +85,12 @@ class SubnetStore(DocumentStore[Subnet]):
     def usage(self, pools: Iterable[ObjectId]) -> dict[ObjectId, Usage]:
         """What the subnets of each pool come to."""
         totals = {pool: Usage() for pool in pools}
-        wanted = {**self.visible, "pool": {"$in": list(totals)}}
-        for bson in self._collection.find(wanted, {"pool": 1, "size": 1, "ledger.used": 1}):
+        # By the pool alone, as `_seen` reads by the key alone; what is read of those not seen is little.
+        for bson in self._collection.find(
+            {"pool": {"$in": list(totals)}}, {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}
+        ):
+            if not self._is_visible(bson):
+                continue
             sum_ = totals[bson["pool"]]
             totals[bson["pool"]] = Usage(
                 sum_.subnets + 1, sum_.size + int(bson["size"]), sum_.used + bson["ledger"]["used"]

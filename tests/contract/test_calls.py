@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from bson import ObjectId
-from falcon.testing import TestClient
+from falcon.testing import Result, TestClient
 from pymongo import MongoClient
 
 from ipam.allocation.consulting import Consulting
@@ -75,6 +75,21 @@ def test_a_sync_request_takes_four_calls_in_its_web_process(
         api, answers = TestClient(create_app(front, lambda: None, Event(), ["*"])), []
         made = calls.of(lambda: answers.append(api.simulate_post(path, json={})))
     assert (answers[0].status_code, made) == (201, (3, 1)), calls.made
+
+
+def test_a_reservation_is_shown_with_what_is_around_it_in_one_call(
+    services: Services, calls: Calls, subnet: Subnet
+):
+    (job,) = ask(services, subnet, 1)
+    services.jobs.carry_out(subnet.id)
+    api = TestClient(create_app(services, lambda: None, Event(), ["*"]))
+    api.simulate_patch(f"/pools/{subnet.pool}", json={"metadata": {"of": "pool"}})
+    api.simulate_patch(f"/subnets/{subnet.id}", json={"metadata": {"of": "subnet"}})
+    answers: list[Result] = []
+    made = calls.of(lambda: answers.append(api.simulate_get(f"/reservations/{job.reservation}")))
+    shown = answers[0].json
+    assert (shown["pool_metadata"], shown["subnet_metadata"]) == ({"of": "pool"}, {"of": "subnet"})
+    assert made == (1, 0), calls.made
 
 
 @pytest.mark.parametrize("count", [1, 1000])
