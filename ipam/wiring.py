@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ipam.allocation.consulting import Asker, Consulting
+from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.granting import Granting
 from ipam.allocation.inventory import Inventory
@@ -53,6 +54,7 @@ class Services:
     consulting: Consulting
     inventory: Inventory
     releasing: Releasing
+    deleting: Deleting
     jobs: Jobs
     recovery: Recovery
     surveying: Surveying
@@ -168,17 +170,20 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, c
     leasing = Leasing(stores)
     settling = Settling(stores, leasing, settings.claim_timeout_s)
     releasing = Releasing(stores, leasing, settling, dispatcher, consulting)
-    inventory = Inventory(stores, settling, consulting)
+    deleting = Deleting(stores, settling, dispatcher, consulting)
+    inventory = Inventory(stores, deleting, consulting)
     return Services(
         stores=stores,
         consulting=consulting,
         inventory=inventory,
         releasing=releasing,
+        deleting=deleting,
         jobs=Jobs(
             stores,
             settling,
             Granting(stores, settling),
             releasing,
+            deleting,
             dispatcher=dispatcher,
             consulting=consulting,
             claim_timeout_s=settings.claim_timeout_s,
@@ -187,8 +192,9 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, c
             stores,
             settling,
             releasing,
+            deleting,
             inventory,
-            dispatcher,
+            dispatcher=dispatcher,
             queued_grace_s=settings.recovery_interval_s,
             claim_timeout_s=settings.claim_timeout_s,
         ),

@@ -1,4 +1,4 @@
-"""Jobs: reservation requests are accepted by the API, and carried out by workers, as are large releases."""
+"""Jobs: requests for addresses are accepted by the API and carried out by workers, as is what takes long."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import partial
 from bson import ObjectId
 
 from ipam.allocation.consulting import Consulting
+from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granting, given_up
 from ipam.allocation.releasing import Releasing
@@ -50,7 +51,7 @@ class Rest(Enum):
 
 
 class Jobs:
-    """Accepts reservation requests and carries them out; and releases that take long."""
+    """Accepts requests for addresses and carries them out; and releases and deletions that take long."""
 
     def __init__(  # noqa: PLR0913 (wiring)
         self,
@@ -58,6 +59,7 @@ class Jobs:
         settling: Settling,
         granting: Granting,
         releasing: Releasing,
+        deleting: Deleting,
         *,
         dispatcher: Dispatcher,
         consulting: Consulting,
@@ -68,6 +70,7 @@ class Jobs:
         self._settling = settling
         self._granting = granting
         self._releasing = releasing
+        self._deleting = deleting
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
 
@@ -95,8 +98,8 @@ class Jobs:
             NotQueued: If a worker has begun it, or it is closed already.
         """
         job = self._stores.jobs.get(id_)
-        if job.kind is JobKind.RELEASE:
-            raise NotQueued(f"The job {id_} gives addresses back, which begins at once and cannot be undone.")
+        if job.kind is not JobKind.RESERVATION:
+            raise NotQueued(f"The job {id_} is a {job.kind.value}, which begins at once and cannot be undone.")
         if job.state is JobState.QUEUED:
             token, claimed = self._stores.jobs.claim([job], self._claim_timeout_s)
             try:
@@ -125,7 +128,7 @@ class Jobs:
         return True
 
     def carry_out(self, target: ObjectId, take_turn: TakeTurn = lambda _, work: work()) -> None:
-        """Carry out the waiting jobs of a subnet or pool; or a part of a release.
+        """Carry out the waiting jobs of a subnet or pool; or a part of a release or a deletion.
 
         *take_turn* calls what it is given, or leaves it to another process that is at *target* and returns False.
 
@@ -137,7 +140,7 @@ class Jobs:
             self._dispatcher.dispatch(target)
 
     def _carry_out_all(self, target: ObjectId) -> bool:
-        """Carry out what waits for *target*; True if that is a release that is to go on later."""
+        """Carry out what waits for *target*; True if a release or a deletion of it is to go on later."""
         rest = Rest.AT_ONCE
         while rest is Rest.AT_ONCE:
             rest = retry_contended(partial(self._carry_out_some, target))
@@ -200,25 +203,25 @@ class Jobs:
     def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
         """Carry out those of *waiting*, jobs of one target, that nobody else is quicker to claim.
 
-        *subnet* is that target, if it is one; its ledger was read before them. Returns whether it is a release that
-        is to go on later.
+        *subnet* is that target, if it is one; its ledger was read before them. Returns whether a release or a
+        deletion among them is to go on later.
         """
         token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)
         if not jobs:
             return False
         try:
-            if jobs[0].kind is JobKind.RELEASE:
-                return self._go_on(jobs[0], token)
+            requests = [job for job in jobs if job.kind is JobKind.RESERVATION]
             granted = subnet.ledger.granted if subnet else ()
-            begun = [job for job in jobs if job.decision is not None or job.id in granted]
+            begun = [job for job in requests if job.decision is not None or job.id in granted]
             self._resume(begun)
-            for batch in _batches(self._consult(token, [job for job in jobs if job not in begun])):
+            for batch in _batches(self._consult(token, [job for job in requests if job not in begun])):
                 _try(batch, partial(self._carry_out_batch, token, batch, subnet))
                 self._dispatcher.announce([job.id for job in batch])
+            unfinished = [job for job in jobs if job.kind is not JobKind.RESERVATION and self._go_on(job, token)]
+            return bool(unfinished)
         except Transient:
             self._stores.jobs.disown([job.id for job in jobs], token)
             raise
-        return False
 
     def _consult(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
         """Have hooks asked about *jobs*; returns those that need not be asked about any more.
@@ -236,12 +239,13 @@ class Jobs:
             _try(asked, partial(self._consulting.reserve, asked, hear))
         return [job for job in jobs if job not in asked]
 
-    def _go_on(self, release: Job, token: ObjectId) -> bool:
-        """Carry out a part of *release*; True if there is more to do."""
+    def _go_on(self, job: Job, token: ObjectId) -> bool:
+        """Carry out a part of *job*, a release or a deletion; True if there is more to do."""
         more: list[bool] = []
-        _try([release], lambda: more.append(self._releasing.go_on(release, token)))
+        go_on = self._releasing.go_on if job.kind is JobKind.RELEASE else self._deleting.go_on
+        _try([job], lambda: more.append(go_on(job, token)))
         if more == [False]:
-            self._dispatcher.announce([release.id])
+            self._dispatcher.announce([job.id])
         return more == [True]
 
     def _resume(self, begun: Sequence[Job]) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
+from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.releasing import Releasing
@@ -34,15 +35,17 @@ class Recovery:
         stores: Stores,
         settling: Settling,
         releasing: Releasing,
+        deleting: Deleting,
         inventory: Inventory,
-        dispatcher: Dispatcher,
         *,
+        dispatcher: Dispatcher,
         queued_grace_s: float,
         claim_timeout_s: float,
     ) -> None:
         self._stores = stores
         self._settling = settling
         self._releasing = releasing
+        self._deleting = deleting
         self._inventory = inventory
         self._dispatcher = dispatcher
         self._queued_grace_s = queued_grace_s
@@ -63,7 +66,7 @@ class Recovery:
         for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):
             _try(partial(self._finish_subnet, subnet, before))
         for pool in self._stores.pools.take_over_sweep(before):
-            _try(partial(self._inventory.sweep_pool, pool))
+            _try(partial(self._deleting.finish_pool, pool))
 
     def _finish_subnet(self, subnet: Subnet, before: datetime) -> None:
         match subnet.state:
@@ -72,7 +75,7 @@ class Recovery:
                     self._inventory.finish_creation(subnet)
             case SubnetState.DELETING:
                 if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else somebody else does.
-                    self._inventory.sweep_subnet(subnet.id)
+                    self._deleting.finish_subnet(subnet.id)
             case SubnetState.DELETED:
                 for block in self._stores.blocks.of_subnet(subnet.id):
                     self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))

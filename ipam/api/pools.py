@@ -52,7 +52,7 @@ def pool_item(services: Services) -> Item[Pool]:
         services,
         services.stores.pools,
         lambda pool: _show(services, pool),
-        lambda id_, revisions, params: services.inventory.delete_pool(
+        lambda id_, revisions, params: services.deleting.delete_pool(
             id_, revisions, cascade=flag(params, "cascade", default=True)
         ),
         parameters=("cascade",),

@@ -73,7 +73,7 @@ def subnet_item(services: Services) -> Item[Subnet]:
         services,
         services.stores.subnets,
         subnet_json,
-        lambda id_, revisions, params: services.inventory.delete_subnet(
+        lambda id_, revisions, params: services.deleting.delete_subnet(
             id_, revisions, cascade=flag(params, "cascade", default=True)
         ),
         parameters=("cascade",),

@@ -323,6 +323,7 @@ class JobKind(StrEnum):
 
     RESERVATION = "reservation"
     RELEASE = "release"
+    DELETION = "deletion"
 
 
 class JobState(StrEnum):
@@ -345,9 +346,11 @@ class Job:
     """Work that was accepted and will reach a terminal state.
 
     Attributes:
-        target: The subnet or pool that addresses are taken from, or the reservation that is released.
-        request: The request as JSON: see `ipam.allocation.requests`, or how many addresses are released.
-        reservation: That which is released; or the id of that to come, chosen before the first write.
+        target: The subnet or pool that addresses are taken from; or what is deleted, or the reservation that is
+            released.
+        request: The request as JSON: see `ipam.allocation.requests`, or how many addresses are given back.
+        reservation: That which is released; or the id of that to come, chosen before the first write. Of a deletion
+            the id of what is deleted, which nobody asks for.
         claim: Token of the worker that has it in hand.
         claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
             one condition finds both.

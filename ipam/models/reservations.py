@@ -120,9 +120,10 @@ class ReservationStore(DocumentStore[Reservation]):
         found = self._collection.find_one({"_id": id_})
         return Reservation.from_bson(found) if found and "unfinished" in found else None
 
-    def of_subnet(self, subnet: ObjectId) -> list[Reservation]:
-        """The reservations that hold, or held, addresses of *subnet*, those being released included."""
-        return [Reservation.from_bson(bson) for bson in self._collection.find({"subnets": subnet})]
+    def of_subnet(self, subnet: ObjectId, limit: int) -> list[Reservation]:
+        """Up to *limit* of the reservations that hold addresses of *subnet*, in no order."""
+        found = self._collection.find({"subnets": subnet, **self.visible}).limit(limit).batch_size(limit)
+        return [Reservation.from_bson(bson) for bson in found]
 
     def recount(self, id_: ObjectId, count: Callable[[], int], without: ObjectId | None = None) -> None:
         """Set how many addresses the reservation holds, and take the subnet *without* off its list.

@@ -66,6 +66,7 @@ def lease_json(lease: Lease) -> Json:
 def job_json(job: Job) -> Json:
     """A job; `reservation` is that which is released, or that which it made."""
     succeeded = job.state is JobState.SUCCEEDED
+    has_reservation = job.kind is JobKind.RELEASE or (succeeded and job.kind is JobKind.RESERVATION)
     total = job.request["count"]
     return {
         "id": str(job.id),
@@ -74,7 +75,7 @@ def job_json(job: Job) -> Json:
         "pool": str(job.pool),
         "subnet": str(job.subnet) if job.subnet else None,
         "request": job.request,
-        "reservation": str(job.reservation) if succeeded or job.kind is JobKind.RELEASE else None,
+        "reservation": str(job.reservation) if has_reservation else None,
         "error": _error_json(job.error) if job.error else None,
         "attempts": job.attempts,
         "progress": {"done": total if succeeded else min(job.done, total), "total": total},

@@ -274,7 +274,7 @@ def test_a_tombstone_keeps_its_place(stores):
     stores.writer.write([stores.reservations.insertion([reservation])])
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)
-    assert stores.reservations.of_subnet(subnet.id) == []
+    assert stores.reservations.of_subnet(subnet.id, 10) == []
 
 
 def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):

@@ -3,6 +3,7 @@
 import threading
 from uuid import uuid4
 
+import pytest
 from bson import ObjectId
 
 from ipam.settings import Settings
@@ -292,6 +293,24 @@ def test_a_large_reservation_is_complete_and_given_back_whole(api: Api):
     assert len(assert_ledger_is_true(api, subnet["id"])) == 1100
     api.delete(f"/reservations/{reservation['id']}")
     assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
+
+
+@pytest.mark.parametrize("kind", ["subnet", "pool"])
+def test_a_large_deletion_is_a_job_that_can_be_waited_for(api: Api, kind: str):
+    pool = api.pool()
+    subnet = api.subnet(pool, cidr="10.0.0.0/22")
+    reservation = api.reserve(subnet, count=300)
+    path = f"/subnets/{subnet['id']}" if kind == "subnet" else f"/pools/{pool['id']}"
+    answer = api.delete(path, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert (job["kind"], job["progress"]["total"], job["reservation"]) == ("deletion", 300, None)
+    assert api.get(path).status_code == 404
+    ended = api.get(f"{answer.headers['Location']}?wait=30").json()
+    assert (ended["state"], ended["progress"]["done"]) == ("succeeded", 300)
+    assert api.get(f"/reservations/{reservation['id']}").status_code == 404
+    if kind == "subnet":
+        assert api.subnet(pool, cidr="10.0.0.0/22")["used"] == 0
 
 
 def test_a_job_in_the_past_tells_why_it_failed(api: Api):

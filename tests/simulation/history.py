@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from ipam.allocation import jobs, releasing
+from ipam.allocation import deleting, jobs, releasing
 from ipam.errors import IpamError
 from tests.simulation.book import Book
 from tests.simulation.database import Database
@@ -20,7 +20,7 @@ from tests.simulation.virtual import Clock, virtual_world
 from tests.simulation.world import SETTINGS, Broker, World
 
 _MOST_COMMANDS = 30_000
-# So many addresses at most go back at once, and without a job: one seed knows no large reservations, others some.
+# So many addresses at most go back at once, and without a job: to one seed nothing is large, to others much is.
 _LARGE = (1000, 1, 2)
 # So long jobs are new; with the latter some still are when a claim of theirs has run out.
 _NEW_FOR_S = (5, 60)
@@ -109,6 +109,10 @@ class History:
             virtual_world(self.clock, self.seed, self.scheduler.sleep),
             patch.object(releasing, "RELEASED_WITHOUT_JOB", large),
             patch.object(releasing, "RELEASED_AT_ONCE", large),
+            patch.object(deleting, "DELETED_WITHOUT_JOB", large),
+            patch.object(deleting, "RELEASED_AT_ONCE", large),
+            patch.object(deleting, "_RECOUNTED_AT_ONCE", large),
+            patch.object(deleting, "_STEPS_AT_ONCE", large),
             patch.object(jobs, "NEW_FOR_S", _NEW_FOR_S[self.seed // len(_LARGE) % len(_NEW_FOR_S)]),
         ):
             try:

@@ -19,6 +19,7 @@ from unittest.mock import patch
 import click
 
 from ipam.allocation import releasing
+from ipam.allocation.deleting import Deleting
 from ipam.allocation.granting import Granting
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
@@ -180,15 +181,23 @@ MISTAKES = (
     ),
     Mistake(
         "a deleted subnet's range goes first",
-        Inventory, "sweep_subnet",
-        "    while subnet and subnet.state is SubnetState.DELETING and",
-        "    if subnet and subnet.state is SubnetState.DELETING:\n"
-        "        self._stores.pools.drop_range(subnet.pool, id_)\n"
-        "    while subnet and subnet.state is SubnetState.DELETING and",
+        Deleting, "_sweep_subnet",
+        "    while subnet and",
+        "    if subnet:\n        self._stores.pools.drop_range(subnet.pool, id_)\n    while subnet and",
     ),
     Mistake(
         "a creation that came too late drops the range of what is not swept",
-        Inventory, "finish_creation", "self._drop_if_deleted(", "self._stores.pools.drop_range(",
+        Inventory, "finish_creation", "self._deleting.drop_if_deleted(", "self._stores.pools.drop_range(",
+    ),
+    Mistake(
+        "what is left of a block is forgotten when a part of it was swept",
+        Deleting, "_take_back_some", "block.taken - part", "block.taken - block.taken",
+    ),
+    Mistake(
+        "a deletion is over after its first part",
+        Deleting, "go_on",
+        "self._stores.jobs.give_turn(replace(job, done=job.done + done), token)",
+        "self._stores.jobs.finish(job.id)",
     ),
     Mistake("a range is held in a pool that is hidden", PoolStore, "hold_range", "**self.visible, ", ""),
     Mistake("ranges may cross", PoolStore, "hold_range", ', "ranges": {"$not": crossing}}', "}"),

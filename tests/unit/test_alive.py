@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import inventory, releasing, settling
+from ipam.allocation import deleting, releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.models import leases
@@ -63,7 +63,7 @@ def slowly(services, monkeypatch):
         (leases, "_CHUNK"),
         (leases, "_UPDATE_CHUNK"),
         (releasing, "RELEASED_AT_ONCE"),
-        (inventory, "RELEASED_AT_ONCE"),
+        (deleting, "RELEASED_AT_ONCE"),
     ):
         monkeypatch.setattr(module, name, 10)
 
@@ -122,9 +122,9 @@ def test_deleting_renews_the_sweep(services, slowly, kind):
     reserve(services, subnet, 35)
     retire = slowly("retire")
     if kind == "subnet":
-        services.inventory.delete_subnet(subnet.id)
+        services.deleting.delete_subnet(subnet.id)
     else:
-        services.inventory.delete_pool(subnet.pool)
+        services.deleting.delete_pool(subnet.pool)
     assert (retire.taken, retire.taken_by_recovery) == (4, 0)
     assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
 
@@ -137,7 +137,7 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
     before = utc_now() - timedelta(seconds=1)
     (seen_by_both,) = services.stores.subnets.unfinished(before, before)
     sweeps = []
-    monkeypatch.setattr(services.inventory, "sweep_subnet", sweeps.append)
+    monkeypatch.setattr(services.deleting, "sweep_subnet", sweeps.append)
     for _ in range(2):
         services.recovery._finish_subnet(seen_by_both, before)  # noqa: SLF001
         sleep_until(utc_now())

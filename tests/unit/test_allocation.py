@@ -293,11 +293,11 @@ def test_a_creation_that_slept_while_recovery_finished_it_is_answered_as_created
         try:
             hold(subnet)
         finally:
-            services.inventory.delete_subnet(first.id)
+            services.deleting.delete_subnet(first.id)
             services.recovery.run()
 
     monkeypatch.setattr(services.stores.pools, "hold_range", sleep_over_what_is_in_the_way)
-    monkeypatch.setattr(services.inventory, "_drop_if_deleted", lambda *_: False)  # It has looked before.
+    monkeypatch.setattr(services.deleting, "drop_if_deleted", lambda *_: False)  # It has looked before.
     made = services.inventory.create_subnet(id_, first.pool, SubnetDraft(start=first.start, end=first.end))
     assert (made.id, made.state) == (id_, SubnetState.ACTIVE)
 
@@ -413,7 +413,7 @@ def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_i
 
 def test_a_subnet_can_be_deleted_whatever_cannot_be_finished_in_it(services, poisoned):
     subnet, poison = poisoned
-    services.inventory.delete_subnet(subnet.id)
+    services.deleting.delete_subnet(subnet.id)
     assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
     assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
 
@@ -437,10 +437,10 @@ def test_what_is_not_empty_is_not_deleted_without_cascade(services):
     subnet = make_subnet(services)
     reserve(services, subnet)
     with pytest.raises(NotEmpty):
-        services.inventory.delete_subnet(subnet.id, cascade=False)
+        services.deleting.delete_subnet(subnet.id, cascade=False)
     with pytest.raises(NotEmpty):
-        services.inventory.delete_pool(subnet.pool, cascade=False)
-    services.inventory.delete_pool(subnet.pool)
+        services.deleting.delete_pool(subnet.pool, cascade=False)
+    services.deleting.delete_pool(subnet.pool)
     assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
     with pytest.raises(NotFound):
         services.stores.pools.get(subnet.pool)
@@ -450,7 +450,7 @@ def test_what_was_deleted_is_remembered_for_seven_days(services):
     """Until nobody can still be at work on it; a creation that is repeated meets the tombstone."""
     subnet = make_subnet(services)
     reserve(services, subnet)
-    services.inventory.delete_subnet(subnet.id)
+    services.deleting.delete_subnet(subnet.id)
     draft = SubnetDraft(start=subnet.start, end=subnet.end)
     with pytest.raises(NotFound):
         services.inventory.create_subnet(subnet.id, subnet.pool, draft)
@@ -468,16 +468,16 @@ def test_what_was_deleted_is_remembered_for_seven_days(services):
 
 def test_what_a_late_creation_left_of_a_deleted_subnet_does_not_make_its_pool_full(services):
     subnet = make_subnet(services)
-    services.inventory.delete_subnet(subnet.id)
+    services.deleting.delete_subnet(subnet.id)
     services.stores.pools.hold_range(subnet)  # By a creation that slept until now, and died right after.
-    services.inventory.delete_pool(subnet.pool, cascade=False)
+    services.deleting.delete_pool(subnet.pool, cascade=False)
     with pytest.raises(NotFound):
         services.stores.pools.get(subnet.pool)
 
 
 def test_a_deleted_pool_does_not_come_back_when_its_creation_is_repeated(services):
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    services.inventory.delete_pool(pool.id)
+    services.deleting.delete_pool(pool.id)
     with pytest.raises(NotFound):
         services.inventory.create_pool(pool)
 

@@ -129,7 +129,7 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
         (lease,) = services.stores.leases.of_reservation(jobs[0].reservation)
         services.releasing.release_lease(lease.id)
         services.releasing.release_reservation(jobs[1].reservation)
-        services.inventory.delete_pool(pool)
+        services.deleting.delete_pool(pool)
     assert [asked["change"] for asked in consumers.asked] == [
         *("pool.create", "subnet.create", "reservation.create", "reservation.create"),
         *("lease.delete", "reservation.delete", "pool.delete"),
@@ -197,8 +197,8 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     for delete, id_ in (
         (services.releasing.release_lease, lease.id),
         (services.releasing.release_reservation, job.reservation),
-        (services.inventory.delete_subnet, subnet.id),
-        (services.inventory.delete_pool, subnet.pool),
+        (services.deleting.delete_subnet, subnet.id),
+        (services.deleting.delete_pool, subnet.pool),
     ):
         with pytest.raises(Stale):  # Before anybody is asked.
             delete(id_, frozenset([99]))
@@ -219,7 +219,7 @@ def test_what_may_not_be_deleted_stays(with_hooks):
 def test_a_patch_to_a_deletion_means_nothing(with_hooks):
     services, _ = with_hooks(hook("one", "pool.delete"), one=patching(name="x"))
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    services.inventory.delete_pool(pool.id)
+    services.deleting.delete_pool(pool.id)
     assert current_origin().amended_by is None
 
 

@@ -123,7 +123,7 @@ def test_a_cancelled_request_is_told(services, told, subnet):
 def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_it(services, told, subnet):
     reservation = reserve(services, subnet)
     with acting_for(ALICE):
-        services.inventory.delete_pool(subnet.pool)
+        services.deleting.delete_pool(subnet.pool)
     events = told("pool.deleted", "subnet.deleted", "reservation.deleted")
     assert sorted(event.paths[0] for event in events) == [
         f"/pools/{subnet.pool}",
@@ -140,9 +140,9 @@ def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, to
     services.jobs.carry_out(subnet.id)
     assert told("reservation.created")[0].origin == ALICE
     with monkeypatch.context() as crash, acting_for(ALICE):
-        crash.setattr(type(services.inventory), "sweep_subnet", lambda *_: None)
-        services.inventory.delete_subnet(subnet.id)
-    services.inventory.sweep_subnet(subnet.id)
+        crash.setattr(type(services.deleting), "sweep_subnet", lambda *_: None)
+        services.deleting.delete_subnet(subnet.id)
+    services.deleting.sweep_subnet(subnet.id)
     (event,) = told("reservation.deleted")
     assert event.origin == ALICE
     assert event.paths[0] == f"/reservations/{job.reservation}"

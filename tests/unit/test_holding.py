@@ -87,7 +87,7 @@ class History:
     def delete(self) -> None:
         if self.subnets:
             subnet = self.subnets.pop(self.random.randrange(len(self.subnets)))
-            self.services.inventory.delete_subnet(subnet.id)
+            self.services.deleting.delete_subnet(subnet.id)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -112,7 +112,7 @@ def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
     services.inventory.create_subnet(ObjectId(), pool.id, upper)
     services.jobs.accept(ObjectId(), pool, ReservationRequest(count=8, name="both"))
     services.jobs.carry_out(pool.id)
-    services.inventory.delete_subnet(subnet.id)
+    services.deleting.delete_subnet(subnet.id)
     successor = services.inventory.create_subnet(ObjectId(), pool.id, lower)
     while Relay(services.stores).step():
         pass
@@ -150,7 +150,7 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
     for lease in (first, second):
         (holder,) = services.holding.then(lease.address, time)
         assert (holder.lease, holder.reservation, holder.name) == (str(lease.id), str(job.reservation), "old")
-    services.inventory.delete_subnet(subnet.id)
+    services.deleting.delete_subnet(subnet.id)
     history.look()
     (holder,) = services.holding.then(first.address, time)
     assert (holder.subnet, holder.name) == (str(subnet.id), "old")

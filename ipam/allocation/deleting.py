@@ -1,0 +1,209 @@
+"""Deleting pools and subnets with all that hangs on them; if that is much, by a job, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from bson import ObjectId
+from pyroaring import FrozenBitMap
+
+from ipam.allocation.consulting import Consulting
+from ipam.allocation.dispatcher import Dispatcher
+from ipam.allocation.leasing import RELEASED_AT_ONCE
+from ipam.allocation.settling import Settling
+from ipam.errors import NotFound
+from ipam.models.address_sets import AddressSet
+from ipam.models.documents import LIVING, Job, JobKind, Subnet, SubnetState
+from ipam.models.stores import Stores
+from ipam.models.writes import Writes
+from ipam.origins import Origin, acting_for
+
+# What has so many addresses to give back is deleted while the caller waits; what has more, by a job.
+DELETED_WITHOUT_JOB = 256
+# A subnet in a pool that is deleted takes about as long as so many addresses.
+_SUBNET_WEIGHS = 10
+# Reservations that are counted anew without a look at whether others wait.
+_RECOUNTED_AT_ONCE = 64
+# Steps that take none or few addresses back and make up a part together.
+_STEPS_AT_ONCE = 8
+
+
+class Deleting:
+    """Hides pools and subnets, and sweeps what is in them.
+
+    How far a sweep has come shows in what is left: whoever takes it up goes on there, and two may be at it at once.
+    """
+
+    def __init__(self, stores: Stores, settling: Settling, dispatcher: Dispatcher, consulting: Consulting) -> None:
+        self._stores = stores
+        self._settling = settling
+        self._dispatcher = dispatcher
+        self._consulting = consulting
+
+    def delete_subnet(
+        self, id_: ObjectId, revisions: frozenset[int] | None = None, *, cascade: bool = True
+    ) -> Job | None:
+        """Delete a subnet with its reservations and leases; the job that does it, if they are many.
+
+        Raises:
+            NotFound: If there is no such subnet.
+            Stale: If its revision is not among *revisions*, None accepting any.
+            NotEmpty: If *cascade* is false and addresses of it are taken.
+            Refused: If a hook does not allow it.
+        """
+        self._consulting.delete(self._stores.subnets, id_, revisions)
+        self._stores.subnets.begin_delete(id_, revisions, only_empty=not cascade)
+        return self.finish_subnet(id_)
+
+    def delete_pool(
+        self, id_: ObjectId, revisions: frozenset[int] | None = None, *, cascade: bool = True
+    ) -> Job | None:
+        """Delete a pool with all that is in it; the job that does it, if that is much.
+
+        Raises:
+            NotFound: If there is no such pool.
+            Stale: If its revision is not among *revisions*, None accepting any.
+            NotEmpty: If *cascade* is false and it has subnets.
+            Refused: If a hook does not allow it; it is not asked about what goes with the pool.
+        """
+        self._consulting.delete(self._stores.pools, id_, revisions)
+        if not cascade:  # What a deleted subnet may still hold does not count; the first one that is there decides.
+            for subnet in self._stores.pools.holders(id_):
+                if not self.drop_if_deleted(id_, subnet):
+                    break
+        self._stores.pools.begin_delete(id_, revisions, only_empty=not cascade)
+        return self.finish_pool(id_)
+
+    def finish_subnet(self, id_: ObjectId) -> Job | None:
+        """Carry the deletion of a hidden subnet to its end, or have it done by a job, which it returns."""
+        subnet = self._hidden(id_)
+        if subnet is not None and subnet.ledger.used > DELETED_WITHOUT_JOB:
+            return self._begin_job(id_, subnet.pool, id_, subnet.ledger.used, subnet.deleted_by)
+        self.sweep_subnet(id_)
+        return None
+
+    def finish_pool(self, id_: ObjectId) -> Job | None:
+        """Carry the deletion of a hidden pool to its end, or have it done by a job, which it returns."""
+        subnets = self._stores.subnets.of_pool(id_, LIVING)
+        used = sum(subnet.ledger.used for subnet in subnets)
+        if used + _SUBNET_WEIGHS * len(subnets) > DELETED_WITHOUT_JOB:
+            return self._begin_job(id_, id_, None, used, self._stores.pools.deleted_by(id_))
+        for _ in self._sweep_pool(id_):
+            pass
+        return None
+
+    def go_on(self, job: Job, token: ObjectId) -> bool:
+        """Carry out a part of *job*, which has the claim *token*; True if there is more to do."""
+        done = 0
+        sweep = self._sweep_pool(job.pool) if job.subnet is None else self._sweep_subnet(job.subnet)
+        for step, taken_back in enumerate(sweep, 1):
+            done += taken_back
+            if step == _STEPS_AT_ONCE or done >= RELEASED_AT_ONCE:
+                self._stores.jobs.give_turn(replace(job, done=job.done + done), token)
+                return True
+        self._stores.jobs.finish(job.id)
+        return False
+
+    def sweep_subnet(self, id_: ObjectId) -> None:
+        """Remove what hangs on a hidden subnet; may be repeated."""
+        for _ in self._sweep_subnet(id_):
+            pass
+
+    def drop_if_deleted(self, pool: ObjectId, subnet_id: ObjectId) -> bool:
+        """Take the range of a deleted subnet back, which is swept before; False if the subnet is not deleted.
+
+        A creation that slept can have got the range after the deletion.
+        """
+        subnet = self._stores.subnets.find(subnet_id)
+        if subnet is not None and subnet.state in (SubnetState.CREATING, SubnetState.ACTIVE):
+            return False
+        self.sweep_subnet(subnet_id)
+        self._stores.pools.drop_range(pool, subnet_id)
+        return True
+
+    def _begin_job(self, id_: ObjectId, pool: ObjectId, subnet: ObjectId | None, count: int, origin: Origin) -> Job:
+        """A job with the id of what is deleted: there is one, however often it is asked for."""
+        job = Job(
+            id=id_,
+            kind=JobKind.DELETION,
+            target=id_,
+            pool=pool,
+            subnet=subnet,
+            request={"count": count},
+            reservation=id_,
+            origin=origin,
+        )
+        self._stores.jobs.insert(job)
+        self._dispatcher.dispatch(id_)
+        return job
+
+    def _hidden(self, id_: ObjectId) -> Subnet | None:
+        subnet = self._stores.subnets.find(id_)
+        return subnet if subnet is not None and subnet.state is SubnetState.DELETING else None
+
+    def _sweep_pool(self, id_: ObjectId) -> Iterator[int]:
+        """Remove what is in a hidden pool, then the pool; after each step, how many addresses were taken back.
+
+        Nobody gets a range in it any more, so what holds one is all that is left to remove.
+        """
+        origin = self._stores.pools.deleted_by(id_)
+        for subnet in self._stores.pools.holders(id_):
+            with acting_for(origin):
+                self._stores.subnets.drop_unborn(subnet)
+                with suppress(NotFound):
+                    self._stores.subnets.begin_delete(subnet, None, only_empty=False)
+            yield from self._sweep_subnet(subnet)
+            self._stores.pools.drop_range(id_, subnet)
+        self._stores.pools.finish_delete(id_)
+
+    def _sweep_subnet(self, id_: ObjectId) -> Iterator[int]:
+        """Remove what hangs on a hidden subnet; after each step, how many addresses were taken back.
+
+        The range goes last, so that nobody is given the same addresses before they are taken from their holders.
+        """
+        subnet = self._hidden(id_)
+        while subnet and self._settling.settle(subnet, by_force=True):
+            subnet = self._hidden(id_)
+        if subnet is None:
+            return
+        while taken_back := self._take_back_some(id_):
+            self._renew(subnet)
+            yield taken_back
+        while some := self._stores.reservations.of_subnet(id_, _RECOUNTED_AT_ONCE):
+            with acting_for(subnet.deleted_by):
+                for reservation in some:
+                    self._recount_without(reservation.id, id_)
+            self._renew(subnet)
+            yield 0
+        self._stores.pools.drop_range(subnet.pool, id_)
+        self._stores.subnets.finish_delete(id_)
+
+    def _take_back_some(self, id_: ObjectId) -> int:
+        """Take some addresses of a hidden subnet from their holders; how many, 0 if there is none left.
+
+        Nobody else changes its blocks any more, but for others who sweep it.
+        """
+        parts: dict[int, FrozenBitMap] = {}
+        freed: list[Writes] = []
+        left = RELEASED_AT_ONCE
+        for block in self._stores.blocks.of_subnet(id_):
+            if part := block.taken[:left]:
+                parts[block.number] = part
+                freed.append(self._stores.blocks.succession([block.succeeded_by(block.taken - part, block.known)]))
+                left -= len(part)
+            if not left:
+                break
+        if parts:
+            self._stores.leases.retire(id_, AddressSet(parts))
+            self._stores.writer.write(freed)
+        return RELEASED_AT_ONCE - left
+
+    def _recount_without(self, reservation: ObjectId, subnet: ObjectId) -> None:
+        count = self._stores.leases.count_of_reservation
+        self._stores.reservations.recount(reservation, lambda: count(reservation), without=subnet)
+
+    def _renew(self, subnet: Subnet) -> None:
+        self._stores.subnets.renew_sweep(subnet.id)
+        self._stores.pools.renew_sweep(subnet.pool)

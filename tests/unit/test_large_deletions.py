@@ -1,0 +1,174 @@
+"""What has many addresses is deleted by a job, in parts; without a server, for logic only."""
+
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import deleting
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.requests import ReservationRequest
+from ipam.errors import NotFound, NotQueued
+from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState, utc_now
+from ipam.models.views import job_json
+from ipam.origins import Origin, acting_for
+from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve
+
+ALICE = Origin(actor="alice", request_id="r")
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch):
+    monkeypatch.setattr(deleting, "DELETED_WITHOUT_JOB", 4)
+    monkeypatch.setattr(deleting, "RELEASED_AT_ONCE", 3)
+    monkeypatch.setattr(deleting, "_RECOUNTED_AT_ONCE", 2)
+    monkeypatch.setattr(deleting, "_STEPS_AT_ONCE", 2)
+    monkeypatch.setattr(deleting, "_SUBNET_WEIGHS", 1)
+
+
+def parts_of(services, job: Job) -> list[int]:
+    """Carry *job* out, part by part: how far it said that it had come after each."""
+    done = []
+    while not services.stores.jobs.get(job.id).state.terminal:
+        services.jobs.carry_out(job.target)
+        done.append(job_json(services.stores.jobs.get(job.id))["progress"]["done"])
+    return done
+
+
+def is_gone(services, subnet) -> bool:
+    held = services.stores.leases._collection.count_documents({"reservation": {"$exists": True}})  # noqa: SLF001
+    is_out = subnet.id not in services.stores.pools.holders(subnet.pool)
+    return services.stores.subnets.find(subnet.id).state is SubnetState.DELETED and is_out and not held
+
+
+def hours_ago(services) -> None:
+    """What was begun was begun long ago."""
+    for store in (services.stores.jobs, services.stores.subnets, services.stores.pools):
+        for name in ("created_at", "updated_at"):
+            long_ago = {"$set": {name: utc_now() - timedelta(hours=1)}}
+            store._collection.update_many({name: {"$exists": True}}, long_ago)  # noqa: SLF001
+
+
+def test_few_addresses_are_taken_back_at_once(services):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 4)
+    assert services.deleting.delete_subnet(subnet.id) is None
+    assert is_gone(services, subnet)
+
+
+def test_many_are_taken_back_in_parts_by_a_job(services, dispatcher):
+    subnet = make_subnet(services, 20)
+    held = [reserve(services, subnet, 2) for _ in range(4)]
+    with acting_for(ALICE):
+        job = services.deleting.delete_subnet(subnet.id)
+    assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, subnet.id, subnet.pool, subnet.id)
+    assert (job.origin, job_json(job)["reservation"]) == (ALICE, None)
+    with pytest.raises(NotFound):
+        services.stores.subnets.get(subnet.id)  # From the first moment on.
+    # Three, three and two addresses; with the last of these the first two reservations, then the others.
+    assert parts_of(services, job) == [3, 6, 8, 8]
+    assert is_gone(services, subnet)
+    assert services.stores.reservations.get_many(one.reservation for one in held) == {}
+    assert job_json(services.stores.jobs.get(job.id))["reservation"] is None
+    assert dispatcher.announced[-1] == job.id
+
+
+def test_a_pool_goes_subnet_by_subnet(services):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    subnets = []
+    for first in (1, 11, 21):
+        start = ip_address(f"10.0.0.{first}")
+        draft = SubnetDraft(start=start, end=start + 3)
+        subnets.append(services.inventory.create_subnet(ObjectId(), pool.id, draft))
+    services.jobs.accept(ObjectId(), pool, ReservationRequest(count=12))
+    services.jobs.carry_out(pool.id)
+    job = services.deleting.delete_pool(pool.id)
+    assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, pool.id, pool.id, None)
+    assert parts_of(services, job)[-1] == 12
+    assert all(is_gone(services, subnet) for subnet in subnets)
+    assert services.stores.pools._collection.find_one({"_id": pool.id})["state"] == "deleted"  # noqa: SLF001
+
+
+def test_a_reservation_that_spans_subnets_keeps_what_it_has_in_others(services):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    first, second = (
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 4))
+        for start in map(ip_address, ("10.0.0.1", "10.0.1.1"))
+    )
+    made = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=10))
+    services.jobs.carry_out(pool.id)
+    parts_of(services, services.deleting.delete_subnet(first.id))
+    kept = services.stores.reservations.get(made.reservation)
+    assert (kept.count, kept.subnets) == (5, (second.id,))
+    assert addresses(services, made) == [f"10.0.1.{n}" for n in range(1, 6)]
+
+
+def test_who_asks_for_addresses_of_it_meanwhile_is_told_that_it_is_not_there(services):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 8)
+    late = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
+    job = services.deleting.delete_subnet(subnet.id)
+    services.jobs.carry_out(subnet.id)
+    assert services.stores.jobs.get(late.id).error["slug"] == "not-found"
+    assert not services.stores.jobs.get(job.id).state.terminal
+    parts_of(services, job)
+    assert is_gone(services, subnet)
+
+
+def test_whoever_dies_over_a_part_is_replaced(services, dispatcher, monkeypatch):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 8)
+    job = services.deleting.delete_subnet(subnet.id)
+    services.jobs.carry_out(job.target)
+    with monkeypatch.context() as crash:
+        crash.setattr(services.stores.writer, "write", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            services.jobs.carry_out(job.target)
+    let_claims_run_out(services)
+    dispatcher.dispatched.clear()
+    hours_ago(services)
+    services.recovery.run()
+    assert subnet.id in dispatcher.dispatched
+    parts_of(services, job)
+    assert is_gone(services, subnet)
+
+
+@pytest.mark.parametrize("kind", ["subnet", "pool"])
+def test_a_deletion_whose_web_process_died_before_there_was_a_job_gets_one(services, kind):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 8)
+    id_ = subnet.id if kind == "subnet" else subnet.pool
+    with acting_for(ALICE):
+        getattr(services.stores, f"{kind}s").begin_delete(id_, None, only_empty=False)
+    hours_ago(services)
+    services.recovery.run()
+    job = services.stores.jobs.get(id_)
+    assert (job.kind, job.origin) == (JobKind.DELETION, ALICE)
+    parts_of(services, job)
+    assert is_gone(services, subnet)
+
+
+def test_two_who_are_at_it_at_once_take_nothing_back_twice_and_leave_nothing(services, monkeypatch):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 8)
+    job = services.deleting.delete_subnet(subnet.id)
+    write = services.stores.writer.write
+
+    def while_another_sweeps(steps) -> bool:
+        monkeypatch.setattr(services.stores.writer, "write", write)
+        services.deleting.sweep_subnet(subnet.id)
+        return write(steps)
+
+    monkeypatch.setattr(services.stores.writer, "write", while_another_sweeps)
+    parts_of(services, job)
+    assert is_gone(services, subnet)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_it_cannot_be_cancelled(services):
+    subnet = make_subnet(services, 20)
+    reserve(services, subnet, 8)
+    job = services.deleting.delete_subnet(subnet.id)
+    with pytest.raises(NotQueued, match="is a deletion, which begins at once and cannot be undone"):
+        services.jobs.cancel(job.id)
