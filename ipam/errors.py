@@ -165,6 +165,10 @@ class Transient(IpamError):
     slug = "unavailable"
 
 
+class NotLetIn(Transient):
+    """The database knows no such user or password, yet, or does not allow this user what is needed."""
+
+
 class Contended(Transient):
     """A conditional write lost to another; `retry_contended` reads again and tries again.
 

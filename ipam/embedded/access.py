@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ipam.errors import InvalidSettings
 
-DATABASE = "database"
+# Folders with the files of either database.
+MONGODB = "mongodb"
+SECANTUSDB = "database"
 _OTHERS = 0o077
 
 
@@ -24,7 +26,7 @@ def private_folder(path: Path) -> None:
             raise InvalidSettings(f"--data: {path} belongs to another user; choose a folder of your own")
         path.chmod(0o700)
         # Of a version that let others read them; and nothing else, for the folder may hold what is not ipam's.
-        for inside in (path / DATABASE, *(path / DATABASE).rglob("*")):
+        for inside in (path / SECANTUSDB, *(path / SECANTUSDB).rglob("*")):
             if inside.exists() and not inside.is_symlink():
                 inside.chmod(inside.stat().st_mode & ~_OTHERS)
     except OSError as error:

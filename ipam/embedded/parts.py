@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ipam.embedded.access import DATABASE
+from ipam.embedded.access import MONGODB, SECANTUSDB
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
 
@@ -31,12 +31,14 @@ class Part:
     Attributes:
         port: Where it listens; None when it does not.
         environment: Variables that it gets on top of ours.
+        program: What is run, where there is a choice.
     """
 
     name: str
     command: list[str]
     port: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    program: str = ""
 
 
 def free_port() -> int:
@@ -50,19 +52,50 @@ def free_port() -> int:
 def database_part(data: Path, *, auth: bool) -> Part:
     """The database, with its files under *data*; with *auth* it lets only its users in.
 
+    It is the server that wrote those files; in a new folder `mongod`, if it is on PATH, and SecantusDB if not.
+
     Raises:
         InvalidSettings: If it is not installed.
     """
+    mongod = shutil.which("mongod")
+    if (data / MONGODB).exists() or (mongod and not (data / SECANTUSDB).exists()):
+        return _mongod_part(mongod, data / MONGODB, auth=auth)
+    return _secantusdb_part(data, auth=auth)
+
+
+def _mongod_part(found: str | None, files: Path, *, auth: bool) -> Part:
+    if not found:
+        message = (
+            f"--data: {files} was written by mongod, which is not on PATH; put it there or choose another folder"
+        )
+        raise InvalidSettings(message)
+    files.mkdir(exist_ok=True)
+    port = free_port()
+    command = [
+        found,
+        "--bind_ip",
+        LOOPBACK,
+        "--port",
+        str(port),
+        "--nounixsocket",
+        "--dbpath",
+        str(files),
+        "--quiet",
+    ]
+    return Part("database", [*command, *(["--auth"] if auth else [])], port, program=found)
+
+
+def _secantusdb_part(data: Path, *, auth: bool) -> Part:
     beside = str(Path(sys.executable).parent)
     found = shutil.which("secantusd-py", path=beside) or shutil.which("secantusd-py")
     if not found:
-        raise InvalidSettings(f"SecantusDB not found; {_INSTALL}")
+        raise InvalidSettings(f"Neither mongod nor SecantusDB found; {_INSTALL}")
     config = data / "secantusd.toml"
     config.touch()  # Empty; else one in the current folder, which may be anybody's, would be read.
     port = free_port()
     command = [found, "--config", str(config), "--host", LOOPBACK, "--port", str(port)]
-    command += ["--storage-path", str(data / DATABASE), "--standalone", "--log-level", "WARNING"]
-    return Part("database", [*command, *(["--auth"] if auth else [])], port)
+    command += ["--storage-path", str(data / SECANTUSDB), "--standalone", "--log-level", "WARNING"]
+    return Part("database", [*command, *(["--auth"] if auth else [])], port, program="SecantusDB")
 
 
 def redis_part(data: Path, password: str | None = None) -> Part:
@@ -87,7 +120,7 @@ def redis_part(data: Path, password: str | None = None) -> Part:
 def mongo_uri(port: int, password: str | None = None) -> str:
     """How to reach the embedded database.
 
-    It is one server and no set; retried writes would make it read all earlier session records on each write.
+    It is one server and no set: with retried writes SecantusDB would read all earlier session records on each.
     """
     user = f"{USER}:{password}@" if password else ""
     return f"mongodb://{user}{LOOPBACK}:{port}/?directConnection=true&retryWrites=false&w=1&authSource=admin"
@@ -100,12 +133,13 @@ def redis_url(port: int, password: str | None = None) -> str:
 
 
 def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[Part]:
-    """The processes of ipam itself, on the embedded *servers*, which these variables name."""
+    """The processes of ipam itself, on the *servers* that these variables name."""
     environment = {
         **dict.fromkeys((*_SAID_HERE, *(f"{name}_FILE" for name in _SAID_HERE)), ""),
         **servers,
         **({"IPAM_BUS": settings.bus, "IPAM_BUS_FILE": ""} if settings.bus else {}),
         **({"IPAM_HOOKS": settings.hooks} if settings.hooks else {}),
+        "IPAM_DATABASE": settings.database,
         "IPAM_LOG_LEVEL": settings.log_level,
         "PYTHONUNBUFFERED": "1",
     }

@@ -20,9 +20,10 @@ from ipam.embedded.access import private_folder
 from ipam.embedded.finding import variables
 from ipam.embedded.parts import USER, Part, database_part, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
-from ipam.errors import InvalidSettings
+from ipam.errors import InvalidSettings, NotLetIn, Transient
 from ipam.models.connection import create_only_user
 from ipam.settings import Settings
+from ipam.wiring import open_stores
 
 log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 60.0
@@ -38,6 +39,7 @@ def run(settings: Settings, folder: str) -> None:
 
     Raises:
         InvalidSettings: If the folder or a port is taken, or a needed package is missing.
+        Transient: If the database that is to be used does not answer.
     """
     data = Path(folder).absolute()
     private_folder(data)
@@ -63,17 +65,42 @@ def run(settings: Settings, folder: str) -> None:
 def _start_all(
     supervisor: Supervisor, settings: Settings, data: Path, stopped: threading.Event, leaving: ExitStack
 ) -> None:
-    mongo_password, redis_password = _password_of_database(supervisor, data), secrets.token_urlsafe(32)
-    database, redis = database_part(data, auth=True), redis_part(data, redis_password)
-    _start(supervisor, [database, redis], stopped)
-    mongo, broker = mongo_uri(database.port or 0, mongo_password), redis_url(redis.port or 0, redis_password)
-    servers = variables(settings, (database, mongo), (redis, broker), leaving)
+    redis_password = secrets.token_urlsafe(32)
+    redis = redis_part(data, redis_password)
+    broker = redis_url(redis.port or 0, redis_password)
+    if settings.consul is None and "mongo" in settings.model_fields_set:
+        mongo = settings.mongo
+        click.echo(f"ipam: the database is that at {_that_answers(settings)}")
+        _start(supervisor, [redis], stopped)
+    else:
+        database = database_part(data, auth=True)
+        mongo = mongo_uri(database.port or 0, _password_of_database(supervisor, data))
+        _start(supervisor, [database, redis], stopped)
+    servers = variables(settings, mongo, broker, leaving)
     _start(supervisor, ipam_parts(settings, servers), stopped)
     if stopped.is_set():
         return
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
     click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
     click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+
+
+def _that_answers(settings: Settings) -> str:
+    """The servers of the database that *settings* name.
+
+    Raises:
+        Transient: If it does not answer.
+    """
+    stores = open_stores(settings, settings.mongo_timeout_s, follow=False)
+    with closing(stores.whole):
+        try:
+            stores.whole.ping()
+        except NotLetIn as error:
+            raise NotLetIn(f"--mongo: {error.detail} Check the user and the password.") from None
+        except Transient:
+            message = f"--mongo: {stores.whole.servers} does not answer; check that MongoDB runs there."
+            raise Transient(message) from None
+        return stores.whole.servers
 
 
 def _password_of_database(supervisor: Supervisor, data: Path) -> str:
@@ -119,7 +146,8 @@ def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) 
                 raise InvalidSettings(f"{part.name} was not ready in {_READY_TIMEOUT_S:.0f} s; see {_LOG_NAME}")
             time.sleep(_POLL_S)
         if not stopped.is_set():
-            click.echo(f"ipam: {part.name} started" + (f" on port {part.port}" if part.port else ""))
+            port = f" on port {part.port}" if part.port else ""
+            click.echo(f"ipam: {part.name} started{port}" + (f" ({part.program})" if part.program else ""))
 
 
 def _listens(part: Part) -> bool:

@@ -23,7 +23,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from ipam.errors import InvalidSettings, Transient
+from ipam.errors import InvalidSettings, NotLetIn, Transient
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
@@ -37,6 +37,9 @@ _DUPLICATE_KEY = 11000
 _CLOSED = "after close"
 # What MongoDB answers while it shuts down, elects a primary or was asked for too long: trying again is right.
 _PASSING_CODES = {50, 89, 91, 189, 262, 10107, 11600, 11602, 13435, 13436}
+
+# Not allowed to do it, and not known.
+_NOT_LET_IN_CODES = {13, 18}
 
 
 def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
@@ -96,8 +99,12 @@ def _translating() -> Iterator[None]:
             raise
         raise Transient("The database has moved.") from error
     except PyMongoError as error:
-        if error.timeout or getattr(error, "code", None) in _PASSING_CODES:
+        code = getattr(error, "code", None)
+        if error.timeout or code in _PASSING_CODES:
             raise Transient("The database did not answer.") from error
+        if code in _NOT_LET_IN_CODES:
+            said = (getattr(error, "details", None) or {}).get("errmsg", "it does not say why")
+            raise NotLetIn(f"The database does not let ipam in: {said}.") from error
         raise
 
 

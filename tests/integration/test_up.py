@@ -1,6 +1,6 @@
 """`ipam up`: starts everything, restarts what dies, leaves nothing behind, finds its data again.
 
-One test, for its starts are what takes time.
+Few tests, for its starts are what takes time.
 """
 
 import os
@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psutil
 import pytest
 import redis
 import requests
+from bson import ObjectId
 from pymongo.errors import OperationFailure
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -114,6 +117,32 @@ def test_everything_starts_outlives_deaths_and_stops_on_ctrl_c(folder: Path):
     agent.stop()
 
 
+def test_a_database_that_is_there_is_used_and_left_there(folder: Path, database: str):
+    name = f"up-{uuid4().hex[:8]}"
+    up = Up(folder, "--mongo", database, "--database", name)
+    assert f"the database is that at 127.0.0.1:{urlsplit(database).port}" in up.text
+    assert "database started" not in up.text
+    pool = up.api.pool(name="mine")
+    up.api.close()
+    assert up.end(signal.SIGTERM) == 0
+    assert up.alive() == []
+    with connect(database, name, 20).client as client:
+        assert [bson["_id"] for bson in client[name]["pools"].find({})] == [ObjectId(pool["id"])]
+
+
+def test_a_database_that_does_not_answer_is_named(folder: Path):
+    silent = f"127.0.0.1:{free_port()}"
+    flags = ["--data", str(folder / "data"), "--mongo", f"mongodb://me:secret@{silent}/?w=1"]
+    flags += ["--port", str(free_port()), "--flower-port", str(free_port())]
+    variables = {**os.environ, "IPAM_MONGO_TIMEOUT_S": "1"}
+    command = [sys.executable, "-m", "ipam", "up", *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"ipam: --mongo: {silent} does not answer; check that MongoDB runs there.\n",
+    )
+
+
 def strangers_are_kept_out(data: Path, up: Up) -> None:
     """Another user of this machine reads no file, and neither server does what he asks of it."""
     assert others_may_read(data) == []
@@ -135,14 +164,16 @@ def strangers_are_kept_out(data: Path, up: Up) -> None:
 
 def what_is_in_the_way_is_said_in_one_line(folder: Path, up: Up) -> None:
     ports = ["--port", str(free_port()), "--flower-port", str(free_port())]
-    for data, flags, fault in (
-        ("other", ["--port", str(up.port)], "--port"),
-        ("data", ports, "in use"),
-        ("other", ["--host", "192.0.2.1"], "--insecure"),
+    wrong = mongo_uri(int(re.search(r"database started on port (\d+)", up.text)[1]), "wrong")
+    for data, flags, code, fault in (
+        ("other", ["--port", str(up.port)], 2, "--port"),
+        ("data", ports, 2, "in use"),
+        ("other", ["--host", "192.0.2.1"], 2, "--insecure"),
+        ("other", [*ports, "--mongo", wrong], 1, "Check the user and the password"),
     ):
         command = [sys.executable, "-m", "ipam", "up", "--data", str(folder / data), *flags]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
+        assert (ended.returncode, len(ended.stderr.splitlines())) == (code, 1), ended.stderr
         assert fault in ended.stderr
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 from pymongo import ReadPreference
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
-from ipam.errors import Transient
-from ipam.models.connection import connect, insert_missing
+from ipam.errors import NotLetIn, Transient
+from ipam.models.connection import connect, insert_missing, speaks_mongo
 
 NO_MAJORITY = {"code": 64, "errmsg": "waiting for replication timed out"}
 
@@ -36,3 +36,16 @@ def test_what_is_there_already_is_left_alone_and_any_other_fault_is_told():
     insert_missing(Answering(writeErrors=[{"code": 11000}], writeConcernErrors=[]), [{"_id": 1}])
     with pytest.raises(BulkWriteError):
         insert_missing(Answering(writeErrors=[{"code": 2}], writeConcernErrors=[]), [{"_id": 1}])
+
+
+@pytest.mark.parametrize(("code", "said"), [(18, "authentication failed"), (13, "not authorized on ipam")])
+def test_who_is_not_let_in_yet_may_try_again_and_is_told_why(code, said):
+    """In a container the server may be there before its user is."""
+
+    @speaks_mongo
+    class Closed:
+        def read(self) -> None:
+            raise OperationFailure(said, code, {"errmsg": said})
+
+    with pytest.raises(NotLetIn, match=said):
+        Closed().read()
