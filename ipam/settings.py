@@ -76,6 +76,9 @@ class Settings(BaseModel):
         False,  # noqa: FBT003 (as all of them)
         description="Listen on other than loopback addresses, though whoever reaches the port may do everything.",
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="Web processes that share the port; each uses one core at most."
+    )
     threads: int = Field(
         96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
     )

@@ -22,7 +22,7 @@ from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, 
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
-from ipam.models.store import DocumentStore, Query, object_id
+from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 
@@ -168,11 +168,11 @@ def _look_around(around: dict[ObjectId, Any], store: DocumentStore[Any], ids: It
 
 
 def _leases(services: Services, reservation: Reservation) -> Json:
-    """All leases; or a page of them and the way to the next one, if users have written too much on them."""
+    """All leases; or a page of them and the way to the next one, if they are many or users wrote much on them."""
     stores = services.stores
-    if (leases := stores.leases.embedded(reservation.id)) is not None:
+    if reservation.count <= LIMIT_MAX and (leases := stores.leases.embedded(reservation.id)) is not None:
         return {"leases": [lease_json(lease) for lease in leases]}
-    page = stores.leases.page(Query().where(reservation=reservation.id))
+    page = stores.leases.page(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
     value: Json = {"leases": [lease_json(lease) for lease in page.items]}
     if (cursor := page.cursor(len(page.items))) is not None:
         value["next"] = f"/reservations/{reservation.id}/leases?{urlencode({'cursor': cursor})}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import resource
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,7 @@ from waitress.server import BaseWSGIServer, create_server
 
 from ipam.api.channel import Channel
 from ipam.errors import InvalidSettings
+from ipam.settings import in_url
 
 log = logging.getLogger(__name__)
 # Above the limit of a body, so that one that is over it costs its sender no connection.
@@ -27,23 +29,43 @@ _OTHER_FILES = 512
 _POLL_S = 0.02
 
 
+def listen_on(host: str, port: int) -> list[socket.socket]:
+    """Sockets that are bound to the *port* of every address that *host* stands for; 0 picks free ones.
+
+    Raises:
+        InvalidSettings: If one of them cannot be listened on.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return [_bound(family, address) for family, _, _, _, address in found]
+    except OSError as error:
+        message = f"Cannot listen on {host}:{port}: {error}; choose another --host or --port."
+        raise InvalidSettings(message) from None
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    bound.bind(address)
+    return bound
+
+
 class Server:
     """A web process.
 
     Args:
+        sockets: Where it is to listen, as `listen_on` gives them.
         stopping: Is set when no further request is to be taken, which the application has to see to.
         stop_timeout_s: How long requests that have been begun may take from then on, in seconds.
-
-    Raises:
-        InvalidSettings: If the address cannot be listened on.
     """
 
-    def __init__(  # noqa: PLR0913 (a setting each)
+    def __init__(
         self,
         app: falcon.App[falcon.Request, falcon.Response],
         *,
-        host: str,
-        port: int,
+        sockets: Sequence[socket.socket],
         threads: int,
         stopping: threading.Event,
         stop_timeout_s: float,
@@ -53,28 +75,23 @@ class Server:
         self._leave: Callable[[], None] = lambda: None
         self._stop_timeout_s = stop_timeout_s
         self._sockets: dict[int, Any] = {}
-        try:
-            self._server = create_server(
-                app,
-                map=self._sockets,
-                host=host,
-                port=port,
-                threads=threads,
-                ident="ipam",
-                max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
-                clear_untrusted_proxy_headers=True,
-                connection_limit=_allow_connections(),
-                asyncore_use_poll=True,  # select() knows 1,024 files and no more.
-                channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
-            )
-        except (OSError, ValueError) as error:
-            message = f"Cannot listen on {host}:{port}: {error}; choose another --host or --port."
-            raise InvalidSettings(message) from None
+        self._server = create_server(
+            app,
+            map=self._sockets,
+            sockets=list(sockets),
+            threads=threads,
+            ident="ipam",
+            max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
+            clear_untrusted_proxy_headers=True,
+            connection_limit=_allow_connections(),
+            asyncore_use_poll=True,  # select() knows 1,024 files and no more.
+            channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
+        )
         # A name may stand for several addresses.
         self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]
         for listener in self._listeners:
             listener.channel_class = Channel
-        log.info("serving on http://%s:%s", host, self.port)
+            log.info("serving on http://%s:%s", in_url(listener.effective_host), listener.effective_port)
 
     @property
     def port(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, TextIO
@@ -16,7 +17,8 @@ import click
 
 from ipam import __version__
 from ipam.api.app import create_app
-from ipam.api.server import Server
+from ipam.api.processes import run_processes
+from ipam.api.server import Server, listen_on
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
@@ -103,13 +105,20 @@ def cli() -> None:
 
 @cli.command()
 @_settings(
-    *("host", "port", "hosts", "insecure", "threads", "stop_timeout_s"),
+    *("host", "port", "hosts", "insecure", "processes", "threads", "stop_timeout_s"),
     *(*_DATABASE, "mongo_timeout_s", *_BROKER, "claim_timeout_s"),
     *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s", "hooks", *_BUS),
 )
 def serve(settings: Settings) -> None:
     """Serve the HTTP API."""
     settings.refuse_open("host")
+    declared_hooks(settings)  # What is wrong with them is said here, and not by each process.
+    sockets = listen_on(settings.host, settings.port)
+    run_processes(settings.processes, lambda: _serve(settings, sockets), sockets)
+
+
+def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """One web process."""
     consulting = build_consulting(settings)
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
@@ -119,8 +128,7 @@ def serve(settings: Settings) -> None:
     stopping = threading.Event()
     server = Server(
         create_app(services, dispatcher.check, stopping, settings.own_hosts()),
-        host=settings.host,
-        port=settings.port,
+        sockets=sockets,
         threads=settings.threads,
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,

@@ -28,8 +28,21 @@ def test_leases_are_embedded_whole_unless_users_wrote_too_much_on_them(
         body = {"metadata": "x" * bytes_each}
         assert client.simulate_patch(f"/leases/{lease['id']}", json=body).status_code == 200
     page = client.simulate_get(path, params={"embed": "leases"}).json
+    assert len(page["leases"]) == at_once
+    assert_all_are_there(client, page)
+
+
+@pytest.mark.parametrize("most", [COUNT, COUNT - 1])
+def test_of_many_leases_those_of_the_first_page_are_embedded(services, client, monkeypatch, most):
+    monkeypatch.setattr("ipam.api.reservations.LIMIT_MAX", most)
+    job = reserve(services, make_subnet(services, COUNT), COUNT)
+    page = client.simulate_get(f"/reservations/{job.reservation}", params={"embed": "leases"}).json
+    assert len(page["leases"]) == most
+    assert_all_are_there(client, page)
+
+
+def assert_all_are_there(client, page):
     addresses = [lease["address"] for lease in page["leases"]]
-    assert len(addresses) == at_once
     while "next" in page:
         page = client.simulate_get(page["next"]).json
         addresses += [lease["address"] for lease in page["leases"]]
