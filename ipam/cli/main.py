@@ -41,7 +41,7 @@ from ipam.workers.app import create_following_celery, follow_broker, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.hearing import Hearing
 from ipam.workers.tasks import register_tasks
-from ipam.workers.turns import Turns
+from ipam.workers.turns import Turns, file_of_workers
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
@@ -166,7 +166,7 @@ def worker(settings: Settings) -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
             services().consulting.finish(_FINISH_TIMEOUT_S)
 
-    register_tasks(app, services, Turns(settings.claim_timeout_s))
+    register_tasks(app, services, Turns(settings.claim_timeout_s, file_of_workers()))
     run_worker(app, settings, finish)
 
 

@@ -1,21 +1,45 @@
-"""Who is at a target, among the processes of one worker: one at a time."""
+"""Who is at a target, among the processes of the workers of one machine: one at a time."""
 
 from __future__ import annotations
 
 import fcntl
 import mmap
+import os
 import random
+import stat
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import IO
 
 from bson import ObjectId
 
 # Each has a mark and a time, of eight bytes both. Targets that share one only look once more than they need to.
 _PLACES = 1 << 16
 _BYTES = 8
+_HALF = _PLACES * _BYTES
+# Not on a disk, which serves the database: who writes to a file there now and then waits until the disk has it.
+_MEMORY = Path("/dev/shm")  # noqa: S108 (what somebody else has put there is not used)
 # The bits of a target that make an offset in a file.
 _OFFSET_MASK = (1 << 62) - 1
+
+
+def file_of_workers(folder: Path = _MEMORY) -> IO[bytes]:
+    """The file by which all workers of this user on this machine give each other turns, in a *folder* in memory.
+
+    If that cannot be, a nameless one for the processes of one worker.
+    """
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        number = os.open(folder / f"ipam-turns-{os.geteuid()}", flags, 0o600)
+    except OSError:
+        return tempfile.TemporaryFile()
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        return os.fdopen(number, "r+b", buffering=0)
+    os.close(number)
+    return tempfile.TemporaryFile()
 
 
 class Turns:
@@ -24,18 +48,21 @@ class Turns:
     Two that work for one subnet only get in each other's way: one wins the ledger, the other begins again. If one
     takes all that has come while it was busy, batches are larger.
 
-    It must be made before the processes are forked that share it. When one dies the system lets go of what it held.
+    It must be made before the processes are forked that use it. When one dies the system lets go of what it held.
 
     Args:
         patience_s: After so many seconds nobody relies any more on who is at a target.
+        file: What they share, and others who have opened it too. It must stay open, and be opened once a process:
+            the system lets go of all locks of a process that closes a file, however often that was opened.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, file: IO[bytes]) -> None:
         self._patience_s = patience_s
-        # Nothing is ever in it: it is locked byte by byte, a byte for each target.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (kept for as long as the process lives)
-        self._marks = memoryview(mmap.mmap(-1, _PLACES * _BYTES)).cast("Q")
-        self._since = memoryview(mmap.mmap(-1, _PLACES * _BYTES)).cast("d")
+        file.truncate(2 * _HALF)
+        # It is locked byte by byte, a byte for each target, and most of them are where it has none.
+        self._file = file
+        shared = memoryview(mmap.mmap(file.fileno(), 2 * _HALF))
+        self._marks, self._since = shared[:_HALF].cast("Q"), shared[_HALF:].cast("d")
         self._chance = random.SystemRandom()  # Which does not go on in each process as it was before the fork.
 
     def take(self, target: ObjectId, work: Callable[[], bool]) -> bool:

@@ -1,13 +1,16 @@
-"""Turns of the processes of one worker: real processes, for that is what locks are about."""
+"""Turns of the processes of workers: real processes, for that is what locks are about."""
 
 import multiprocessing
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import pytest
 from bson import ObjectId
 
-from ipam.workers.turns import Turns
+from ipam.workers.turns import Turns, file_of_workers
 
 # Newer Pythons warn of it, and a worker's processes are made by it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -19,12 +22,16 @@ FOR_EVER_S = 3600.0
 class Holder:
     """A process that has a turn until it is let go."""
 
-    def __init__(self, turns: Turns, target: ObjectId) -> None:
+    def __init__(self, turns: Turns | Callable[[], Turns], target: ObjectId) -> None:
         self.calls = FORK.Value("i", 0)
         self._begun, self._go_on = FORK.Event(), FORK.Event()
-        self.process = FORK.Process(target=turns.take, args=(target, self._work), daemon=True)
+        self.process = FORK.Process(target=self._take, args=(turns, target), daemon=True)
         self.process.start()
         assert self._begun.wait(20)
+
+    def _take(self, turns: Turns | Callable[[], Turns], target: ObjectId) -> None:
+        """With turns that its parent has made, or made by itself."""
+        (turns if isinstance(turns, Turns) else turns()).take(target, self._work)
 
     def _work(self) -> bool:
         self.calls.value += 1
@@ -39,7 +46,7 @@ class Holder:
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    made = Turns(FOR_EVER_S)
+    made = Turns(FOR_EVER_S, tempfile.TemporaryFile())  # noqa: SIM115 (closed below)
     yield made
     made._file.close()  # noqa: SLF001
 
@@ -97,6 +104,28 @@ def test_the_turn_of_one_who_failed_is_over(turns):
         turns.take(ONE, fail)
     holder = Holder(turns, ONE)
     holder.let_go()
+
+
+def test_workers_of_one_machine_give_turns_to_each_other(tmp_path: Path):
+    holder = Holder(lambda: Turns(FOR_EVER_S, file_of_workers(tmp_path)), ONE)
+    with file_of_workers(tmp_path) as file:
+        turns = Turns(FOR_EVER_S, file)
+        assert (calls_of(turns, ONE), calls_of(turns, OTHER)) == (0, 1)
+        holder.let_go()
+        assert holder.calls.value == 2
+        assert calls_of(turns, ONE) == 1
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to(path.parent / "own"), os.mkfifo, Path.mkdir])
+def test_what_somebody_else_has_put_in_its_place_is_not_used(tmp_path: Path, put: Callable[[Path], None]):
+    own = tmp_path / "own"
+    own.write_bytes(b"untouched")
+    put(tmp_path / f"ipam-turns-{os.geteuid()}")
+    with file_of_workers(tmp_path) as file:
+        assert calls_of(Turns(FOR_EVER_S, file), ONE) == 1
+    assert own.read_bytes() == b"untouched"
 
 
 def test_of_many_processes_none_leaves_its_work_to_nobody(turns):
