@@ -31,7 +31,6 @@ def reservation_of(job: Job, subnets: Iterable[ObjectId], granted_at: datetime) 
         subnets=tuple(subnets),
         count=request.count,
         created_at=granted_at,
-        updated_at=granted_at,
     )
 
 
@@ -86,5 +85,4 @@ def _lease(  # noqa: PLR0913 (a lease has that many parts)
         address=address,
         entry=entry,
         created_at=at,
-        updated_at=at,
     )

@@ -22,6 +22,7 @@ Bson = dict[str, Any]
 
 
 NOT_CLAIMED = datetime(1970, 1, 1, tzinfo=UTC)
+_AS_CREATED = datetime.min.replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:
@@ -39,9 +40,14 @@ class Document:
     tags: tuple[str, ...] = ()
     metadata: meta.Json = None
     created_at: datetime = field(default_factory=utc_now)
-    updated_at: datetime = field(default_factory=utc_now)
+    updated_at: datetime = _AS_CREATED
     revision: int = 1
     outbox: tuple[Event, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What is new was updated when it was created, to the millisecond: the clock is asked once."""
+        if self.updated_at is _AS_CREATED:
+            object.__setattr__(self, "updated_at", self.created_at)
 
 
 D = TypeVar("D", bound=Document)

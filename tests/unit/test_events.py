@@ -187,3 +187,9 @@ def test_an_outbox_that_nobody_empties_does_not_grow_for_ever(services, told, su
     assert len(services.stores.subnets.get(subnet.id).outbox) <= 17
     names = [json.loads(event.data)["name"] for event in told("subnet.updated")]
     assert sorted(set(names), key=int) == [str(n) for n in range(50)]
+
+
+def test_what_is_new_was_updated_when_it_was_created():
+    """Else now and then a millisecond later, which is how long it takes to ask the clock twice."""
+    made = (Pool(id=ObjectId()) for _ in range(20_000))
+    assert [pool for pool in made if pool.created_at != pool.updated_at] == []
