@@ -109,7 +109,8 @@ def _draw(path: Path, rows: Sequence[Row], curves: Sequence[Curve]) -> None:
     bars.set_xlabel("share of the aim that is reached; right of the line it is met")
     bars.set_xscale("log")
     bars.invert_yaxis()
-    places = bottom.subplots(1, len(curves), squeeze=False)[0] if curves else ()  # None, if only rows were measured.
+    # There are none if only rows were measured.
+    places = bottom.subplots(1, len(curves), squeeze=False)[0] if curves else ()
     for place, curve in zip(places, curves, strict=True):
         place.plot([at for at, _ in curve.points], [cost for _, cost in curve.points], marker="o")
         place.set(title=curve.name, xlabel=curve.along, ylabel=curve.cost, ylim=(0, None))
