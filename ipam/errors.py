@@ -166,7 +166,15 @@ class Transient(IpamError):
 
 
 class NotLetIn(Transient):
-    """The database knows no such user or password, yet, or does not allow this user what is needed."""
+    """The database knows no such user or password, yet, or does not allow this user what is needed.
+
+    Attributes:
+        said: What it says itself, which is for who runs ipam and not for who calls it.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__("The database does not let ipam in.")
+        self.said = said
 
 
 class Contended(Transient):

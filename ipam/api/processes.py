@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 log = logging.getLogger(__name__)
 # A process that dies at once again and again is replaced at this pace.
@@ -82,7 +82,8 @@ class _Family:
         for listening in self._sockets:
             listening.close()
         for pid in self._children:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # It has just been waited for.
+                os.kill(pid, signal.SIGTERM)
 
     def _fork(self) -> bool:
         """True in the child."""

@@ -38,9 +38,12 @@ def listen_on(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return [_bound(family, address) for family, _, _, _, address in found]
-    except OSError as error:
-        message = f"Cannot listen on {host}:{port}: {error}; choose another --host or --port."
-        raise InvalidSettings(message) from None
+    except (OSError, UnicodeError) as error:  # The latter of what cannot be the name of a host.
+        raise _cannot_listen(f"{host}:{port}", error) from None
+
+
+def _cannot_listen(where: str, error: Exception) -> InvalidSettings:
+    return InvalidSettings(f"Cannot listen on {where}: {error}; choose another --host or --port.")
 
 
 def _bound(family: int, address: Any) -> socket.socket:
@@ -59,6 +62,9 @@ class Server:
         sockets: Where it is to listen, as `listen_on` gives them.
         stopping: Is set when no further request is to be taken, which the application has to see to.
         stop_timeout_s: How long requests that have been begun may take from then on, in seconds.
+
+    Raises:
+        InvalidSettings: If somebody else listens there by now.
     """
 
     def __init__(
@@ -75,18 +81,21 @@ class Server:
         self._leave: Callable[[], None] = lambda: None
         self._stop_timeout_s = stop_timeout_s
         self._sockets: dict[int, Any] = {}
-        self._server = create_server(
-            app,
-            map=self._sockets,
-            sockets=list(sockets),
-            threads=threads,
-            ident="ipam",
-            max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
-            clear_untrusted_proxy_headers=True,
-            connection_limit=_allow_connections(),
-            asyncore_use_poll=True,  # select() knows 1,024 files and no more.
-            channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
-        )
+        try:
+            self._server = create_server(
+                app,
+                map=self._sockets,
+                sockets=list(sockets),
+                threads=threads,
+                ident="ipam",
+                max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
+                clear_untrusted_proxy_headers=True,
+                connection_limit=_allow_connections(),
+                asyncore_use_poll=True,  # select() knows 1,024 files and no more.
+                channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
+            )
+        except OSError as error:  # Another who had bound it as well was quicker.
+            raise _cannot_listen(":".join(map(str, sockets[0].getsockname()[:2])), error) from None
         # A name may stand for several addresses.
         self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]
         for listener in self._listeners:

@@ -22,7 +22,12 @@ def prepare_database(stores: Stores) -> list[str]:
     def explain(error: Transient, pause_s: float) -> None:
         again = f"Trying again in {pause_s:.0f} s."
         if isinstance(error, NotLetIn):
-            log.warning("%s Tried %s; check the user and the password. %s", error.detail, tried, again)
+            log.warning(
+                "MongoDB does not let ipam in (%s); tried %s; check the user and the password. %s",
+                error.said,
+                tried,
+                again,
+            )
         else:
             origin = stores.whole.origin
             log.warning(

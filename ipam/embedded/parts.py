@@ -71,17 +71,8 @@ def _mongod_part(found: str | None, files: Path, *, auth: bool) -> Part:
         raise InvalidSettings(message)
     files.mkdir(exist_ok=True)
     port = free_port()
-    command = [
-        found,
-        "--bind_ip",
-        LOOPBACK,
-        "--port",
-        str(port),
-        "--nounixsocket",
-        "--dbpath",
-        str(files),
-        "--quiet",
-    ]
+    command = [found, "--bind_ip", LOOPBACK, "--port", str(port), "--nounixsocket", "--quiet"]
+    command += ["--dbpath", str(files)]
     return Part("database", [*command, *(["--auth"] if auth else [])], port, program=found)
 
 

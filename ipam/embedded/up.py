@@ -96,7 +96,8 @@ def _that_answers(settings: Settings) -> str:
         try:
             stores.whole.ping()
         except NotLetIn as error:
-            raise NotLetIn(f"--mongo: {error.detail} Check the user and the password.") from None
+            message = f"--mongo: {stores.whole.servers} does not let ipam in ({error.said})"
+            raise Transient(f"{message}; check the user and the password.") from None
         except Transient:
             message = f"--mongo: {stores.whole.servers} does not answer; check that MongoDB runs there."
             raise Transient(message) from None

@@ -104,7 +104,7 @@ def _translating() -> Iterator[None]:
             raise Transient("The database did not answer.") from error
         if code in _NOT_LET_IN_CODES:
             said = (getattr(error, "details", None) or {}).get("errmsg", "it does not say why")
-            raise NotLetIn(f"The database does not let ipam in: {said}.") from error
+            raise NotLetIn(said) from error
         raise
 
 

@@ -169,7 +169,7 @@ def what_is_in_the_way_is_said_in_one_line(folder: Path, up: Up) -> None:
         ("other", ["--port", str(up.port)], 2, "--port"),
         ("data", ports, 2, "in use"),
         ("other", ["--host", "192.0.2.1"], 2, "--insecure"),
-        ("other", [*ports, "--mongo", wrong], 1, "Check the user and the password"),
+        ("other", [*ports, "--mongo", wrong], 1, "check the user and the password"),
     ):
         command = [sys.executable, "-m", "ipam", "up", "--data", str(folder / data), *flags]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
