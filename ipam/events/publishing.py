@@ -12,7 +12,7 @@ from ipam.models.leadership import Lead, LeadershipStore
 from ipam.models.log import Entry, LogStore
 
 # Events for which it is remembered together that the bus has them; after a failure some of them go out again.
-_AT_ONCE = 100
+AT_ONCE = 100
 
 
 class Publishing:
@@ -38,7 +38,7 @@ class Publishing:
         self._leadership.begin(lead, self._log.last())
 
     def step(self, lead: Lead) -> Lead:
-        """Publish the next events; returns how far the bus is then.
+        """Publish the next events, `AT_ONCE` of them if there are so many; returns how far the bus is then.
 
         Raises:
             Contended: If another relay has taken the lead meanwhile.
@@ -48,7 +48,7 @@ class Publishing:
             return lead
         published = lead.published
         try:
-            for entry in islice(self._log.read(published), _AT_ONCE):
+            for entry in islice(self._log.read(published), AT_ONCE):
                 self._bus.publish(self._message(entry))
                 published = entry.sequence
         except Transient:

@@ -16,7 +16,7 @@ from datetime import timedelta
 from bson import ObjectId
 
 from ipam.errors import Contended, Transient
-from ipam.events.publishing import Publishing
+from ipam.events.publishing import AT_ONCE, Publishing
 from ipam.models.documents import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
@@ -56,6 +56,7 @@ class Relay:
         self._holder = ObjectId()
         self._news = threading.Event()
         self._last: int | None = None
+        self._publishes_by: Lead | None = None
 
     def run(self, stopped: threading.Event) -> None:
         """Go on until *stopped* is set, whatever becomes of the database and the bus meanwhile."""
@@ -102,14 +103,19 @@ class Relay:
     def publish(self) -> None:
         """Tell the bus all that is in the log, if this relay is the one at work.
 
+        Once it has the lead it goes on by that, which `run` renews. Were it another's meanwhile, it would tell some
+        events once more, all in their order, until it hears of it.
+
         Raises:
             Contended: If another relay has taken the lead meanwhile.
             Transient: If the bus or the database is out of reach.
         """
-        lead = self._lead()
+        lead, self._publishes_by = self._publishes_by or self._lead(), None
         while lead is not None and self._publishing is not None:
-            further = self._publishing.step(lead)
-            lead = further if further != lead else None
+            before, lead = lead, self._publishing.step(lead)
+            if (lead.published or 0) - (before.published or 0) < AT_ONCE:
+                self._publishes_by = lead
+                return
 
     def forget(self) -> bool:
         """Remove from the log some of what is kept long enough and the bus has; True if there may be more.

@@ -29,8 +29,8 @@ class CeleryDispatcher:
         self._app = app
         self._ends = exchange_of_ends(app)
         self._silent_until: dict[str, float] = {}
-        self._url = ""
         self._connection = app.connection_for_write()
+        self._pool: tuple[str, ProducerPool] | None = None
 
     def dispatch(self, target: ObjectId) -> None:
         """Ask for the jobs of *target* to be carried out. Raises nothing that a broker could cause."""
@@ -62,11 +62,13 @@ class CeleryDispatcher:
     def _producers(self) -> ProducerPool:
         """Those of the broker where it is now; a pool never looks whether it has moved."""
         url = self._app.conf.broker_url
-        if url != self._url:
-            self._url, self._connection = url, self._app.connection_for_write()
-        pool: ProducerPool = producers[self._connection]
-        pool.limit = self._app.conf.broker_pool_limit
-        return pool
+        if self._pool is None or self._pool[0] != url:
+            self._connection = self._app.connection_for_write()
+            pool: ProducerPool = producers[self._connection]
+            # Only once: kombu makes room for so many more whenever it is set.
+            pool.limit = self._app.conf.broker_pool_limit
+            self._pool = url, pool
+        return self._pool[1]
 
     def check(self) -> None:
         """Ask the broker for a connection.

@@ -1,10 +1,11 @@
-"""The transport of kombu for Redis, which says of a connection that is closed what it is."""
+"""The transport of kombu for Redis, which says of a connection that is closed what it is, and keeps its client."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
+from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 
@@ -20,7 +21,19 @@ class Channel(redis.Channel):
     When Redis goes away, Celery closes the connection, and then lets the tasks in hand come to their end and
     acknowledges their messages on it. It expects a connection error there. kombu 5.7 raises `AttributeError`
     instead, of which a worker dies.
+
+    And it has one client for each pool of connections. kombu makes one for each message, which takes longer than to
+    send it.
     """
+
+    _kept: Redis | None = None
+
+    def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002 (as kombu has it)
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[no-any-return, misc]
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[misc]
+        return self._kept
 
     def _connparams(self, *args: Any, **named: Any) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:

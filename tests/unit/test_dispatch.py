@@ -1,5 +1,6 @@
 """Waking workers: against fakeredis, which speaks Redis on a port of this process."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import billiard.pool
 import pytest
 from bson import ObjectId
 from fakeredis import TcpFakeServer
+from kombu.utils.functional import lazy
 from redis import Redis
 
 from ipam.discovery.places import Fixed
@@ -61,6 +63,26 @@ def test_a_message_goes_to_where_the_broker_is_by_now(redis_port):
         for port in (redis_port, moved_to):
             with Redis(port=port) as client:
                 assert client.llen("ipam.here") == 1
+
+
+def test_a_message_leaves_nothing_behind_in_the_process(redis_port, monkeypatch):
+    """Neither producers that wait for their use, nor clients of Redis."""
+    made: list[Redis] = []
+    make = Redis.__init__
+    monkeypatch.setattr(
+        Redis, "__init__", lambda self, *args, **named: made.append(self) or make(self, *args, **named)
+    )
+    one = dispatcher(redis_port)
+
+    def left() -> tuple[int, int]:
+        for _ in range(20):
+            one.dispatch(ObjectId())
+            one.announce([ObjectId()])
+        return sum(isinstance(found, lazy) for found in gc.get_objects()), len(made)
+
+    left()
+    assert left() == left()
+    one._app.close()  # noqa: SLF001
 
 
 def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):

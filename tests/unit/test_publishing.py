@@ -98,6 +98,21 @@ def test_one_relay_is_at_work_and_another_takes_over_when_it_gives_up_or_is_sile
     assert (lapsed.published, taken.published, taken.fence) == (1, 1, lapsed.fence + 1)
 
 
+def test_a_relay_that_lost_the_lead_without_knowing_tells_in_order_until_it_hears_of_it(stores, publishing, wire):
+    """What it tells, the one at work tells too."""
+    silent, at_work = Relay(stores, publishing), ObjectId()
+    silent.publish()
+    stores.leadership.take(silent._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
+    stores.leadership.take(at_work, 60)
+    write(stores, 3)
+    with pytest.raises(Contended):
+        silent.publish()
+    write(stores, 2)
+    silent.publish()
+    assert wire.sequences == [1, 2, 3]
+    assert stores.leadership.take(at_work, 60).published == 0
+
+
 def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
     publishing.begin(stores.leadership.take(ObjectId(), -1))
     first = stores.leadership.take(ObjectId(), -1)
