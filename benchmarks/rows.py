@@ -25,7 +25,7 @@ from ipam.models.documents import Lease
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
-from tests.calls import By, Calls, Nobody
+from tests.calls import Calls, Nobody, web_with_worker
 
 # Measured by the contract on two cores of this kind, over REST.
 NETBOX_A_SECOND = 40.0
@@ -267,10 +267,8 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             database = made.stack.environment["IPAM_DATABASE"]
             # A database of its own, which no worker of the stack looks after.
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
-            worker = build_services(plain, settings, Nobody(), Consulting())
             watched = build_services(stores, settings, Nobody(), Consulting())
-            front = build_services(stores, settings, By(worker), Consulting())
-            client = TestClient(create_app(front, lambda: None, Event(), ["*"]))
+            client = TestClient(create_app(web_with_worker(stores, plain), lambda: None, Event(), ["*"]))
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json
             for size in batches:

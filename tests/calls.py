@@ -1,12 +1,16 @@
 """Counting calls to the database; and dispatchers for services that no worker looks after."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bson import ObjectId
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from ipam.wiring import Services
+from ipam.allocation.consulting import Consulting
+from ipam.allocation.dispatcher import Ends
+from ipam.models.stores import Stores
+from ipam.settings import Settings
+from ipam.wiring import Services, build_services
 
 _READS = ("find", "getMore", "aggregate", "count")
 
@@ -42,11 +46,11 @@ class Nobody:
     def dispatch(self, target: ObjectId) -> None:
         """Nobody is to be woken."""
 
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
+    def announce(self, ends: Ends) -> None:
         """Nobody waits."""
 
 
-class By(Nobody):
+class _By(Nobody):
     """A *worker* that does what it is asked for at once."""
 
     def __init__(self, worker: Services) -> None:
@@ -55,3 +59,23 @@ class By(Nobody):
     def dispatch(self, target: ObjectId) -> None:
         """Carry it out."""
         self._worker.jobs.carry_out(target)
+
+
+class _To(Nobody):
+    """Tells a web process, as soon as there is one, of the ends of jobs."""
+
+    def __init__(self) -> None:
+        self.web: Services | None = None
+
+    def announce(self, ends: Ends) -> None:
+        """Tell it."""
+        assert self.web is not None
+        self.web.waiting.hear_of(ends)
+
+
+def web_with_worker(of_web: Stores, of_worker: Stores) -> Services:
+    """A web process whose jobs are done at once by a worker with stores of its own, and announced to it."""
+    told = _To()
+    worker = build_services(of_worker, Settings(), told, Consulting())
+    told.web = build_services(of_web, Settings(), _By(worker), Consulting())
+    return told.web

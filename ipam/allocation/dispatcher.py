@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from bson import ObjectId
+
+from ipam.models.documents import Job
+
+# Jobs by id, each as it has ended; None of one that may have, which who waits for it has to look at.
+Ends = Mapping[ObjectId, Job | None]
 
 
 class Dispatcher(Protocol):
@@ -14,5 +19,5 @@ class Dispatcher(Protocol):
     def dispatch(self, target: ObjectId) -> None:
         """Ask for the jobs of *target* to be carried out. Raises nothing."""
 
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Let those who wait for *jobs* look at once whether these have ended. Raises nothing."""
+    def announce(self, ends: Ends) -> None:
+        """Let those who wait for these jobs hear of their *ends* at once. Raises nothing."""

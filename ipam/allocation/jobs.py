@@ -22,6 +22,7 @@ from ipam.errors import NotQueued, Transient
 from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
+from ipam.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +74,12 @@ class Jobs:
         self._deleting = deleting
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
+        self._store: Together[Job, Job] = Together(self._store_some, BATCH_JOBS)
 
     def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
         """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing."""
         pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
-        job = Job(
+        new = Job(
             id=id_,
             kind=JobKind.RESERVATION,
             target=owner.id,
@@ -86,9 +88,14 @@ class Jobs:
             request=request.to_json(),
             reservation=ObjectId(),
         )
-        self._stores.jobs.insert(job)
-        self._dispatcher.dispatch(owner.id)
-        return job
+        return self._store(new)
+
+    def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Store *jobs* that were accepted at the same moment, with one message for each target."""
+        self._stores.jobs.insert(*jobs)
+        for target in dict.fromkeys(job.target for job in jobs):
+            self._dispatcher.dispatch(target)
+        return jobs
 
     def cancel(self, id_: ObjectId) -> None:
         """Close a job that no worker has begun.
@@ -105,7 +112,7 @@ class Jobs:
             try:
                 is_mine = bool(claimed) and retry_contended(partial(self._forestall, job))
                 if is_mine and self._stores.jobs.cancel(job, token):
-                    self._dispatcher.announce([id_])
+                    self._dispatcher.announce({id_: None})
                     return
             finally:
                 self._stores.jobs.disown([id_], token)
@@ -186,18 +193,19 @@ class Jobs:
         Raises:
             Contended: If the ledger was changed by someone else meanwhile; then nothing is held.
         """
+        began = utc_now()
         try:
             outcome = self._granting.grant_unclaimed(jobs, subnet)
             if outcome is None:
                 return False
-            begun = {job.id: replace(job, attempts=1, started_at=utc_now()) for job in jobs}
-            self._settling.finish(begun, outcome.subnets, outcome.seen)
+            begun = {job.id: replace(job, started_at=began) for job in jobs}
+            ended = self._settling.finish(begun, outcome.subnets, outcome.seen)
         except Transient:
             raise
         except Exception:
             log.exception("a batch of %d new jobs failed, the first one being %s", len(jobs), jobs[0].id)
             return False
-        self._dispatcher.announce(list(begun))
+        self._dispatcher.announce(ended)
         return True
 
     def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
@@ -216,7 +224,6 @@ class Jobs:
             self._resume(begun)
             for batch in _batches(self._consult(token, [job for job in requests if job not in begun])):
                 _try(batch, partial(self._carry_out_batch, token, batch, subnet))
-                self._dispatcher.announce([job.id for job in batch])
             unfinished = [job for job in jobs if job.kind is not JobKind.RESERVATION and self._go_on(job, token)]
             return bool(unfinished)
         except Transient:
@@ -245,14 +252,14 @@ class Jobs:
         go_on = self._releasing.go_on if job.kind is JobKind.RELEASE else self._deleting.go_on
         _try([job], lambda: more.append(go_on(job, token)))
         if more == [False]:
-            self._dispatcher.announce([job.id])
+            self._dispatcher.announce({job.id: None})
         return more == [True]
 
     def _resume(self, begun: Sequence[Job]) -> None:
         for job in begun:
             _try([job], partial(self._finish, job))
         if begun:
-            self._dispatcher.announce([job.id for job in begun])
+            self._dispatcher.announce(dict.fromkeys(job.id for job in begun))
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:
@@ -266,6 +273,7 @@ class Jobs:
         else:
             outcome = self._granting.grant_of_pool(token, jobs)
         self._stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
+        self._dispatcher.announce(dict.fromkeys(outcome.refused))
         wanted = {job.id: job for job in outcome.jobs if job.id not in outcome.refused}
         if not wanted:
             return
@@ -275,7 +283,7 @@ class Jobs:
                 # The claim ran out and the jobs are someone else's now: so are not the addresses.
                 self._granting.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
-        self._settling.finish(wanted, outcome.subnets, outcome.seen)
+        self._dispatcher.announce(self._settling.finish(wanted, outcome.subnets, outcome.seen))
 
 
 def _is_of_subnet(job: Job) -> bool:

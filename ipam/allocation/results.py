@@ -11,11 +11,11 @@ from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.addresses import Address
-from ipam.models.documents import Job, Lease, Reservation, Subnet, lease_key
+from ipam.models.documents import Job, JobState, Lease, Reservation, Subnet, lease_key
 from ipam.models.ledgers import Grant
 
-# A job keeps so many addresses that it has come to; of more of them there are the leases only.
-_KEPT = 1000
+# So many addresses are told with the end of their job; more of them are read where they are stored.
+_TOLD = 1000
 _ID_BYTES = 12
 
 
@@ -46,12 +46,23 @@ def lease_of(grant: Grant, subnet: Subnet, address: Address) -> Lease:
     )
 
 
-def with_result(job: Job, grants: Mapping[ObjectId, Grant]) -> Job:
-    """*job* with what it has come to by *grants*, by subnet, if that is little enough to be kept with it."""
-    if sum(len(grant.addresses) for grant in grants.values()) > _KEPT:
-        return job
+def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
+    """*job* as it ends *now* by *grants*, by subnet, with what it has come to if that is little.
+
+    One that was never claimed has begun just now.
+    """
+    ended = replace(
+        job,
+        state=JobState.SUCCEEDED,
+        attempts=max(job.attempts, 1),
+        started_at=job.started_at or now,
+        finished_at=now,
+        revision=job.revision + 1,
+    )
+    if sum(len(grant.addresses) for grant in grants.values()) > _TOLD:
+        return ended
     held = tuple((subnet, grant.addresses) for subnet, grant in grants.items())
-    return replace(job, held=held, held_since=granted_at(grants))
+    return replace(ended, held=held, held_since=granted_at(grants))
 
 
 def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
@@ -60,7 +71,7 @@ def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
 
 
 def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
-    """The reservation and the leases of *job*, as they were at its end; None if it does not keep them."""
+    """The reservation and the leases of *job*, as they were at its end; None if that was not told with it."""
     if job.held is None or job.held_since is None:
         return None
     since = job.held_since

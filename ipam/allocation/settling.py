@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 
 from bson import ObjectId
 
+from ipam.allocation.dispatcher import Ends
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
-from ipam.allocation.results import granted_at, reservation_of, with_result
+from ipam.allocation.results import granted_at, reservation_of, succeeded
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
@@ -41,10 +42,11 @@ class Settling:
         jobs: Mapping[ObjectId, Job],
         subnets: Iterable[Subnet],
         seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
-    ) -> None:
-        """Carry *jobs* to their success whose grants count; *subnets* are those that they have grants in.
+    ) -> Ends:
+        """Carry *jobs* to their success whose grants count, and return how these have ended.
 
-        *seen* are blocks of these, if they were read before the grants were made.
+        *subnets* are those that they have grants in, *seen* are blocks of these, if they were read before the
+        grants were made.
 
         The order is what makes it repeatable: leases, then the event, then the reservation that shows them, then
         the job that points at it, then the blocks, and only then are the grants struck out that say what to do. The
@@ -62,13 +64,18 @@ class Settling:
         told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
-        ended = [with_result(jobs[job], grants) for job, grants in held.items()]
-        steps = [*handed_out, told, stored, self._stores.jobs.success(ended)]
+        now = utc_now()
+        ended = {job: succeeded(jobs[job], grants, now) for job, grants in held.items()}
+        steps = [*handed_out, told, stored, self._stores.jobs.success(ended.values())]
         endings = [
             self._leasing.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN)) for subnet, grants in due
         ]
         if not (self._stores.writer.write([*steps, *chain(*endings)]) and all(endings)):
             self._strike_out(due)
+        since = min((granted_at(grants) for grants in held.values()), default=now)
+        if utc_now() - since > timedelta(seconds=self._claim_timeout_s / 2):
+            return dict.fromkeys(ended)  # Somebody else may have taken them for abandoned meanwhile.
+        return ended
 
     def abandon(self, job: Job, error: GivenUp) -> None:
         """Give up a *job* that has addresses and cannot be finished: they go back, the caller gets *error*.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from bson import ObjectId
 
+from ipam.allocation.dispatcher import Ends
 from ipam.errors import Transient
 from ipam.models.documents import Job
 from ipam.models.jobs import JobStore
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 # While ends are announced, those who wait look by themselves only for what was not: as often as this.
 _LOOKS_ANYWAY_AFTER_S = 0.5
 # Ends that are remembered, for who begins to wait a moment after them.
-_REMEMBERED = 4096
+_REMEMBERED = 512
 # While they are not, the pause after a query that found nothing: short enough not to be felt, and at least three
 # times what the query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
@@ -44,15 +45,17 @@ class Waiting:
         self._places = threading.BoundedSemaphore(places)
         self._changed = threading.Condition()
         self._waited: dict[ObjectId, list[Future[Job]]] = {}
-        self._announced: dict[ObjectId, None] = {}  # In the order in which they were; a set keeps none.
+        self._announced: dict[ObjectId, Job | None] = {}  # In the order in which they were.
         self._is_announced = False
         self._looks_at = 0.0
         self._thread: threading.Thread | None = None
 
-    def hear_of(self, jobs: Iterable[ObjectId]) -> None:
-        """Look at once whether *jobs* have ended: it was announced."""
+    def hear_of(self, ends: Ends) -> None:
+        """Let those who wait have their jobs as they have ended, or look at once, where that was not announced."""
         with self._changed:
-            self._announced.update(dict.fromkeys(jobs))
+            for id_, job in ends.items():
+                if job is None or not self._end(job):
+                    self._announced[id_] = job
             for _ in range(len(self._announced) - _REMEMBERED):
                 del self._announced[next(iter(self._announced))]
             self._changed.notify()
@@ -98,11 +101,22 @@ class Waiting:
             if len(waiters) >= _WAITERS_OF_A_JOB:
                 return False
             waiters.append(ended)
+            job_ended = self._announced.get(job)
+            if job_ended is not None and self._end(job_ended):
+                return True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
                 self._thread.start()
             self._changed.notify()
             return True
+
+    def _end(self, job: Job) -> bool:
+        """Let those who wait for *job*, which has ended, go on; False if there are none."""
+        waiters = self._waited.pop(job.id, [])
+        for ended in waiters:
+            ended.set_result(job)
+        self._announced.pop(job.id, None)
+        return bool(waiters)
 
     def _ended(self, wanted: list[ObjectId]) -> Sequence[Job]:
         """Those of *wanted* that have ended; none when it cannot be told, for waiting has a limit of its own."""
@@ -137,8 +151,7 @@ class Waiting:
             ended_at = time.monotonic()
             with self._changed:
                 for job in found:
-                    for ended in self._waited.pop(job.id, ()):
-                        ended.set_result(job)
+                    self._end(job)
                 if not found and not self._is_announced:
                     pause_s = max(_PAUSE_S, _PAUSE_FACTOR * (ended_at - began))
                     self._looks_at = ended_at + min(pause_s, _LONGEST_PAUSE_S)

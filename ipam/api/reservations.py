@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -21,9 +21,11 @@ from ipam.api.preferences import preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
+from ipam.models.connection import KEYS_CHUNK
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
+from ipam.together import Together
 from ipam.wiring import Services
 
 COMPUTED = (
@@ -70,7 +72,10 @@ class ReservationsOf:
         self._idempotency = idempotency
         self._kind = kind
         self._field = field
-        self._owners: Any = getattr(services.stores, f"{kind}s")
+        self._owners: DocumentStore[Any] = services.stores.subnets if kind == "subnet" else services.stores.pools
+        others: DocumentStore[Any] = services.stores.pools if kind == "subnet" else services.stores.subnets
+        self._owner_of = _together(self._owners.get_many)
+        self._metadata_of_other = _together(others.metadata_of)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """List them."""
@@ -92,7 +97,7 @@ class ReservationsOf:
         wanted = bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
 
         def create(new: ObjectId) -> None:
-            owner = self._owners.get(target)
+            owner = self._owner_of(target) or self._owners.get(target)
             job = self._services.jobs.accept(new, owner, wanted)
             self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), owner)
 
@@ -108,6 +113,9 @@ class ReservationsOf:
                     reservation = self._services.stores.reservations.get(job.reservation)
                     leases = _leases(self._services, reservation)
                 around = {owner.id: owner.metadata}
+                other = reservation.pool if self._kind == "subnet" else reservation.subnet
+                if other is not None:
+                    around[other] = self._metadata_of_other(other)
                 value = {**next(_shown(self._services, [reservation], around)), **leases}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
             case JobState.FAILED:
@@ -116,6 +124,16 @@ class ReservationsOf:
                 raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
             case _:
                 render_accepted(req, resp, job)
+
+
+def _together(read: Callable[[Iterable[ObjectId]], dict[ObjectId, Any]]) -> Together[ObjectId, Any]:
+    """*read*, for requests that come at the same moment; gives None for what is not found."""
+
+    def read_some(ids: Sequence[ObjectId]) -> list[Any]:
+        found = read(ids)
+        return [found.get(id_) for id_ in ids]
+
+    return Together(read_some, KEYS_CHUNK)
 
 
 class ReservationItem(Item[Reservation]):

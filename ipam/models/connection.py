@@ -144,6 +144,11 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
+def among(keys: Sequence[Any]) -> Any:
+    """The condition that a field is one of *keys*; of one it is what every server finds soonest."""
+    return keys[0] if len(keys) == 1 else {"$in": list(keys)}
+
+
 def insert_missing(collection: Collection[Any], documents: Sequence[dict[str, Any]]) -> None:
     """Insert those of *documents* whose `_id` is not there yet; so doing it again changes nothing.
 

@@ -368,7 +368,7 @@ class Job:
         position: Which of its subnets a release has come to.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
-        held: The addresses that it has come to, by subnet; None if they are many, or it has not come to its end.
+        held: The addresses that it has come to, by subnet, where they are told with its end; else None.
         held_since: When they were granted.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
@@ -402,7 +402,7 @@ class Job:
     outbox: tuple[Event, ...] = ()
 
     def to_bson(self) -> Bson:
-        """The stored form of a new job; `waiting` marks it as not yet terminal."""
+        """The stored form of a new job, `waiting` marking it as not yet terminal; or what is told of its end."""
         return {
             "_id": self.id,
             "kind": self.kind.value,
@@ -424,11 +424,12 @@ class Job:
             "finished_at": self.finished_at,
             "revision": self.revision,
             "origin": self.origin.to_json(),
+            **({} if self.held is None else {"held": _held_to_bson(self.held), "held_since": self.held_since}),
         }
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Job:
-        """The job that was stored."""
+        """The job that was stored, or told of."""
         return cls(
             id=bson["_id"],
             **{
@@ -452,6 +453,10 @@ class Job:
             origin=Origin.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip
+
+
+def _held_to_bson(held: tuple[tuple[ObjectId, AddressSet], ...]) -> list[list[Any]]:
+    return [[subnet, addresses.to_bson()] for subnet, addresses in held]
 
 
 def _held(bson: Any) -> tuple[tuple[ObjectId, AddressSet], ...]:

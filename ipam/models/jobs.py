@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from ipam.exact_json import dumps
 from ipam.models import facts
-from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.store import DocumentStore
@@ -31,9 +31,9 @@ class JobStore(DocumentStore[Job]):
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Job.from_bson)
 
-    def insert(self, job: Job) -> None:
-        """Store a new job; to store it twice changes nothing."""
-        insert_missing(self._collection, [job.to_bson()])
+    def insert(self, *jobs: Job) -> None:
+        """Store new jobs; to store one twice changes nothing."""
+        insert_missing(self._collection, [job.to_bson() for job in jobs])
 
     def waiting(self, target: ObjectId, limit: int) -> list[Job]:
         """Up to *limit* jobs of *target* that nobody has in hand, oldest first."""
@@ -114,7 +114,8 @@ class JobStore(DocumentStore[Job]):
 
     def finish(self, id_: ObjectId) -> None:
         """Close a job whose work is done, whoever did it."""
-        self._collection.update_one({"_id": id_, "state": _OPEN}, _close({"state": JobState.SUCCEEDED.value}))
+        closed = _close({"state": JobState.SUCCEEDED.value}, utc_now())
+        self._collection.update_one({"_id": id_, "state": _OPEN}, closed)
 
     def decide(self, ids: Iterable[ObjectId], token: ObjectId) -> set[ObjectId]:
         """Make the grants of claim *token* count, for those of *ids* that still carry it; returns these."""
@@ -138,19 +139,16 @@ class JobStore(DocumentStore[Job]):
         freed = {"claim": None, "claimed_until": NOT_CLAIMED}
         self._collection.update_many(wanted, {"$set": freed})
 
-    def success(self, jobs: Iterable[Job]) -> Writes:
-        """How *jobs* are closed whose reservations are complete; one that was never claimed has begun just now."""
+    def success(self, ended: Iterable[Job]) -> Writes:
+        """How jobs are closed that have *ended* well; those of which the same is to be written are one update."""
+        alike: dict[tuple[Any, ...], list[ObjectId]] = {}
+        for job in ended:
+            alike.setdefault((job.attempts, job.started_at, job.finished_at), []).append(job.id)
         updates: list[tuple[Bson, Bson]] = []
-        for job in jobs:
-            fields: Bson = {
-                "state": JobState.SUCCEEDED.value,
-                "attempts": max(job.attempts, 1),
-                "started_at": job.started_at or utc_now(),
-            }
-            if job.held is not None:
-                fields["held"] = [[subnet, addresses.to_bson()] for subnet, addresses in job.held]
-                fields["held_since"] = job.held_since
-            updates.append(({"_id": job.id, "state": _OPEN}, _close(fields)))
+        for (attempts, started_at, at), ids in alike.items():
+            done = {"state": JobState.SUCCEEDED.value, "attempts": attempts, "started_at": started_at}
+            named = ({"_id": among(chunk), "state": _OPEN} for chunk in chunks(ids, KEYS_CHUNK))
+            updates += [(jobs, _close(done, at)) for jobs in named]
         return Writes("jobs", updates=updates)
 
     def fail(self, errors: Iterable[tuple[Job, Bson]], token: ObjectId) -> None:
@@ -173,7 +171,7 @@ class JobStore(DocumentStore[Job]):
         for condition, open_job in ends:
             job = replace(open_job, finished_at=utc_now(), revision=open_job.revision + 1)
             event = facts.failed(job)
-            closed = _close({"state": job.state.value, "error": job.error and dumps(job.error)})
+            closed = _close({"state": job.state.value, "error": job.error and dumps(job.error)}, event.time)
             if self._collection.update_one({"_id": job.id, **condition}, telling(closed, event)).modified_count:
                 told.append((job, event))
         self._tell_of(told)
@@ -199,10 +197,9 @@ def _failed(job: Job, error: Bson) -> Job:
     return replace(job, state=JobState.FAILED, error=error)
 
 
-def _close(fields: Bson) -> Bson:
-    finished: datetime = utc_now()
+def _close(fields: Bson, at: datetime) -> Bson:
     return {
-        "$set": {**fields, "finished_at": finished},
+        "$set": {**fields, "finished_at": at},
         "$unset": {"waiting": 1},
         "$inc": {"revision": 1},
     }

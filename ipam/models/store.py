@@ -17,7 +17,7 @@ from pymongo.database import Database
 
 from ipam.errors import Contended, InvalidParameter, NotFound, Stale, Transient
 from ipam.models import facts, metadata
-from ipam.models.connection import speaks_mongo
+from ipam.models.connection import among, speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
 from ipam.models.events import Event, EventStore, Outbox, telling
 from ipam.retrying import retry_contended
@@ -162,7 +162,7 @@ class DocumentStore(Generic[D]):
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        found = self._collection.find({self.key: {"$in": wanted}}, self._projection)
+        found = self._collection.find({self.key: among(wanted)}, self._projection)
         return {bson[self.key]: self._decode(bson) for bson in found if self._is_visible(bson)}
 
     def metadata_of(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Any]:
@@ -171,7 +171,7 @@ class DocumentStore(Generic[D]):
         if not wanted:
             return {}
         shown = {self.key: 1, "metadata": 1, **dict.fromkeys(self.visible, 1)}
-        found = self._collection.find({self.key: {"$in": wanted}}, shown)
+        found = self._collection.find({self.key: among(wanted)}, shown)
         return {bson[self.key]: metadata.decode(bson["metadata"]) for bson in found if self._is_visible(bson)}
 
     def page(self, query: Query) -> Page[D]:

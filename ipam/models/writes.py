@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import InsertOne, MongoClient, UpdateOne
+from pymongo import InsertOne, MongoClient, UpdateMany, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import ClientBulkWriteException, DuplicateKeyError
 
@@ -26,7 +26,7 @@ class Writes:
 
     Attributes:
         inserts: New documents; those whose `_id` is there already are left alone.
-        updates: Filters of which each finds one document at most, and how that is changed.
+        updates: Filters by `_id`, one or some, and how what each finds is changed.
         successors: Documents with a `version`, each to take the place of the version before it, the first one of
             none. What is behind one that finds another version is not made.
     """
@@ -64,7 +64,7 @@ class Writer:
         collection = self._database[step.collection]
         insert_missing(collection, step.inserts)
         if step.updates:
-            collection.bulk_write([UpdateOne(*update) for update in step.updates], ordered=False)
+            collection.bulk_write([_update(*update) for update in step.updates], ordered=False)
         try:
             for document in step.successors:
                 collection.update_one(*_succession(document), upsert=True)
@@ -107,11 +107,16 @@ def _groups(steps: Iterable[Writes]) -> Iterator[list[Writes]]:
         yield group
 
 
-def _models(step: Writes, namespace: str) -> Iterator[InsertOne[Bson] | UpdateOne]:
+def _models(step: Writes, namespace: str) -> Iterator[InsertOne[Bson] | UpdateOne | UpdateMany]:
     yield from (InsertOne(document, namespace) for document in step.inserts)
-    yield from (UpdateOne(*update, namespace=namespace) for update in step.updates)
+    yield from (_update(*update, namespace) for update in step.updates)
     for document in step.successors:
         yield UpdateOne(*_succession(document), upsert=True, namespace=namespace)
+
+
+def _update(wanted: Bson, change: Bson, namespace: str | None = None) -> UpdateOne | UpdateMany:
+    one_or_many = UpdateMany if isinstance(wanted["_id"], dict) else UpdateOne
+    return one_or_many(wanted, change, namespace=namespace)
 
 
 def _succession(document: Bson) -> tuple[Bson, Bson]:

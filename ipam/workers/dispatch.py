@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bson import ObjectId
 from celery import Celery
@@ -12,8 +12,10 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool, producers
 
+from ipam.allocation.dispatcher import Ends
 from ipam.errors import Transient
 from ipam.workers.app import CARRY_OUT, exchange_of_ends
+from ipam.workers.ends import write_ends
 
 log = logging.getLogger(__name__)
 # After a failure nothing is sent for this long, so that requests do not each wait for a broker that is away.
@@ -39,12 +41,14 @@ class CeleryDispatcher:
             lambda producer: self._app.send_task(CARRY_OUT, args=[str(target)], retry=False, producer=producer),
         )
 
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        """Let those who wait for *jobs* look at once, wherever. Raises nothing that a broker could cause."""
-        ends = [str(job) for job in jobs]
+    def announce(self, ends: Ends) -> None:
+        """Let those who wait for these jobs hear of it, wherever. Raises nothing that a broker could cause."""
+        if not ends:
+            return
+        message, exchange = write_ends(ends), self._ends
         self._send(
             "of jobs that have ended",
-            lambda producer: producer.publish(ends, exchange=self._ends, declare=[self._ends], retry=False),
+            lambda producer: producer.publish(message, exchange=exchange, declare=[exchange], retry=False),
         )
 
     def _send(self, about: str, publish: Callable[[Producer], object]) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
-from bson import ObjectId
 from celery import Celery
 from kombu import Message, Queue
 
+from ipam.allocation.dispatcher import Ends
 from ipam.workers.app import exchange_of_ends
+from ipam.workers.ends import read_ends
 
 log = logging.getLogger(__name__)
 # How long it takes at most until it is seen that hearing is to stop.
@@ -24,13 +25,11 @@ class Hearing:
     """Listens in a thread of its own.
 
     Args:
-        heard: Is called with jobs that have ended.
+        heard: Is called with the ends of jobs.
         is_heard: Is called with whether that is heard of from now on.
     """
 
-    def __init__(
-        self, app: Celery, heard: Callable[[Sequence[ObjectId]], None], is_heard: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, app: Celery, heard: Callable[[Ends], None], is_heard: Callable[[bool], None]) -> None:
         self._app = app
         self._heard = heard
         self._is_heard = is_heard
@@ -70,4 +69,4 @@ class Hearing:
                 connection.heartbeat_check()
 
     def _hear(self, message: Message) -> None:
-        self._heard([ObjectId(job) for job in message.payload])
+        self._heard(read_ends(message.payload))

@@ -18,7 +18,7 @@ from ipam.models.documents import Job, JobState, Pool, Subnet
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-from tests.calls import By, Calls, Nobody
+from tests.calls import Calls, Nobody, web_with_worker
 
 
 @pytest.fixture
@@ -58,23 +58,22 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
         services.jobs.carry_out(services.releasing.release_reservation(job.reservation).target)
     asked = ask(services, subnet, jobs)
     reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
-    assert (reads, writes) == (3, 2 if jobs <= 8 else 6), calls.made  # What follows the grants of a few is one.
+    assert (reads, writes) == (3, 2 if jobs <= 8 else 5), calls.made  # What follows the grants of a few is one.
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
 
 
 @pytest.mark.parametrize("owner", ["subnet", "pool"])
-def test_a_sync_request_takes_four_calls_in_its_web_process(
+def test_a_sync_request_takes_three_calls_in_its_web_process(
     database: str, services: Services, calls: Calls, subnet: Subnet, owner: str
 ):
-    """What it is about, the job, its end with the result, and the metadata of what is around it."""
+    """What it is about, the job, and the metadata of what is around it; its end is announced with the result."""
     path = f"/subnets/{subnet.id}/reservations" if owner == "subnet" else f"/pools/{subnet.pool}/reservations"
     with MongoClient(database, tz_aware=True) as client:
         stores = Stores(client[services.stores.whole._database.name])  # noqa: SLF001
-        worker = build_services(stores, Settings(), Nobody(), Consulting())
-        front = build_services(services.stores, Settings(), By(worker), Consulting())
+        front = web_with_worker(services.stores, stores)
         api, answers = TestClient(create_app(front, lambda: None, Event(), ["*"])), []
         made = calls.of(lambda: answers.append(api.simulate_post(path, json={})))
-    assert (answers[0].status_code, made) == (201, (3, 1)), calls.made
+    assert (answers[0].status_code, made) == (201, (2, 1)), calls.made
 
 
 def test_a_reservation_is_shown_with_what_is_around_it_in_one_call(

@@ -6,6 +6,8 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
+from ipam.api.rendering import job_json
+from ipam.models.documents import Job
 from ipam.settings import Settings
 from ipam.wiring import broker_place
 from ipam.workers.app import create_celery
@@ -117,9 +119,9 @@ def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
     """So that who waits need not ask the database for it over and over."""
     settings = Settings.read({}, stack.environment)
     app = create_celery(settings, broker_place(settings))
-    heard: list[ObjectId] = []
+    heard: dict[ObjectId, Job | None] = {}
     is_heard = threading.Event()
-    hearing = Hearing(app, heard.extend, lambda now: is_heard.set() if now else None)
+    hearing = Hearing(app, heard.update, lambda now: is_heard.set() if now else None)
     hearing.start()
     assert is_heard.wait(20)
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
@@ -130,6 +132,8 @@ def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
         return any(ObjectId(job["id"]) in heard for job in jobs)
 
     wait_until(announced, 20, "an announcement")
+    for id_, job in heard.items():
+        assert job_json(job) == stack.api.get(f"/jobs/{id_}").json()  # Told as it is stored.
     hearing.stop()
     app.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import mongomock
 from mongomock import DuplicateKeyError
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError
 
 from ipam.models.indexes import INDEXES
@@ -61,10 +61,11 @@ class Collection:
         for bson in list(self.find(wanted, {"_id": 1})):
             self.delete_one({"$and": [{"_id": bson["_id"]}, wanted]})
 
-    def bulk_write(self, operations: Sequence[UpdateOne], *, ordered: bool) -> None:
+    def bulk_write(self, operations: Sequence[UpdateOne | UpdateMany], *, ordered: bool) -> None:
         assert not ordered
         for operation in operations:
-            self.update_one(operation._filter, operation._doc)  # noqa: SLF001
+            update = self.update_many if isinstance(operation, UpdateMany) else self.update_one
+            update(operation._filter, operation._doc)  # noqa: SLF001
 
     def insert_many(self, documents: Sequence[dict[str, Any]], *, ordered: bool) -> None:
         assert not ordered

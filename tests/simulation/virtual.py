@@ -13,6 +13,7 @@ import tenacity.nap
 from bson import ObjectId
 
 from ipam.models import documents
+from ipam.together import Together
 
 _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,6 +50,8 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(tenacity, "time", standing_still),
         patch.object(tenacity.nap, "time", standing_still),
         patch.object(bson.objectid, "time", standing_still),
+        # Threads of a process are one here: none could wait for another.
+        patch.object(Together, "__call__", lambda together, wanted: together._call([wanted])[0]),  # noqa: SLF001
         patch.object(ObjectId, "_inc", 1),
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
         patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),

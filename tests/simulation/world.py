@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from bson import ObjectId
 from falcon.testing import TestClient
 
 from ipam.allocation.consulting import Consulting
+from ipam.allocation.dispatcher import Ends
 from ipam.api.app import create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
@@ -44,7 +44,7 @@ class Broker:
         self._loss = loss
         self.messages: list[Message] = []
 
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
+    def announce(self, ends: Ends) -> None:
         """Users of this world look by themselves."""
 
     def dispatch(self, target: ObjectId) -> None:

@@ -1,13 +1,12 @@
 """Stores without a server, for logic only: mongomock has one thread, no races and no crashes."""
 
-from collections.abc import Sequence
-
 import mongomock
 import pytest
 from bson import ObjectId
 from mongomock.collection import BulkOperationBuilder
 
 from ipam.allocation.consulting import Consulting
+from ipam.allocation.dispatcher import Ends
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -23,8 +22,8 @@ class Recorder:
     def dispatch(self, target: ObjectId) -> None:
         self.dispatched.append(target)
 
-    def announce(self, jobs: Sequence[ObjectId]) -> None:
-        self.announced += jobs
+    def announce(self, ends: Ends) -> None:
+        self.announced += ends
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from redis import Redis
 from ipam.discovery.places import Fixed
 from ipam.embedded.parts import free_port
 from ipam.errors import Transient
+from ipam.models.documents import Job
 from ipam.settings import Settings
 from ipam.workers.app import RECOVER, create_celery, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
@@ -77,8 +78,8 @@ def test_a_message_leaves_nothing_behind_in_the_process(redis_port, monkeypatch)
     def left() -> tuple[int, int]:
         for _ in range(20):
             one.dispatch(ObjectId())
-            one.announce([ObjectId()])
-        return sum(isinstance(found, lazy) for found in gc.get_objects()), len(made)
+            one.announce({ObjectId(): None})
+        return sum(type(found) is lazy for found in gc.get_objects()), len(made)
 
     left()
     assert left() == left()
@@ -88,9 +89,9 @@ def test_a_message_leaves_nothing_behind_in_the_process(redis_port, monkeypatch)
 def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):
     """Also by who began to listen while there was none, and though the one before is still there."""
     app = create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{free_port()}/0", ""))
-    heard: list[ObjectId] = []
+    heard: dict[ObjectId, Job | None] = {}
     is_heard: list[bool] = []
-    hearing = Hearing(app, heard.extend, is_heard.append)
+    hearing = Hearing(app, heard.update, is_heard.append)
     hearing.start()
     wait_until(lambda: is_heard, 20, "a broker that is away")
     assert not any(is_heard)
@@ -100,7 +101,7 @@ def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):
             job, worker = ObjectId(), dispatcher(port)
 
             def announced(job: ObjectId = job, worker: CeleryDispatcher = worker) -> bool:
-                worker.announce([job])
+                worker.announce({job: None})
                 return job in heard
 
             wait_until(announced, 20, "the announcement")

@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation import waiting
 from ipam.allocation.waiting import Waiting
+from ipam.models.documents import Job
 from tests.servers import wait_until
 
 FOR_EVER_S = 3600
@@ -31,6 +32,10 @@ class Jobs:
 @pytest.fixture
 def jobs() -> Jobs:
     return Jobs()
+
+
+def ended() -> SimpleNamespace:
+    return SimpleNamespace(id=ObjectId())
 
 
 def in_thread(call) -> threading.Thread:
@@ -109,7 +114,7 @@ def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced)
     del jobs.looks[:]
     for job, waiter in zip((first, second), waiters, strict=True):
         jobs.done.add(job)
-        announced.hear_of([other, job])
+        announced.hear_of({other: None, job: None})
         waiter.join(20)
     assert jobs.looks == [{first}, {second}]
 
@@ -117,15 +122,36 @@ def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced)
 def test_an_end_that_was_announced_a_moment_before_is_not_missed(jobs, announced):
     job = ObjectId()
     jobs.done.add(job)
-    announced.hear_of([job])
+    announced.hear_of({job: None})
     assert announced.wait(job, FOR_EVER_S, lambda: False).id == job
+
+
+@pytest.mark.parametrize("comes", ["before", "while"])
+def test_an_end_that_is_told_is_not_looked_at(jobs, announced, comes):
+    """Whether it comes before somebody waits for it, or while two do."""
+    job, other = ended(), ended()
+    del jobs.looks[:]
+    if comes == "before":
+        announced.hear_of({job.id: job, other.id: other})
+        assert announced.wait(job.id, FOR_EVER_S, lambda: False) is job
+    else:
+        heard: list[Job | None] = []
+        waiters = [
+            in_thread(lambda: heard.append(announced.wait(job.id, FOR_EVER_S, lambda: False))) for _ in range(2)
+        ]
+        wait_until(lambda: len(announced._waited.get(job.id, ())) == 2, 20, "both wait")  # noqa: SLF001
+        announced.hear_of({job.id: job, other.id: other})
+        for waiter in waiters:
+            waiter.join(20)
+        assert heard == [job, job]
+    assert (jobs.looks, list(announced._announced)) == ([], [other.id])  # noqa: SLF001
 
 
 def test_of_announced_ends_only_the_last_are_remembered(announced, monkeypatch):
     monkeypatch.setattr(waiting, "_REMEMBERED", 3)
     ends = [ObjectId() for _ in range(5)]
-    announced.hear_of(ends[:2])
-    announced.hear_of(ends[2:])
+    announced.hear_of(dict.fromkeys(ends[:2]))
+    announced.hear_of(dict.fromkeys(ends[2:]))
     assert list(announced._announced) == ends[2:]  # noqa: SLF001
 
 
@@ -137,7 +163,7 @@ def test_an_end_that_was_not_announced_is_found_all_the_same(jobs, announced, mo
 
     def announce_without_a_pause() -> None:
         while not stop.is_set():
-            announced.hear_of([busy])
+            announced.hear_of({busy: None})
 
     others = [in_thread(lambda: announced.wait(busy, FOR_EVER_S, stop.is_set)), in_thread(announce_without_a_pause)]
     jobs.done.add(lost)
