@@ -14,6 +14,7 @@ from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object, settle_for_json
 from ipam.api.preferences import preferred
 from ipam.api.queries import refuse_unknown
+from ipam.api.reading import Reader
 from ipam.api.rendering import Json, render
 from ipam.models.descriptions import patched, replaced
 from ipam.models.documents import Document, Job
@@ -49,6 +50,7 @@ class Item(Generic[D]):
         self._services = services
         self._store = store
         self._kind = store.kind
+        self._reader = Reader(store)
         self._show = show
         self._delete = delete
         self._parameters = parameters
@@ -58,7 +60,7 @@ class Item(Generic[D]):
         """Show it."""
         negotiate(req, self._kind)
         refuse_unknown(req)
-        render(req, resp, self._kind, self._show(self._store.get(object_id(id_, self._kind))))
+        render(req, resp, self._kind, self._show(self._reader.get(object_id(id_, self._kind))))
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Change what the body names."""

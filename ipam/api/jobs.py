@@ -18,6 +18,7 @@ from ipam.api.queries import (
     refuse_unknown,
     whole_number,
 )
+from ipam.api.reading import Reader
 from ipam.api.rendering import job_json, render, render_page
 from ipam.models.documents import Job, JobState
 from ipam.models.store import object_id
@@ -66,16 +67,17 @@ class JobItem:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._reader = Reader(services.stores.jobs)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Show it; `?wait=N` waits up to N seconds for its end."""
         negotiate(req, "job")
         refuse_unknown(req, "wait")
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
-        job = self._services.stores.jobs.get(object_id(id_, "job"))
+        job = self._reader.get(object_id(id_, "job"))
         if seconds and not job.state.terminal:
             ended = self._services.waiting.wait(job.id, seconds, req.context.given_up)
-            job = ended or self._services.stores.jobs.get(job.id)
+            job = ended or self._reader.get(job.id)
         render(req, resp, "job", job_json(job))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import falcon
 from bson import ObjectId
 
@@ -10,9 +12,11 @@ from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
 from ipam.api.queries import flag, list_query, refuse_unknown
+from ipam.api.reading import read_together
 from ipam.api.rendering import Json, pool_json, render, render_page
 from ipam.models.descriptions import described
 from ipam.models.documents import Pool
+from ipam.models.subnets import Usage
 from ipam.wiring import Services
 
 COMPUTED = ("subnets", "size", "used", "free", "created_at", "updated_at", "revision")
@@ -24,6 +28,7 @@ class PoolCollection:
     def __init__(self, services: Services, idempotency: Idempotency) -> None:
         self._services = services
         self._idempotency = idempotency
+        self._show = _showing(services)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List pools."""
@@ -41,7 +46,7 @@ class PoolCollection:
 
         def create(id_: ObjectId) -> None:
             pool = self._services.inventory.create_pool(Pool(id=id_, **description))
-            render(req, resp, "pool", _show(self._services, pool), status=201, location=f"/pools/{pool.id}")
+            render(req, resp, "pool", self._show(pool), status=201, location=f"/pools/{pool.id}")
 
         self._idempotency.once(req, resp, body, create)
 
@@ -51,7 +56,7 @@ def pool_item(services: Services) -> Item[Pool]:
     return Item(
         services,
         services.stores.pools,
-        lambda pool: _show(services, pool),
+        _showing(services),
         lambda id_, revisions, params: services.deleting.delete_pool(
             id_, revisions, cascade=flag(params, "cascade", default=True)
         ),
@@ -59,5 +64,6 @@ def pool_item(services: Services) -> Item[Pool]:
     )
 
 
-def _show(services: Services, pool: Pool) -> Json:
-    return pool_json(pool, services.stores.subnets.usage([pool.id])[pool.id])
+def _showing(services: Services) -> Callable[[Pool], Json]:
+    usage = read_together(services.stores.subnets.usage)
+    return lambda pool: pool_json(pool, usage(pool.id) or Usage())

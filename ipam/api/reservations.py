@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -19,13 +19,12 @@ from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object
 from ipam.api.preferences import preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
+from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
-from ipam.models.connection import KEYS_CHUNK
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
-from ipam.together import Together
 from ipam.wiring import Services
 
 COMPUTED = (
@@ -74,8 +73,8 @@ class ReservationsOf:
         self._field = field
         self._owners: DocumentStore[Any] = services.stores.subnets if kind == "subnet" else services.stores.pools
         others: DocumentStore[Any] = services.stores.pools if kind == "subnet" else services.stores.subnets
-        self._owner_of = _together(self._owners.get_many)
-        self._metadata_of_other = _together(others.metadata_of)
+        self._reader: Reader[Any] = Reader(self._owners)
+        self._metadata_of_other = read_together(others.metadata_of)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """List them."""
@@ -97,7 +96,7 @@ class ReservationsOf:
         wanted = bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
 
         def create(new: ObjectId) -> None:
-            owner = self._owner_of(target) or self._owners.get(target)
+            owner = self._reader.get(target)
             job = self._services.jobs.accept(new, owner, wanted)
             self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), owner)
 
@@ -126,16 +125,6 @@ class ReservationsOf:
                 render_accepted(req, resp, job)
 
 
-def _together(read: Callable[[Iterable[ObjectId]], dict[ObjectId, Any]]) -> Together[ObjectId, Any]:
-    """*read*, for requests that come at the same moment; gives None for what is not found."""
-
-    def read_some(ids: Sequence[ObjectId]) -> list[Any]:
-        found = read(ids)
-        return [found.get(id_) for id_ in ids]
-
-    return Together(read_some, KEYS_CHUNK)
-
-
 class ReservationItem(Item[Reservation]):
     """One reservation; `?embed=leases` shows its leases with it."""
 
@@ -147,13 +136,18 @@ class ReservationItem(Item[Reservation]):
             lambda id_, revisions, _: services.releasing.release_reservation(id_, revisions),
             computed=("leases",),
         )
+        self._within = read_together(partial(_within, services))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Show it."""
         negotiate(req, "reservation")
         refuse_unknown(req, "embed")
         embed = one_of("embed", ("", "leases"))(parameter(req, "embed", ""))["embed"]
-        reservation, around = self._services.stores.reservations.get_within(object_id(id_, "reservation"))
+        wanted = object_id(id_, "reservation")
+        found = self._within(wanted)
+        if found is None:
+            raise self._services.stores.reservations.missing(wanted)
+        reservation, around = found
         value = reservation_json(reservation, around)
         if embed:
             value |= _leases(self._services, reservation)
@@ -169,20 +163,30 @@ def _show(services: Services, reservation: Reservation) -> Json:
     return next(_shown(services, [reservation], {}))
 
 
+def _within(services: Services, ids: Iterable[ObjectId]) -> dict[ObjectId, tuple[Reservation, dict[ObjectId, Any]]]:
+    """The reservations called *ids*, each with the metadata of the pools and subnets of all of them."""
+    found = services.stores.reservations.get_many(ids)
+    around: dict[ObjectId, Any] = {}
+    _look_around(services, found.values(), around)
+    return {id_: (reservation, around) for id_, reservation in found.items()}
+
+
 def _shown(services: Services, reservations: Sequence[Reservation], around: dict[ObjectId, Any]) -> Iterator[Json]:
     """The JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together."""
     for first in range(0, len(reservations), _SHOWN_TOGETHER):
         some = reservations[first : first + _SHOWN_TOGETHER]
-        _look_around(around, services.stores.pools, (one.pool for one in some))
-        _look_around(around, services.stores.subnets, (one.subnet for one in some if one.subnet))
+        _look_around(services, some, around)
         for one in some:
             yield reservation_json(one, around)
 
 
-def _look_around(around: dict[ObjectId, Any], store: DocumentStore[Any], ids: Iterable[ObjectId]) -> None:
-    """Add the metadata of those of *ids* that are not in *around*, None of what is gone."""
-    unknown = {id_: None for id_ in ids if id_ not in around}
-    around.update({**unknown, **store.metadata_of(unknown)})
+def _look_around(services: Services, some: Collection[Reservation], around: dict[ObjectId, Any]) -> None:
+    """Add what is missing *around* of the metadata of the pools and subnets of *some*; None of what is gone."""
+    pools = (one.pool for one in some)
+    subnets = (one.subnet for one in some if one.subnet)
+    for store, ids in ((services.stores.pools, pools), (services.stores.subnets, subnets)):
+        unknown = {id_: None for id_ in ids if id_ not in around}
+        around.update({**unknown, **store.metadata_of(unknown)})
 
 
 def _leases(services: Services, reservation: Reservation) -> Json:

@@ -70,7 +70,7 @@ class PoolStore(DocumentStore[Pool]):
             return
         pool = self._collection.find_one({"_id": subnet.pool})
         if pool is None or not self._is_visible(pool):
-            raise self._missing(subnet.pool)
+            raise self.missing(subnet.pool)
         others = [held for held in pool["ranges"] if held["start"] <= end and held["end"] >= start]
         if any(other["subnet"] == subnet.id for other in others):
             return

@@ -9,14 +9,12 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.models import facts, metadata
+from ipam.models import facts
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import (
     Bson,
-    PoolState,
     Reservation,
     ReservationState,
-    SubnetState,
     moved_on,
     succeeded_by,
     utc_now,
@@ -26,13 +24,6 @@ from ipam.models.store import DocumentStore, check_revision
 from ipam.models.writes import Writes
 from ipam.retrying import retry_contended
 
-# To a reservation its pool, and the first of its subnets: those of one that has many may come to more than 16 MB.
-_WITHIN: list[Bson] = [
-    {"$addFields": {"first": {"$arrayElemAt": ["$subnets", 0]}}},
-    {"$lookup": {"from": "pools", "localField": "pool", "foreignField": "_id", "as": "in_pool"}},
-    {"$lookup": {"from": "subnets", "localField": "first", "foreignField": "_id", "as": "in_subnet"}},
-    {"$project": {"in_pool.ranges": 0, "in_subnet.ledger": 0}},
-]
 # What a tombstone does not keep.
 _UNNAMED = dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1)
 
@@ -46,21 +37,6 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Reservation.from_bson)
-
-    def get_within(self, id_: ObjectId) -> tuple[Reservation, dict[ObjectId, Any]]:
-        """A reservation, and by their ids the metadata of its pool and of its only subnet; None of what is gone.
-
-        Raises:
-            NotFound: If there is no such reservation.
-        """
-        found: Bson = next(self._collection.aggregate([{"$match": {"_id": id_}}, *_WITHIN]), {})
-        if not self._is_visible(found):
-            raise self._missing(id_)
-        reservation = Reservation.from_bson(found)
-        around: dict[ObjectId, Any] = dict.fromkeys((reservation.pool, *reservation.subnets))
-        for shown, owners in ((PoolState.ACTIVE, found["in_pool"]), (SubnetState.ACTIVE, found["in_subnet"])):
-            around |= {one["_id"]: metadata.decode(one["metadata"]) for one in owners if one["state"] == shown}
-        return reservation, around
 
     def insertion(self, reservations: Iterable[Reservation]) -> Writes:
         """How new reservations are stored; those that are there already, as tombstones perhaps, are left alone."""

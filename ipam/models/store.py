@@ -154,7 +154,7 @@ class DocumentStore(Generic[D]):
         """
         found = self._seen(id_)
         if found is None:
-            raise self._missing(id_)
+            raise self.missing(id_)
         return found
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, D]:
@@ -270,7 +270,8 @@ class DocumentStore(Generic[D]):
         except Transient:
             log.warning("what happened to %d %ss will be told later", len(outboxes), self.kind)
 
-    def _missing(self, id_: ObjectId) -> NotFound:
+    def missing(self, id_: ObjectId) -> NotFound:
+        """What to raise when there is no document called *id_* that users see."""
         return NotFound(f"There is no {self.kind} {id_}.")
 
     def _changed(self, id_: ObjectId) -> Contended:

@@ -14,7 +14,7 @@ from pymongo.database import Database
 from ipam.errors import Contended, NotEmpty
 from ipam.models import facts
 from ipam.models.addresses import Address, to_place
-from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import telling
 from ipam.models.ledgers import Grant, Ledger, Release
@@ -87,7 +87,7 @@ class SubnetStore(DocumentStore[Subnet]):
         totals = {pool: Usage() for pool in pools}
         # By the pool alone, as `_seen` reads by the key alone; what is read of those not seen is little.
         for bson in self._collection.find(
-            {"pool": {"$in": list(totals)}}, {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}
+            {"pool": among(list(totals))}, {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}
         ):
             if not self._is_visible(bson):
                 continue

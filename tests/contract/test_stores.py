@@ -219,34 +219,19 @@ def test_nothing_can_be_taken_from_a_subnet_that_is_being_deleted(stores):
         stores.subnets.get(subnet.id)
 
 
-def a_reservation(stores: Stores, pool: Pool, *subnets: ObjectId) -> Reservation:
-    made = Reservation(id=ObjectId(), pool=pool.id, subnets=subnets, count=len(subnets))
-    stores.writer.write([stores.reservations.insertion([made])])
-    return made
-
-
-def test_around_a_reservation_is_the_metadata_of_its_pool_and_its_only_subnet(stores):
+def test_the_metadata_of_what_users_do_not_see_is_not_shown(stores):
     pool = a_pool(stores)
     stores.pools.describe(pool.id, lambda old: replace(old, metadata={"is": "pool"}))
     subnet, other = a_subnet(stores, pool.id), a_subnet(stores, pool.id, "10.0.1.1")
     stores.subnets.describe(subnet.id, lambda old: replace(old, metadata=[1]))
-    of_one, of_two = a_reservation(stores, pool, subnet.id), a_reservation(stores, pool, other.id, subnet.id)
-    found, around = stores.reservations.get_within(of_one.id)
-    assert (found, around) == (of_one, {pool.id: {"is": "pool"}, subnet.id: [1]})
-    assert stores.reservations.get_within(of_two.id)[0].subnet is None
+    wanted = [subnet.id, other.id, ObjectId()]
+    assert stores.pools.metadata_of([pool.id]) == {pool.id: {"is": "pool"}}
+    assert stores.subnets.metadata_of(wanted) == {subnet.id: [1], other.id: other.metadata}
 
     stores.subnets.begin_delete(subnet.id, None, only_empty=False)
     stores.pools.begin_delete(pool.id, None, only_empty=False)
-    assert stores.reservations.get_within(of_one.id)[1] == {pool.id: None, subnet.id: None}
-
-
-def test_neither_a_released_reservation_nor_one_that_never_was_is_found(stores):
-    made = a_reservation(stores, a_pool(stores), a_subnet(stores).id)
-    stores.reservations.begin_release(made.id, None)
-    stores.reservations.finish_release(made.id)
-    for id_ in (made.id, ObjectId()):
-        with pytest.raises(NotFound, match=str(id_)):
-            stores.reservations.get_within(id_)
+    assert stores.subnets.metadata_of(wanted) == {other.id: other.metadata}
+    assert stores.pools.metadata_of([pool.id]) == {}
 
 
 def test_a_pool_with_ranges_is_not_empty_and_a_range_can_be_dropped(stores):
