@@ -11,7 +11,7 @@ import click
 from benchmarks import report
 from benchmarks.curves import CURVES, Curve
 from benchmarks.installation import Installation, installed
-from benchmarks.rows import FULL, MEASURED, MEASURED_APART, QUICK, Effort, Measurement, Row
+from benchmarks.rows import FULL, MEASURED, MEASURED_APART, MEASURED_IF_NAMED, QUICK, Effort, Measurement, Row
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -25,8 +25,8 @@ def main(*, quick: bool, only: tuple[str, ...], out: Path | None) -> None:
     effort = QUICK if quick else FULL
     where = report.machine()
     rows: list[Row] = []
-    for group in (MEASURED, MEASURED_APART):
-        if measured := [one for one in group if not only or one.__name__ in only]:
+    for group, is_usual in ((MEASURED, True), (MEASURED_APART, True), (MEASURED_IF_NAMED, False)):
+        if measured := [one for one in group if (one.__name__ in only if only else is_usual)]:
             with tempfile.TemporaryDirectory() as folder, installed(Path(folder)) as made:
                 rows += [row for one in measured for row in _measured(one, made, effort)]
     curves: list[Curve] = []

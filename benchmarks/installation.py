@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from bson import ObjectId
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -33,7 +34,11 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Installation:
-    """All that is measured, and what it is measured against."""
+    """All that is measured, and what it is measured against.
+
+    Attributes:
+        processes: The first process of each part by name; the database is among them only if it was started here.
+    """
 
     stack: Stack
     client: Client
@@ -41,6 +46,18 @@ class Installation:
     empty: EmptyCelery
     mongo: str
     bare: Database[Any]
+    processes: dict[str, int]
+
+    def used_s(self, name: str) -> float:
+        """How many seconds of processor that process and its children have used."""
+        first = psutil.Process(self.processes[name])
+        times = (one.cpu_times() for one in (first, *first.children(recursive=True)))
+        return sum(one.user + one.system for one in times)
+
+    def memory_mib(self, name: str) -> float:
+        """How much memory that process and its children take, what they share being counted once."""
+        first = psutil.Process(self.processes[name])
+        return float(sum(one.memory_full_info().pss for one in (first, *first.children(recursive=True))) / 2**20)
 
     def subnet(self, **fields: Any) -> dict[str, Any]:
         """A new subnet in a pool of its own."""
@@ -83,11 +100,13 @@ def installed(folder: Path) -> Iterator[Installation]:
     """Everything started, on servers of its own or those that `IPAM_BENCH_MONGO` and `IPAM_BENCH_BROKER` name."""
     with ExitStack() as running:
         mongo, broker = os.environ.get("IPAM_BENCH_MONGO"), os.environ.get("IPAM_BENCH_BROKER")
+        processes: dict[str, int] = {}
         if mongo is None:
             database = servers.database(folder)
             database.start()
             running.callback(database.stop)
             mongo = mongo_uri(database.part.port)
+            processes["database"] = database.pid
         if broker is None:
             redis = servers.redis(folder)
             redis.start()
@@ -110,6 +129,7 @@ def installed(folder: Path) -> Iterator[Installation]:
             empty=empty,
             mongo=mongo,
             bare=connection[f"{name}-bare"],
+            processes={**processes, "web": stack.web.pid, "worker": stack.workers[0].pid, "relay": stack.relay.pid},
         )
         for one in (name, f"{name}-bare"):
             connection.drop_database(one)

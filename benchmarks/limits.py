@@ -75,9 +75,9 @@ def seconds_to_insert(collection: Collection, documents: list[dict]) -> float:
     return seconds(lambda: collection.insert_many(documents, ordered=False))
 
 
-def seconds_to_update(collection: Collection, keys: list[object]) -> float:
-    """How long a bare bulk update takes, a field of each document being removed."""
-    updates = [UpdateOne({"_id": key}, {"$unset": {"reservation": 1}}) for key in keys]
+def seconds_to_free(collection: Collection, keys: list[object]) -> float:
+    """How long a bare bulk update takes that removes from each lease by what it is found as held."""
+    updates = [UpdateOne({"_id": key}, {"$unset": {"lease": 1, "reservation": 1}}) for key in keys]
     return seconds(lambda: collection.bulk_write(updates, ordered=False))
 
 

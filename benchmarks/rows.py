@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from threading import Event
 from typing import Any
 
-import psutil
 from bson import ObjectId
 from falcon.testing import TestClient
 from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
-from benchmarks.limits import seconds_to_insert, seconds_to_update, wait_until_done
+from benchmarks.limits import seconds_to_free, seconds_to_insert, wait_until_done
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
 from ipam.models.documents import Lease
+from ipam.models.indexes import INDEXES
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
@@ -46,18 +51,18 @@ class Effort:
         requests: Requests of one turn of many clients.
         samples: Requests of one turn of one client.
         total: Requests at 64 clients.
-        memory: Requests after which memory is looked at.
     """
 
     rounds: int
     requests: int
     samples: int
     total: int
-    memory: tuple[int, ...]
 
 
-QUICK = Effort(rounds=2, requests=80, samples=10, total=200, memory=())
-FULL = Effort(rounds=5, requests=240, samples=20, total=1000, memory=(100, 1000, 3000))
+QUICK = Effort(rounds=2, requests=80, samples=10, total=200)
+FULL = Effort(rounds=5, requests=240, samples=20, total=1000)
+# Requests after which memory is looked at.
+MEMORY_AFTER = (1000, 10_000, 100_000)
 
 
 @dataclass
@@ -101,31 +106,36 @@ class Measurement:
 def one_client(made: Installation, effort: Effort) -> Measurement:
     """Median latency of a sync request of one client."""
     row = Row("sync request, 1 client", "an empty Celery task's round trip", "ms", 2.5, is_most=True)
+    busy = _busy(made, row, "database")
     subnet = made.subnet(cidr="10.0.0.0/16")
 
     def turn() -> None:
         tasks = [1000 * seconds(made.empty.round_trip) for _ in range(effort.samples)]
         row.limit.append(statistics.median(tasks))
-        row.ours.append(statistics.median(latencies(made, subnet, effort.samples)))
+        with busy.while_it_lasts():
+            row.ours.append(statistics.median(latencies(made, subnet, effort.samples)))
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
 
 
 def many_clients(made: Installation, effort: Effort) -> Measurement:
     """Sync requests of 8 clients."""
     row = Row(f"sync requests, {CLIENTS} clients", "NetBox 4.6.8, as measured before", "a second", 6.0)
+    busy = _busy(made, row, "database", "web", "worker")
     subnet = made.subnet(cidr="10.0.0.0/16")
 
     def turn() -> None:
         row.limit.append(NETBOX_A_SECOND)
-        row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
+        with busy.while_it_lasts():
+            row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
 
 
 def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
     """Async requests from HTTP until they have ended."""
     row = Row("async requests, until they have ended", "empty Celery tasks without results", "a second", 0.3)
+    busy = _busy(made, row, "database")
     subnet = made.subnet(cidr="10.0.0.0/16")
     path = f"/subnets/{subnet['id']}/reservations"
 
@@ -135,9 +145,10 @@ def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
 
     def turn() -> None:
         row.limit.append(effort.requests / made.empty.seconds_for(effort.requests))
-        row.ours.append(effort.requests / seconds(all_done))
+        with busy.while_it_lasts():
+            row.ours.append(effort.requests / seconds(all_done))
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
 
 
 def wherever(made: Installation, effort: Effort) -> Measurement:
@@ -182,49 +193,55 @@ def wherever(made: Installation, effort: Effort) -> Measurement:
 
 def bulk(made: Installation, effort: Effort) -> Measurement:
     """One request for 1000 addresses."""
-    row = Row(
-        f"{BULK} addresses in one request", "a bare insert_many of their documents", "addresses a second", 0.5
-    )
+    name, unit = f"{BULK} addresses in one request", "addresses a second"
+    row = Row(name, "a bare insert_many of their documents", unit, 0.5)
+    indexed = Row(name, "the same into a collection with the indexes of leases", unit)
     subnet = made.subnet(cidr="10.0.0.0/12")
 
     def turn() -> None:
-        documents = [_lease().to_bson() for _ in range(BULK)]
-        row.limit.append(BULK / seconds_to_insert(made.bare["leases"], documents))
+        for one, collection in ((row, made.bare["leases"]), (indexed, _with_indexes(made.bare))):
+            one.limit.append(BULK / seconds_to_insert(collection, _leases()))
         ask = partial(made.client.post, f"/subnets/{subnet['id']}/reservations", {"count": BULK})
         row.ours.append(BULK / seconds(ask))
+        indexed.ours.append(row.ours[-1])
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, indexed], [turn] * effort.rounds)
 
 
 def given_back(made: Installation, effort: Effort) -> Measurement:
     """A reservation of 1000 addresses is released."""
-    row = Row(f"{BULK} addresses given back", "a bare bulk update of as many leases", "addresses a second", 0.7)
+    name, unit = f"{BULK} addresses given back", "addresses a second"
+    row = Row(name, "a bare bulk update of as many leases", unit, 0.7)
+    indexed = Row(name, "the same in a collection with the indexes of leases", unit)
     subnet = made.subnet(cidr="10.0.0.0/12")
 
     def turn() -> None:
-        documents = [_lease().to_bson() for _ in range(BULK)]
-        made.bare["leases"].insert_many(documents)
-        keys = [bson["_id"] for bson in documents]
-        row.limit.append(BULK / seconds_to_update(made.bare["leases"], keys))
+        for one, collection in ((row, made.bare["leases"]), (indexed, _with_indexes(made.bare))):
+            documents = _leases()
+            collection.insert_many(documents)
+            one.limit.append(BULK / seconds_to_free(collection, [bson["_id"] for bson in documents]))
         held = made.client.post(f"/subnets/{subnet['id']}/reservations", {"count": BULK})
         row.ours.append(BULK / seconds(lambda: made.client.delete(f"/reservations/{held['id']}")))
+        indexed.ours.append(row.ours[-1])
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, indexed], [turn] * effort.rounds)
 
 
 def reads(made: Installation, effort: Effort) -> Measurement:
     """GET of one reservation by 8 clients."""
     row = Row(f"reads of a reservation, {CLIENTS} clients", "NIPAP, as measured before", "a second", 0.6)
+    busy = _busy(made, row, "database", "web")
     subnet = made.subnet(cidr="10.0.0.0/24")
     held = made.client.post(f"/subnets/{subnet['id']}/reservations", {})
 
     def turn() -> None:
         requests = 3 * effort.requests
-        took, _ = times_of(CLIENTS, requests, lambda _: made.client.get(f"/reservations/{held['id']}"))
+        with busy.while_it_lasts():
+            took, _ = times_of(CLIENTS, requests, lambda _: made.client.get(f"/reservations/{held['id']}"))
         row.limit.append(NIPAP_READS_A_SECOND)
         row.ours.append(requests / took)
 
-    return Measurement([row], [turn] * effort.rounds)
+    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
 
 
 def none_lost(made: Installation, effort: Effort) -> Measurement:
@@ -287,22 +304,54 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
     return Measurement([*rows.values(), web], [count])
 
 
-def memory(made: Installation, effort: Effort) -> Measurement:
-    """What web and worker processes hold after so many requests."""
-    after = ", ".join(f"{requests:,}" for requests in effort.memory)
-    rows = {name: Row(f"memory of {name} after {after} requests", "", "MiB") for name in ("web", "worker")}
-    subnet = made.subnet(cidr="10.0.0.0/12")
+def memory(made: Installation, _effort: Effort) -> Measurement:
+    """What web, worker and relay hold after so many requests: of ten one reserves, one gives back, eight read."""
+    names = [name for name in ("web", "worker", "relay") if name in made.processes]
+    rows = [
+        [Row(f"memory of {name} after {requests:,} requests", "", "MiB") for name in names]
+        for requests in MEMORY_AFTER
+    ]
+    subnet = made.subnet(cidr="10.0.0.0/16")
+    user = _User(made.client, f"/subnets/{subnet['id']}", f"/pools/{subnet['pool']}")
+
     done = 0
 
-    def until(requests: int) -> None:
+    def until(requests: int, told: list[Row]) -> None:
         nonlocal done
-        _speed(made, subnet, CLIENTS, requests - done)
+        times_of(CLIENTS, requests - done, user.ask)
         done = requests
-        for name, process in (("web", made.stack.web), ("worker", made.stack.workers[0])):
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            rows[name].ours.append(sum(one.memory_info().rss for one in family) / 2**20)
+        for name, row in zip(names, told, strict=True):
+            row.ours.append(made.memory_mib(name))
 
-    return Measurement(list(rows.values()), [partial(until, requests) for requests in effort.memory])
+    return Measurement(
+        [row for told in rows for row in told],
+        [partial(until, requests, told) for requests, told in zip(MEMORY_AFTER, rows, strict=True)],
+    )
+
+
+class _User:
+    """Does this and that with one subnet, one after the other; several threads may do so together."""
+
+    def __init__(self, client: Client, subnet: str, pool: str) -> None:
+        self._client, self._subnet = client, subnet
+        self._held: deque[str] = deque()
+        self._looks_at = (
+            *(subnet, pool, f"{subnet}/leases?limit=10", f"{subnet}/free?limit=10"),
+            *("/jobs?limit=5", "/events?limit=10"),
+        )
+
+    def ask(self, turn: int) -> None:
+        """The request of this *turn*."""
+        match turn % 10:
+            case 0:
+                held = self._client.post(f"{self._subnet}/reservations", {"name": "x", "metadata": {"turn": turn}})
+                self._held.append(held["id"])
+            case 1 if len(self._held) > 2 * CLIENTS:
+                self._client.delete(f"/reservations/{self._held.popleft()}")
+            case 2 | 3 if self._held:
+                self._client.get(f"/reservations/{self._held[-1]}?embed=leases")
+            case at:
+                self._client.get(self._looks_at[at % len(self._looks_at)])
 
 
 def crowded(made: Installation, effort: Effort) -> Measurement:
@@ -331,10 +380,12 @@ def crowded(made: Installation, effort: Effort) -> Measurement:
 
 MEASURED = (
     *(calls, one_client, many_clients, accepted_then_done, wherever),
-    *(bulk, given_back, reads, none_lost, memory),
+    *(bulk, given_back, reads, none_lost),
 )
 # On servers of their own, which are empty.
 MEASURED_APART = (crowded,)
+# And only if they are named: for ten minutes.
+MEASURED_IF_NAMED = (memory,)
 
 
 def _speed(made: Installation, subnet: dict[str, Any], clients: int, requests: int) -> float:
@@ -363,6 +414,39 @@ def latencies(
         if give_back:
             made.client.delete(f"/reservations/{held[-1]['id']}")
     return found
+
+
+@dataclass(frozen=True)
+class _Busy:
+    """Which share of a core some processes use while something lasts: who has all of one bounds it."""
+
+    made: Installation
+    rows: dict[str, Row]
+
+    @contextmanager
+    def while_it_lasts(self) -> Iterator[None]:
+        before = {name: self.made.used_s(name) for name in self.rows}
+        began = time.perf_counter()
+        yield
+        took_s = time.perf_counter() - began
+        for name, row in self.rows.items():
+            row.limit.append(100.0)
+            row.ours.append(100 * (self.made.used_s(name) - before[name]) / took_s)
+
+
+def _busy(made: Installation, row: Row, *names: str) -> _Busy:
+    known = [name for name in names if name in made.processes]
+    return _Busy(made, {name: Row(f"{row.name}: {name} busy", "a core", "%") for name in known})
+
+
+def _with_indexes(database: Database[Any]) -> Collection[Any]:
+    collection = database["indexed"]
+    collection.create_indexes(INDEXES["leases"])
+    return collection
+
+
+def _leases() -> list[dict[str, Any]]:
+    return [_lease().to_bson() for _ in range(BULK)]
 
 
 def _lease() -> Lease:
