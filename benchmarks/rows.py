@@ -305,20 +305,18 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
 
 
 def memory(made: Installation, _effort: Effort) -> Measurement:
-    """What web, worker and relay hold after so many requests: of ten one reserves, one gives back, eight read."""
-    names = [name for name in ("web", "worker", "relay") if name in made.processes]
+    """What web, worker and relay hold after so many requests, of which a tenth reserve or give back."""
+    names = ("web", "worker", "relay")
     rows = [
         [Row(f"memory of {name} after {requests:,} requests", "", "MiB") for name in names]
         for requests in MEMORY_AFTER
     ]
-    subnet = made.subnet(cidr="10.0.0.0/16")
-    user = _User(made.client, f"/subnets/{subnet['id']}", f"/pools/{subnet['pool']}")
-
+    users = [_User(made.client, made.subnet(cidr="10.0.0.0/16")) for _ in range(CLIENTS)]
     done = 0
 
     def until(requests: int, told: list[Row]) -> None:
         nonlocal done
-        times_of(CLIENTS, requests - done, user.ask)
+        times_of(CLIENTS, requests - done, lambda turn: users[turn % CLIENTS].ask(turn // CLIENTS))
         done = requests
         for name, row in zip(names, told, strict=True):
             row.ours.append(made.memory_mib(name))
@@ -330,28 +328,25 @@ def memory(made: Installation, _effort: Effort) -> Measurement:
 
 
 class _User:
-    """Does this and that with one subnet, one after the other; several threads may do so together."""
+    """Does this and that with one subnet."""
 
-    def __init__(self, client: Client, subnet: str, pool: str) -> None:
-        self._client, self._subnet = client, subnet
+    def __init__(self, client: Client, subnet: dict[str, Any]) -> None:
+        self._client = client
+        self._subnet, self._pool = f"/subnets/{subnet['id']}", f"/pools/{subnet['pool']}"
         self._held: deque[str] = deque()
-        self._looks_at = (
-            *(subnet, pool, f"{subnet}/leases?limit=10", f"{subnet}/free?limit=10"),
-            *("/jobs?limit=5", "/events?limit=10"),
-        )
 
     def ask(self, turn: int) -> None:
         """The request of this *turn*."""
-        match turn % 10:
+        match turn % 20:
             case 0:
                 held = self._client.post(f"{self._subnet}/reservations", {"name": "x", "metadata": {"turn": turn}})
                 self._held.append(held["id"])
-            case 1 if len(self._held) > 2 * CLIENTS:
+            case 1 if len(self._held) > 1:
                 self._client.delete(f"/reservations/{self._held.popleft()}")
-            case 2 | 3 if self._held:
+            case 2 if self._held:
                 self._client.get(f"/reservations/{self._held[-1]}?embed=leases")
             case at:
-                self._client.get(self._looks_at[at % len(self._looks_at)])
+                self._client.get(self._pool if at % 2 else self._subnet)
 
 
 def crowded(made: Installation, effort: Effort) -> Measurement:

@@ -17,6 +17,7 @@ from ipam.errors import InvalidSettings
 ENVIRONMENT_PREFIX = "IPAM_"
 BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+_BETWEEN_URLS = re.compile("[;,](?=[a-z]+://)")
 _SERVICE_SCHEMES = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES, "consul_bus": BUS_SCHEMES}
 
 
@@ -46,15 +47,34 @@ def in_url(host: str) -> str:
 
 
 def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
-    """*value*, a URL.
+    """*value*, one URL or several, as kombu and NATS take them.
 
     Raises:
-        ValueError: If it begins with none of *schemes*.
+        ValueError: If one of them begins with none of *schemes*, or its port cannot be one.
     """
-    if urlsplit(value).scheme not in schemes:
-        message = f"must start with one of {', '.join(scheme + '://' for scheme in schemes)}"
-        raise ValueError(message)
+    for one in _BETWEEN_URLS.split(value):
+        if urlsplit(one).scheme not in schemes:
+            message = f"must start with one of {', '.join(scheme + '://' for scheme in schemes)}"
+            raise ValueError(message)
+        if "," not in one:  # What follows a comma may be a host without a scheme.
+            port_of(one)
     return value
+
+
+def port_of(url: str) -> int | None:
+    """The port that *url* names.
+
+    Raises:
+        ValueError: If it cannot be one.
+    """
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        message = "its port must be a number from 1 to 65535; in a password / and @ are written %2F and %40"
+        raise ValueError(message)
+    return port
 
 
 class Settings(BaseModel):
@@ -185,9 +205,10 @@ class Settings(BaseModel):
         if value is not None:
             url = urlsplit(_url_of_agent(value))
             is_agent = url.scheme in ("http", "https") and url.hostname and url.path in ("", "/") and not url.query
-            if not is_agent or "@" in url.netloc or (url.port == 0):
+            if not is_agent or "@" in url.netloc:
                 message = "must be host, host:port or a URL such as https://host:8501"
                 raise ValueError(message)
+            port_of(url.geturl())
         return value
 
     @field_validator("consul_ca", "consul_cert", "consul_key")

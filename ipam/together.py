@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -36,39 +36,42 @@ class Together(Generic[W, G]):
         self._call = call
         self._most = most
         self._changed = threading.Condition()
-        self._waiting: list[_Asked[W, G]] = []
-        self._is_led = False
+        self._waiting: dict[Hashable, list[_Asked[W, G]]] = {}
+        self._under_way: set[Hashable] = set()
 
-    def __call__(self, wanted: W) -> G:
-        """What is got for *wanted*.
+    def __call__(self, wanted: W, about: Hashable = None) -> G:
+        """What is got for *wanted*; a call is shared by those who ask *about* the same.
 
         Raises:
             Exception: Whatever the call for it alone raises.
         """
         mine: _Asked[W, G] = _Asked(wanted)
         with self._changed:
-            self._waiting.append(mine)
-        while self._is_to_lead(mine):
-            self._lead()
+            self._waiting.setdefault(about, []).append(mine)
+        while self._is_to_call(mine, about):
+            self._call_for_some(about)
         return mine.got.result()
 
-    def _is_to_lead(self, mine: _Asked[W, G]) -> bool:
+    def _is_to_call(self, mine: _Asked[W, G], about: Hashable) -> bool:
         """Wait until *mine* is served, or whoever asked for it has to see to that."""
         with self._changed:
-            self._changed.wait_for(lambda: mine.got.done() or not self._is_led)
+            self._changed.wait_for(lambda: mine.got.done() or about not in self._under_way)
             if mine.got.done():
                 return False
-            self._is_led = True
+            self._under_way.add(about)
             return True
 
-    def _lead(self) -> None:
+    def _call_for_some(self, about: Hashable) -> None:
         with self._changed:
-            some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            waiting = self._waiting.pop(about)
+            some, rest = waiting[: self._most], waiting[self._most :]
+            if rest:
+                self._waiting[about] = rest
         try:
             self._serve(some)
         finally:
             with self._changed:
-                self._is_led = False
+                self._under_way.discard(about)
                 self._changed.notify_all()
 
     def _serve(self, some: Sequence[_Asked[W, G]]) -> None:

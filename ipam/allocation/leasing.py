@@ -63,16 +63,17 @@ class Leasing:
         yield from self._stores.leases.insertion(fresh)
         yield from self._stores.leases.taking(recycled)
 
-    def put_back(self, subnet: ObjectId, release: Release, seen: Blocks = NOT_SEEN) -> None:
-        """Give the addresses of *release* back and strike it out."""
-        if release.is_partial:
-            with acting_for(release.origin):
-                self._give_back_some(subnet, release)
-        else:
-            self._stores.leases.put_back(subnet, release.reservation, release.addresses)
-        ending = self.ending(subnet, (), [release], seen)
+    def put_back(self, subnet: ObjectId, releases: Collection[Release], seen: Blocks = NOT_SEEN) -> None:
+        """Give the addresses of *releases* back and strike these out."""
+        for release in releases:
+            if release.is_partial:
+                with acting_for(release.origin):
+                    self._give_back_some(subnet, release)
+            else:
+                self._stores.leases.put_back(subnet, release.reservation, release.addresses)
+        ending = self.ending(subnet, (), releases, seen)
         if not (ending and self._stores.writer.write(ending)):
-            self.end(subnet, (), [release])
+            self.end(subnet, (), releases)
 
     def ending(
         self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release], seen: Blocks
@@ -124,9 +125,9 @@ class Leasing:
         count = self._stores.leases.count_of_reservation
         self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
 
-    def see(self, subnet: ObjectId, addresses: AddressSet) -> Blocks:
+    def see(self, subnet: ObjectId, addresses: Iterable[AddressSet]) -> Blocks:
         """The blocks of *addresses*, to be read before they are entered into the ledger."""
-        return self._stores.blocks.read(subnet, addresses.blocks.keys())
+        return self._stores.blocks.read(subnet, _numbers(addresses))
 
     def _seen_or_read(self, subnet: ObjectId, addresses: Collection[AddressSet], seen: Blocks) -> Blocks:
         numbers = _numbers(addresses)

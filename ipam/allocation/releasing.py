@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
 from bson import ObjectId
 
@@ -21,9 +21,12 @@ from ipam.models.ledgers import Release
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
+from ipam.together import Together
 
 # So many addresses go back while the caller waits; for more of them there is a job.
 RELEASED_WITHOUT_JOB = WITHOUT_REST
+# And those of so many reservations together.
+_TOGETHER = 16
 
 
 class Releasing:
@@ -37,6 +40,7 @@ class Releasing:
         self._settling = settling
         self._dispatcher = dispatcher
         self._consulting = consulting
+        self._give_back: Together[tuple[ObjectId, ObjectId], int] = Together(self._give_back_together, _TOGETHER)
 
     def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> Job | None:
         """Release a reservation with all its leases; the job that does it, if they are many.
@@ -88,7 +92,7 @@ class Releasing:
         for index, subnet in enumerate(reservation.subnets[position:], position):
             if index > position:
                 self._stores.reservations.renew_release(reservation.id)
-            given_back += retry_contended(partial(self._give_back_some, subnet, reservation.id))
+            given_back += self._give_back((subnet, reservation.id), about=subnet)
             if given_back >= RELEASED_AT_ONCE:
                 return index, given_back
         self._stores.reservations.finish_release(reservation.id)
@@ -119,16 +123,26 @@ class Releasing:
         self._consulting.delete(self._stores.leases, id_, revisions)
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
-    def _give_back_some(self, subnet_id: ObjectId, reservation: ObjectId) -> int:
-        """Give some addresses back; returns how many, `RELEASED_AT_ONCE` if there may be more."""
+    def _give_back_together(self, wanted: Sequence[tuple[ObjectId, ObjectId]]) -> list[int]:
+        """Give addresses back of one subnet, each time named with a reservation; returns how many of each.
+
+        If they are `RELEASED_AT_ONCE` there may be more.
+        """
+        subnet, reservations = wanted[0][0], [reservation for _, reservation in wanted]
+        given_back = retry_contended(partial(self._give_back_some, subnet, reservations))
+        return [given_back[reservation] for reservation in reservations]
+
+    def _give_back_some(self, subnet_id: ObjectId, reservations: Iterable[ObjectId]) -> dict[ObjectId, int]:
+        """Give some addresses of each of *reservations* back, with one entry into the ledger for all of them."""
         subnet = self._active(subnet_id)
         if subnet is None:
-            return 0
-        self._finish_pending(subnet, reservation)
-        held = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
-        if held:
-            self._begin(subnet, held, reservation, is_partial=False)
-        return len(held)
+            return dict.fromkeys(reservations, 0)
+        held: dict[ObjectId, list[Lease]] = {}
+        for reservation in reservations:
+            self._finish_pending(subnet, reservation)
+            held[reservation] = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
+        self._begin(subnet, held, is_partial=False)
+        return {reservation: len(leases) for reservation, leases in held.items()}
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
@@ -139,7 +153,7 @@ class Releasing:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
-        self._begin(subnet, [lease], lease.reservation, is_partial=True)
+        self._begin(subnet, {lease.reservation: [lease]}, is_partial=True)
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
         """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
@@ -157,18 +171,25 @@ class Releasing:
         """
         pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
         for release in pending:
-            self._leasing.put_back(subnet.id, release)
+            self._leasing.put_back(subnet.id, [release])
         if self._settling.finish_grants_of(subnet, reservation) or pending:
             raise Contended(f"Addresses of reservation {reservation} were on their way.")
 
-    def _begin(self, subnet: Subnet, held: Sequence[Lease], reservation: ObjectId, *, is_partial: bool) -> None:
-        release = Release(
-            id=ObjectId(),
-            reservation=reservation,
-            addresses=AddressSet.of(lease.address for lease in held),
-            is_partial=is_partial,
-            at=utc_now(),
-        )
-        seen = self._leasing.see(subnet.id, release.addresses)
-        self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))
-        self._leasing.put_back(subnet.id, release, seen)
+    def _begin(self, subnet: Subnet, held: Mapping[ObjectId, Sequence[Lease]], *, is_partial: bool) -> None:
+        """Enter into the ledger that what reservations have *held* goes back, and carry that out."""
+        releases = [
+            Release(
+                id=ObjectId(),
+                reservation=reservation,
+                addresses=AddressSet.of(lease.address for lease in leases),
+                is_partial=is_partial,
+                at=utc_now(),
+            )
+            for reservation, leases in held.items()
+            if leases
+        ]
+        if not releases:
+            return
+        seen = self._leasing.see(subnet.id, [release.addresses for release in releases])
+        self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))
+        self._leasing.put_back(subnet.id, releases, seen)

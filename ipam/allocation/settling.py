@@ -158,7 +158,7 @@ class Settling:
         changed = False
         for release in subnet.ledger.releases:
             if before is None or release.at < before:
-                self._leasing.put_back(subnet.id, release)
+                self._leasing.put_back(subnet.id, [release])
                 changed = True
         grants = [grant for grant in subnet.ledger.grants if before is None or grant.at < before]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)

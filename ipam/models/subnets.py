@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -112,10 +112,11 @@ class SubnetStore(DocumentStore[Subnet]):
             raise Contended(f"The ledger of subnet {subnet.id} was changed by someone else.")
         return replace(subnet, ledger=new)
 
-    def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Iterable[Release]) -> Writes:
-        """How entries are struck out that were carried out; nothing happens to those struck out before.
+    def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Collection[Release]) -> Writes:
+        """How entries are struck out that were carried out; nothing happens to grants struck out before.
 
-        The addresses of *releases* count as free from then on, once.
+        The addresses of *releases* count as free from then on, once: if any of them was struck out before, nothing
+        happens to all of them.
         """
         by_batch: dict[ObjectId | None, list[ObjectId]] = {}
         for grant in grants:
@@ -129,12 +130,17 @@ class SubnetStore(DocumentStore[Subnet]):
                     {"$pull": {"ledger.grants": named}, "$inc": {"ledger.version": 1}},
                 )
             )
-        for release in releases:
-            counted = {"ledger.used": -len(release.addresses), "ledger.version": 1}
+        if releases:
+            ids = [release.id for release in releases]
+            addresses = sum(len(release.addresses) for release in releases)
+            there = [{"ledger.releases.id": id_of_release} for id_of_release in ids]
             updates.append(
                 (
-                    {"_id": id_, "ledger.releases.id": release.id},
-                    {"$pull": {"ledger.releases": {"id": release.id}}, "$inc": counted},
+                    {"_id": id_, "$and": there},  # And not $all, which SecantusDB does not find in what is nested.
+                    {
+                        "$pull": {"ledger.releases": {"id": {"$in": ids}}},
+                        "$inc": {"ledger.used": -addresses, "ledger.version": 1},
+                    },
                 )
             )
         return Writes("subnets", updates=updates)

@@ -328,6 +328,26 @@ def test_what_is_struck_out_twice_is_counted_once(stores):
     assert after.version == subnet.ledger.version + 3
 
 
+def test_releases_are_struck_out_all_or_none(stores):
+    subnet = a_subnet(stores)
+    releases = tuple(
+        Release(
+            id=ObjectId(), reservation=ObjectId(), addresses=AddressSet.of([at]), is_partial=False, at=utc_now()
+        )
+        for at in (subnet.start, subnet.start + 1, subnet.end)
+    )
+    stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=9, releases=releases))
+
+    def strike_out(*some: Release) -> tuple[int, int]:
+        stores.writer.write([stores.subnets.striking_out(subnet.id, (), some)])
+        after = stores.subnets.get(subnet.id).ledger
+        return after.used, len(after.releases)
+
+    assert strike_out(*releases[:2]) == (7, 1)
+    assert strike_out(*releases[1:]) == (7, 1)
+    assert strike_out(releases[2]) == (6, 0)
+
+
 def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(ObjectId(),), count=9)
     stores.writer.write([stores.reservations.insertion([reservation])])

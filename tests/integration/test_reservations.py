@@ -157,6 +157,21 @@ def test_eight_clients_get_every_address_once_and_then_409(stack: Stack):
     assert_ledger_is_true(stack.api, subnet["id"])
 
 
+def test_eight_clients_reserve_and_give_back_in_one_subnet(stack: Stack):
+    """Gives back in web processes what workers hand out meanwhile."""
+    subnet = stack.api.subnet(cidr="10.0.0.0/25")
+
+    def come_and_go(_: int) -> None:
+        for _ in range(6):
+            first, second = stack.api.reserve(subnet), stack.api.reserve(subnet)
+            for one in (first, second):
+                assert stack.api.delete(f"/reservations/{one['id']}").status_code == 204
+
+    all_at_once(8, come_and_go, range(8))
+    assert assert_ledger_is_true(stack.api, subnet["id"]) == []
+    assert_hands_out_all(stack.api, subnet["id"])
+
+
 def test_more_than_is_free_is_refused_and_nothing_is_held(stack: Stack):
     subnet = stack.api.subnet(cidr="10.0.0.0/29")
     answer = stack.api.post(f"/subnets/{subnet['id']}/reservations", {"count": 7})

@@ -101,7 +101,8 @@ MISTAKES = (
         SubnetStore, "change_ledger", ', "ledger.version": subnet.ledger.version}', "}",
     ),
     Mistake(
-        "a release is counted again", SubnetStore, "striking_out", ', "ledger.releases.id": release.id}', "}"
+        "a release is counted again", SubnetStore, "striking_out",
+        ', "$and": there}', "}",
     ),
     Mistake("a grant does not count as used", Plan, "take", " + len(pick.addresses)", ""),
     Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
@@ -144,10 +145,10 @@ MISTAKES = (
     Mistake(
         "blocks are looked at after a release into them was entered, and changed as if before",
         Releasing, "_begin",
-        "    seen = self._leasing.see(subnet.id, release.addresses)\n"
-        "    self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))\n",
-        "    self._stores.subnets.change_ledger(subnet, enter_release(subnet.ledger, release))\n"
-        "    seen = self._leasing.see(subnet.id, release.addresses)\n",
+        "    seen = self._leasing.see(subnet.id, [release.addresses for release in releases])\n"
+        "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n",
+        "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n"
+        "    seen = self._leasing.see(subnet.id, [release.addresses for release in releases])\n",
     ),
     Mistake(
         "a release goes on behind where it has come to",

@@ -50,6 +50,34 @@ def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        ("consul", "there:here"),
+        ("consul", "https://there:99999"),
+        ("broker", "redis://there:here/0"),
+        ("broker", "amqp://there:5672//;amqp://there:0//"),
+        ("bus", "nats://there:4222,nats://there:here"),
+    ],
+)
+def test_a_port_that_cannot_be_one_is_told_at_the_start(address):
+    with pytest.raises(InvalidSettings, match="must be a number from 1 to 65535"):
+        Settings.read(dict([address]), {})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        ("consul", "there"),
+        ("consul", "http://[::1]:8500"),
+        ("broker", "amqp://me:se,c;ret@one:5672//;amqp://two//"),
+        ("bus", "nats://one:4222,two:4222"),
+    ],
+)
+def test_addresses_of_one_or_several_servers_are_taken(address):
+    assert Settings.read(dict([address]), {})
+
+
+@pytest.mark.parametrize(
     ("value", "shown"),
     [
         ("amqp://me:secret@there:5672//", "amqp://***@there:5672//"),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,7 +50,7 @@ def asked(slow: Slow, wanted: Sequence) -> list:
             return type(error)
 
     def go_on() -> None:
-        wait_until(lambda: len(together._waiting) == len(wanted) - 1, 20, "the others")  # noqa: SLF001
+        wait_until(lambda: len(together._waiting.get(None, ())) == len(wanted) - 1, 20, "the others")  # noqa: SLF001
         for _ in range(2 * len(wanted)):
             slow.goes_on.release()
 
@@ -72,6 +73,20 @@ def test_a_database_that_is_away_is_so_for_all_of_them(slow):
     slow.is_away = True
     assert asked(slow, range(3)) == [Transient] * 3
     assert [len(call) for call in slow.calls] == [1, 2]
+
+
+def test_who_asks_about_something_else_waits_for_nobody(slow):
+    together: Together = Together(slow, MOST)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(together, 1, "this")
+        wait_until(lambda: slow.calls == [[1]], 20, "the first call")
+        second = threads.submit(together, 2, "this")
+        other = threads.submit(together, 3, "that")
+        wait_until(lambda: slow.calls == [[1], [3]], 20, "the other call")
+        slow.goes_on.release(3)
+        assert [one.result(20) for one in (first, second, other)] == [2, 4, 6]
+    assert slow.calls == [[1], [3], [2]]
+    assert (together._waiting, together._under_way) == ({}, set())  # noqa: SLF001
 
 
 def test_an_exception_ends_nothing_but_its_own_call(slow):

@@ -1,0 +1,65 @@
+"""Several reservations of a subnet go back at the same moment; without a server, for logic only."""
+
+import pytest
+from bson import ObjectId
+
+from ipam.models.documents import Job, JobState, Subnet
+from ipam.wiring import Services
+from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
+
+
+def hidden(services: Services, subnet: Subnet, *counts: int) -> list[tuple[ObjectId, ObjectId]]:
+    """What is to be given back of reservations of so many addresses, whose releases were begun."""
+    jobs = [reserve(services, subnet, count) for count in counts]
+    for job in jobs:
+        services.stores.reservations.begin_release(job.reservation, None)
+    return [(subnet.id, job.reservation) for job in jobs]
+
+
+def give_back(services: Services, wanted: list[tuple[ObjectId, ObjectId]]) -> list[int]:
+    return services.releasing._give_back_together(wanted)  # noqa: SLF001
+
+
+def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
+    after = services.stores.subnets.get(subnet.id)
+    assert (after.ledger.used, after.ledger.releases) == (0, ())
+    everything: Job = reserve(services, subnet, subnet.size)
+    assert everything.state is JobState.SUCCEEDED
+    assert len(addresses(services, everything)) == subnet.size
+
+
+def test_they_go_back_with_one_entry_into_the_ledger(services):
+    subnet = make_subnet(services, 12)
+    kept = reserve(services, subnet, 3)
+    wanted = hidden(services, subnet, 1, 4, 2)
+    before = services.stores.subnets.get(subnet.id).ledger.version
+    assert give_back(services, [*wanted, (subnet.id, ObjectId())]) == [1, 4, 2, 0]
+    assert services.stores.subnets.get(subnet.id).ledger.version == before + 2  # That, and the striking out.
+    assert (used(services, subnet), len(addresses(services, kept))) == (3, 3)
+    services.releasing.release_reservation(kept.reservation)
+    assert_all_can_be_had(services, subnet)
+
+
+@pytest.mark.parametrize("before", ["the second's leases", "blocks", "subnets"])
+def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before):
+    subnet = make_subnet(services, 12)
+    wanted = hidden(services, subnet, 1, 4, 2)
+    with monkeypatch.context() as crash:
+        if before == "the second's leases":
+            put_back, freed = services.stores.leases.put_back, []
+
+            def die_at_the_second(*arguments) -> None:
+                if freed:
+                    raise KeyboardInterrupt
+                freed.append(put_back(*arguments))
+
+            crash.setattr(services.stores.leases, "put_back", die_at_the_second)
+        else:
+            die_before_writing_to(services, crash, before)
+        with pytest.raises(KeyboardInterrupt):
+            give_back(services, wanted)
+    assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 3
+    assert give_back(services, wanted[:1]) == [0]  # It finishes its own, which was on its way.
+    assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
+    services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    assert_all_can_be_had(services, subnet)
