@@ -69,8 +69,8 @@ class Leasing:
             if release.is_partial:
                 with acting_for(release.origin):
                     self._give_back_some(subnet, release)
-            else:
-                self._stores.leases.put_back(subnet, release.reservation, release.addresses)
+        whole = {release.reservation: release.addresses for release in releases if not release.is_partial}
+        self._stores.leases.put_back(subnet, whole)
         ending = self.ending(subnet, (), releases, seen)
         if not (ending and self._stores.writer.write(ending)):
             self.end(subnet, (), releases)

@@ -40,7 +40,9 @@ class Releasing:
         self._settling = settling
         self._dispatcher = dispatcher
         self._consulting = consulting
-        self._give_back: Together[tuple[ObjectId, ObjectId], int] = Together(self._give_back_together, _TOGETHER)
+        self._hide = Together(stores.reservations.begin_releases, _TOGETHER)
+        self._give_back = Together(self._give_back_together, _TOGETHER)
+        self._bury = Together(self._bury_together, _TOGETHER)
 
     def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> Job | None:
         """Release a reservation with all its leases; the job that does it, if they are many.
@@ -51,8 +53,10 @@ class Releasing:
             Refused: If a hook does not allow it.
         """
         self._consulting.delete(self._stores.reservations, id_, revisions)
-        reservation = self._stores.reservations.begin_release(id_, revisions)
-        return self.finish(reservation)
+        hidden = self._hide((id_, revisions))
+        if isinstance(hidden, Exception):
+            raise hidden
+        return self.finish(hidden)
 
     def finish(self, reservation: Reservation) -> Job | None:
         """Carry the release of a hidden reservation to its end, or have it done by a job, which it returns.
@@ -95,7 +99,7 @@ class Releasing:
             given_back += self._give_back((subnet, reservation.id), about=subnet)
             if given_back >= RELEASED_AT_ONCE:
                 return index, given_back
-        self._stores.reservations.finish_release(reservation.id)
+        self._bury(reservation.id)
         return None, given_back
 
     def _begin_job(self, reservation: Reservation) -> Job:
@@ -131,6 +135,11 @@ class Releasing:
         subnet, reservations = wanted[0][0], [reservation for _, reservation in wanted]
         given_back = retry_contended(partial(self._give_back_some, subnet, reservations))
         return [given_back[reservation] for reservation in reservations]
+
+    def _bury_together(self, reservations: Sequence[ObjectId]) -> Sequence[ObjectId]:
+        """End the releases of *reservations*, which hold nothing any more."""
+        self._stores.reservations.finish_releases(reservations)
+        return reservations
 
     def _give_back_some(self, subnet_id: ObjectId, reservations: Iterable[ObjectId]) -> dict[ObjectId, int]:
         """Give some addresses of each of *reservations* back, with one entry into the ledger for all of them."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from bson import ObjectId
-from pymongo import timeout
+from pymongo import UpdateMany, timeout
 from pymongo.database import Database
 
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.connection import KEYS_CHUNK, chunks, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
 from ipam.models.events import telling
 from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
@@ -69,13 +71,20 @@ class LeaseStore(DocumentStore[Lease]):
         for chunk in chunks(updates, _UPDATE_CHUNK):
             yield Writes("leases", updates=chunk)
 
-    def put_back(self, subnet: ObjectId, reservation: ObjectId, addresses: AddressSet) -> None:
-        """Free *addresses*; those that *reservation* does not hold are left alone.
+    def put_back(self, subnet: ObjectId, held: Mapping[ObjectId, AddressSet]) -> None:
+        """Free addresses of reservations; those that a reservation does not hold are left alone.
 
         If they are more than a caller waits for, others have the database to themselves for half of the time.
         """
-        rest = 1.0 if len(addresses) > WITHOUT_REST else 0.0
-        self._free(subnet, addresses, {"reservation": reservation}, rest)
+        rest = 1.0 if sum(map(len, held.values())) > WITHOUT_REST else 0.0
+        self._free(
+            (
+                ({"reservation": reservation}, key)
+                for reservation, addresses in held.items()
+                for key in _keys(subnet, addresses)
+            ),
+            rest,
+        )
 
     def release(self, subnet: ObjectId, reservation: ObjectId, address: Address) -> None:
         """Free one *address* of a reservation that keeps others; nothing happens if it does not hold it.
@@ -153,7 +162,7 @@ class LeaseStore(DocumentStore[Lease]):
 
         Their documents stay, so that a worker that slept cannot insert them again.
         """
-        self._free(subnet, addresses, {})
+        self._free(({}, key) for key in _keys(subnet, addresses))
 
     def forget(self, subnet: ObjectId, addresses: AddressSet) -> None:
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
@@ -166,11 +175,18 @@ class LeaseStore(DocumentStore[Lease]):
     def _key_of(self, document: Lease) -> bytes:
         return lease_key(document.subnet, document.address)
 
-    def _free(self, subnet: ObjectId, addresses: AddressSet, held: Bson, rest: float = 0.0) -> None:
-        """Free those of *addresses* that are *held*; after each write rest for *rest* times as long as it took."""
-        for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
+    def _free(self, leases: Iterable[tuple[Bson, bytes]], rest: float = 0.0) -> None:
+        """Free leases by their keys, each if its condition holds.
+
+        After each write rest for *rest* times as long as it took.
+        """
+        for some in chunks(leases, KEYS_CHUNK):
+            updates = [
+                UpdateMany({"_id": among([key for _, key in alike]), **condition}, {"$unset": _HELD})
+                for condition, alike in groupby(some, itemgetter(0))
+            ]
             began = time.monotonic()
-            self._collection.update_many({"_id": {"$in": keys}, **held}, {"$unset": _HELD})
+            self._collection.bulk_write(updates, ordered=False)
             time.sleep(rest * (time.monotonic() - began))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import UpdateOne
 from pymongo.database import Database
 
+from ipam.errors import NotFound, Stale
 from ipam.models import facts
-from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import (
     Bson,
     Reservation,
@@ -59,22 +61,64 @@ class ReservationStore(DocumentStore[Reservation]):
         def attempt() -> Reservation:
             reservation = self.get(id_)
             check_revision(self.kind, reservation.revision, revisions)
-            hidden = succeeded_by(reservation)
-            fields = {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}
-            written = self._collection.update_one(
-                {"_id": id_, **self.visible, "revision": reservation.revision},
-                telling(moved_on(hidden, **fields), event := facts.deleted(hidden)),
-            )
-            if not written.modified_count:
+            if id_ not in self._hide([reservation]):
                 raise self._changed(id_)
-            self._tell(reservation, event)
             return reservation
 
         return retry_contended(attempt)
 
-    def finish_release(self, id_: ObjectId) -> None:
-        """Leave only a tombstone of a reservation that holds no lease any more."""
-        self._collection.update_one({"_id": id_}, {"$set": _buried(), "$unset": _UNNAMED})
+    def begin_releases(
+        self, wanted: Sequence[tuple[ObjectId, frozenset[int] | None]]
+    ) -> list[Reservation | NotFound | Stale]:
+        """As `begin_release` does, for several in a few calls; of each what that returns or raises.
+
+        Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
+        harm.
+        """
+        hidden: dict[ObjectId, Reservation] = {}
+        if len(wanted) > 1:
+            found = self.get_many(id_ for id_, _ in wanted)
+            hidden = self._hide(
+                [
+                    found[id_]
+                    for id_, revisions in dict(wanted).items()
+                    if id_ in found and (revisions is None or found[id_].revision in revisions)
+                ]
+            )
+        outcomes: list[Reservation | NotFound | Stale] = []
+        for id_, revisions in wanted:
+            try:
+                outcomes.append(hidden.get(id_) or self.begin_release(id_, revisions))
+            except (NotFound, Stale) as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _hide(self, reservations: Sequence[Reservation]) -> dict[ObjectId, Reservation]:
+        """Hide those of *reservations*, in one write, that nobody has changed; returns them by id, as they were."""
+        new = {old.id: succeeded_by(old) for old in reservations}
+        events = {id_: facts.deleted(hidden) for id_, hidden in new.items()}
+        fields = {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}
+        updates = [
+            UpdateOne(
+                {"_id": old.id, **self.visible, "revision": old.revision},
+                telling(moved_on(new[old.id], **fields), events[old.id]),
+            )
+            for old in reservations
+        ]
+        if not updates:
+            return {}
+        written = self._collection.bulk_write(updates, ordered=False).modified_count
+        hidden = {old.id: old for old in reservations} if written else {}
+        if 0 < written < len(updates):
+            after = self._collection.find({"_id": among(list(hidden))}, {"state": 1})
+            still_seen = {bson["_id"] for bson in after if self._is_visible(bson)}
+            hidden = {id_: old for id_, old in hidden.items() if id_ not in still_seen}
+        self._tell_of((old, events[id_]) for id_, old in hidden.items())
+        return hidden
+
+    def finish_releases(self, ids: Sequence[ObjectId]) -> None:
+        """Leave only tombstones of reservations that hold no lease any more."""
+        self._collection.update_many({"_id": among(ids)}, {"$set": _buried(), "$unset": _UNNAMED})
 
     def renew_release(self, id_: ObjectId) -> None:
         """Say that a release which was begun is being worked on."""

@@ -95,16 +95,16 @@ def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     held = a_lease(subnet, 3)
     alone = AddressSet.of([held.address])
     stores.writer.write([*stores.leases.insertion([held])])
-    stores.leases.put_back(subnet.id, ObjectId(), alone)
+    stores.leases.put_back(subnet.id, {ObjectId(): alone})
     assert stores.leases.of_reservation(held.reservation) == [held]
-    stores.leases.put_back(subnet.id, held.reservation, alone)
+    stores.leases.put_back(subnet.id, {held.reservation: alone})
     assert stores.leases.of_reservation(held.reservation) == []
     stores.writer.write([*stores.leases.taking([held])])
     assert stores.leases.of_reservation(held.reservation) == []
     next_holder, too_late = replace(a_lease(subnet, 3), entry=2), replace(a_lease(subnet, 3), entry=3)
     stores.writer.write([*stores.leases.taking([next_holder])])
     stores.writer.write([*stores.leases.taking([too_late])])
-    stores.leases.put_back(subnet.id, held.reservation, alone)
+    stores.leases.put_back(subnet.id, {held.reservation: alone})
     assert stores.leases.get(next_holder.id) == next_holder
 
 
@@ -255,7 +255,7 @@ def test_a_tombstone_keeps_its_place(stores):
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1)
     stores.writer.write([stores.reservations.insertion([reservation])])
     stores.reservations.begin_release(reservation.id, frozenset([1]))
-    stores.reservations.finish_release(reservation.id)
+    stores.reservations.finish_releases([reservation.id])
     stores.writer.write([stores.reservations.insertion([reservation])])
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)

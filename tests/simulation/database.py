@@ -61,11 +61,13 @@ class Collection:
         for bson in list(self.find(wanted, {"_id": 1})):
             self.delete_one({"$and": [{"_id": bson["_id"]}, wanted]})
 
-    def bulk_write(self, operations: Sequence[UpdateOne | UpdateMany], *, ordered: bool) -> None:
+    def bulk_write(self, operations: Sequence[UpdateOne | UpdateMany], *, ordered: bool) -> SimpleNamespace:
         assert not ordered
+        modified = 0
         for operation in operations:
             update = self.update_many if isinstance(operation, UpdateMany) else self.update_one
-            update(operation._filter, operation._doc)  # noqa: SLF001
+            modified += update(operation._filter, operation._doc).modified_count  # noqa: SLF001
+        return SimpleNamespace(modified_count=modified)
 
     def insert_many(self, documents: Sequence[dict[str, Any]], *, ordered: bool) -> None:
         assert not ordered

@@ -51,7 +51,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(tenacity.nap, "time", standing_still),
         patch.object(bson.objectid, "time", standing_still),
         # Threads of a process are one here: none could wait for another.
-        patch.object(Together, "__call__", lambda together, wanted, about=None: together._call([wanted])[0]),  # noqa: SLF001
+        patch.object(Together, "__call__", lambda each, wanted, about=None: each._call([wanted])[0]),  # noqa: SLF001, ARG005
         patch.object(ObjectId, "_inc", 1),
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
         patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),

@@ -1,9 +1,12 @@
 """Several reservations of a subnet go back at the same moment; without a server, for logic only."""
 
+from dataclasses import replace
+
 import pytest
 from bson import ObjectId
 
-from ipam.models.documents import Job, JobState, Subnet
+from ipam.errors import NotFound, Stale
+from ipam.models.documents import Job, JobState, Reservation, Subnet
 from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
@@ -46,12 +49,11 @@ def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before)
     wanted = hidden(services, subnet, 1, 4, 2)
     with monkeypatch.context() as crash:
         if before == "the second's leases":
-            put_back, freed = services.stores.leases.put_back, []
+            put_back = services.stores.leases.put_back
 
-            def die_at_the_second(*arguments) -> None:
-                if freed:
-                    raise KeyboardInterrupt
-                freed.append(put_back(*arguments))
+            def die_at_the_second(subnet_id, held) -> None:
+                put_back(subnet_id, dict([next(iter(held.items()))]))
+                raise KeyboardInterrupt
 
             crash.setattr(services.stores.leases, "put_back", die_at_the_second)
         else:
@@ -63,3 +65,44 @@ def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before)
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
     services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
     assert_all_can_be_had(services, subnet)
+
+
+def test_each_hears_what_came_of_his_own(services):
+    """One is there, two want the same, one has another revision, one is gone, and one never was."""
+    subnet = make_subnet(services, 12)
+    one, other, stale, gone = (reserve(services, subnet).reservation for _ in range(4))
+    services.releasing.release_reservation(gone)
+    reservations = services.stores.reservations
+    outcomes = reservations.begin_releases(
+        [
+            (one, None),
+            (other, frozenset({1})),
+            (other, None),
+            (stale, frozenset({7})),
+            (gone, None),
+            (ObjectId(), None),
+        ]
+    )
+    assert [getattr(outcome, "id", type(outcome)) for outcome in outcomes] == [
+        *(one, other, other),
+        *(Stale, NotFound, NotFound),
+    ]
+    assert set(reservations.get_many([one, other, stale])) == {stale}
+
+
+def test_what_was_changed_meanwhile_is_looked_at_anew(services, monkeypatch):
+    subnet = make_subnet(services, 12)
+    one, other = (reserve(services, subnet).reservation for _ in range(2))
+    reservations = services.stores.reservations
+    get_many = reservations.get_many
+
+    def then_it_is_changed(ids) -> dict[ObjectId, Reservation]:
+        found = get_many(ids)
+        reservations.describe(other, lambda old: replace(old, name="new"))
+        return found
+
+    monkeypatch.setattr(reservations, "get_many", then_it_is_changed)
+    outcomes = reservations.begin_releases([(one, None), (other, frozenset({1}))])
+    assert (outcomes[0].id, type(outcomes[1])) == (one, Stale)
+    (released,) = reservations.begin_releases([(other, None)])
+    assert (released.id, released.name) == (other, "new")
