@@ -47,6 +47,8 @@ def write(folder: Path, where: dict[str, Any], rows: Sequence[Row], curves: Sequ
         json.dumps({"machine": where, "rows": told, "curves": [asdict(one) for one in curves]}, indent=1)
     )
     text.write_text("\n".join(_lines(where, rows, curves)) + "\n")
+    if not _is_drawn(rows, curves):
+        return [data, text]
     _draw(picture, rows, curves)
     return [data, text, picture]
 
@@ -74,8 +76,7 @@ def _lines(where: dict[str, Any], rows: Sequence[Row], curves: Sequence[Curve]) 
         "Medians of all turns, lowest and highest in brackets. See [the caveats](../../README.md).",
         "",
         *table(rows),
-        "",
-        "![ratios and scaling](report.png)",
+        *(["", "![ratios and scaling](report.png)"] if _is_drawn(rows, curves) else []),
     ]
     for curve in curves:
         points = ", ".join(f"{at}: {cost:.1f}" for at, cost in curve.points)
@@ -93,9 +94,18 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def _aimed(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.aim is not None and row.ratio]
+
+
+def _is_drawn(rows: Sequence[Row], curves: Sequence[Curve]) -> bool:
+    """Whether there is anything to draw."""
+    return bool(_aimed(rows) or curves)
+
+
 def _draw(path: Path, rows: Sequence[Row], curves: Sequence[Curve]) -> None:
     """How near each row is to its aim, and the curves."""
-    aimed = [row for row in rows if row.aim is not None and row.ratio]
+    aimed = _aimed(rows)
     figure = Figure(figsize=(15, 4.5 + 0.22 * len(aimed)), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[0.22 * len(aimed) + 1, 3.5])
     bars = top.subplots()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 
@@ -18,8 +18,10 @@ from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Job, JobKind, Lease, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.leases import WITHOUT_REST
 from ipam.models.ledgers import Release
+from ipam.models.reservations import WantedRelease
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
+from ipam.origins import Origin, current_origin
 from ipam.retrying import retry_contended
 from ipam.together import Together
 
@@ -53,7 +55,7 @@ class Releasing:
             Refused: If a hook does not allow it.
         """
         self._consulting.delete(self._stores.reservations, id_, revisions)
-        hidden = self._hide((id_, revisions))
+        hidden = self._hide(WantedRelease(id_, revisions))
         if isinstance(hidden, Exception):
             raise hidden
         return self.finish(hidden)
@@ -96,7 +98,7 @@ class Releasing:
         for index, subnet in enumerate(reservation.subnets[position:], position):
             if index > position:
                 self._stores.reservations.renew_release(reservation.id)
-            given_back += self._give_back((subnet, reservation.id), about=subnet)
+            given_back += self._give_back((subnet, reservation.id, current_origin()), about=subnet)
             if given_back >= RELEASED_AT_ONCE:
                 return index, given_back
         self._bury(reservation.id)
@@ -127,31 +129,34 @@ class Releasing:
         self._consulting.delete(self._stores.leases, id_, revisions)
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
-    def _give_back_together(self, wanted: Sequence[tuple[ObjectId, ObjectId]]) -> list[int]:
-        """Give addresses back of one subnet, each time named with a reservation; returns how many of each.
+    def _give_back_together(self, wanted: Sequence[tuple[ObjectId, ObjectId, Origin]]) -> list[int]:
+        """Give addresses back of one subnet, each time named with a reservation and for whom; returns how many.
 
         If they are `RELEASED_AT_ONCE` there may be more.
         """
-        subnet, reservations = wanted[0][0], [reservation for _, reservation in wanted]
-        given_back = retry_contended(partial(self._give_back_some, subnet, reservations))
-        return [given_back[reservation] for reservation in reservations]
+        subnet, origins = wanted[0][0], {reservation: origin for _, reservation, origin in wanted}
+        given_back = retry_contended(partial(self._give_back_some, subnet, origins))
+        return [given_back[reservation] for _, reservation, _ in wanted]
 
     def _bury_together(self, reservations: Sequence[ObjectId]) -> Sequence[ObjectId]:
         """End the releases of *reservations*, which hold nothing any more."""
         self._stores.reservations.finish_releases(reservations)
         return reservations
 
-    def _give_back_some(self, subnet_id: ObjectId, reservations: Iterable[ObjectId]) -> dict[ObjectId, int]:
-        """Give some addresses of each of *reservations* back, with one entry into the ledger for all of them."""
+    def _give_back_some(self, subnet_id: ObjectId, origins: Mapping[ObjectId, Origin]) -> dict[ObjectId, int]:
+        """Give some addresses of reservations back, with one write of the ledger; *origins* say for whom."""
         subnet = self._active(subnet_id)
         if subnet is None:
-            return dict.fromkeys(reservations, 0)
-        held: dict[ObjectId, list[Lease]] = {}
-        for reservation in reservations:
+            return dict.fromkeys(origins, 0)
+        releases: list[Release] = []
+        for reservation, origin in origins.items():
             self._finish_pending(subnet, reservation)
-            held[reservation] = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
-        self._begin(subnet, held, is_partial=False)
-        return {reservation: len(leases) for reservation, leases in held.items()}
+            held = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
+            if held:
+                releases.append(_release_of(held, origin, is_partial=False))
+        if releases:
+            self._begin(subnet, releases)
+        return {**dict.fromkeys(origins, 0), **{one.reservation: len(one.addresses) for one in releases}}
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
@@ -162,7 +167,7 @@ class Releasing:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
-        self._begin(subnet, {lease.reservation: [lease]}, is_partial=True)
+        self._begin(subnet, [_release_of([lease], current_origin(), is_partial=True)])
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
         """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
@@ -184,21 +189,20 @@ class Releasing:
         if self._settling.finish_grants_of(subnet, reservation) or pending:
             raise Contended(f"Addresses of reservation {reservation} were on their way.")
 
-    def _begin(self, subnet: Subnet, held: Mapping[ObjectId, Sequence[Lease]], *, is_partial: bool) -> None:
-        """Enter into the ledger that what reservations have *held* goes back, and carry that out."""
-        releases = [
-            Release(
-                id=ObjectId(),
-                reservation=reservation,
-                addresses=AddressSet.of(lease.address for lease in leases),
-                is_partial=is_partial,
-                at=utc_now(),
-            )
-            for reservation, leases in held.items()
-            if leases
-        ]
-        if not releases:
-            return
+    def _begin(self, subnet: Subnet, releases: Sequence[Release]) -> None:
+        """Enter *releases* into the ledger, and carry them out."""
         seen = self._leasing.see(subnet.id, [release.addresses for release in releases])
         self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))
         self._leasing.put_back(subnet.id, releases, seen)
+
+
+def _release_of(held: Sequence[Lease], origin: Origin, *, is_partial: bool) -> Release:
+    """That the leases *held* of a reservation go back."""
+    return Release(
+        id=ObjectId(),
+        reservation=held[0].reservation,
+        addresses=AddressSet.of(lease.address for lease in held),
+        is_partial=is_partial,
+        at=utc_now(),
+        origin=origin,
+    )

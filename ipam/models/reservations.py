@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from ipam.errors import NotFound, Stale
+from ipam.errors import Contended, NotFound, Stale
 from ipam.models import facts
 from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import (
@@ -21,13 +22,23 @@ from ipam.models.documents import (
     succeeded_by,
     utc_now,
 )
-from ipam.models.events import telling, telling_new
+from ipam.models.events import Event, telling, telling_new
 from ipam.models.store import DocumentStore, check_revision
 from ipam.models.writes import Writes
+from ipam.origins import Origin, acting_for, current_origin
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
 _UNNAMED = dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRelease:
+    """That somebody wants a reservation released, if its revision is one of *revisions*, None meaning any."""
+
+    reservation: ObjectId
+    revisions: frozenset[int] | None = None
+    origin: Origin = field(default_factory=current_origin)
 
 
 @speaks_mongo
@@ -61,15 +72,13 @@ class ReservationStore(DocumentStore[Reservation]):
         def attempt() -> Reservation:
             reservation = self.get(id_)
             check_revision(self.kind, reservation.revision, revisions)
-            if id_ not in self._hide([reservation]):
+            if id_ not in self._hide([(reservation, current_origin())]):
                 raise self._changed(id_)
             return reservation
 
         return retry_contended(attempt)
 
-    def begin_releases(
-        self, wanted: Sequence[tuple[ObjectId, frozenset[int] | None]]
-    ) -> list[Reservation | NotFound | Stale]:
+    def begin_releases(self, wanted: Sequence[WantedRelease]) -> list[Reservation | NotFound | Stale | Contended]:
         """As `begin_release` does, for several in a few calls; of each what that returns or raises.
 
         Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
@@ -77,38 +86,40 @@ class ReservationStore(DocumentStore[Reservation]):
         """
         hidden: dict[ObjectId, Reservation] = {}
         if len(wanted) > 1:
-            found = self.get_many(id_ for id_, _ in wanted)
-            hidden = self._hide(
-                [
-                    found[id_]
-                    for id_, revisions in dict(wanted).items()
-                    if id_ in found and (revisions is None or found[id_].revision in revisions)
-                ]
-            )
-        outcomes: list[Reservation | NotFound | Stale] = []
-        for id_, revisions in wanted:
+            found = self.get_many(one.reservation for one in wanted)
+            origins = {
+                one.reservation: one.origin
+                for one in wanted
+                if one.reservation in found
+                and (one.revisions is None or found[one.reservation].revision in one.revisions)
+            }
+            hidden = self._hide([(found[id_], origin) for id_, origin in origins.items()])
+        outcomes: list[Reservation | NotFound | Stale | Contended] = []
+        for one in wanted:
             try:
-                outcomes.append(hidden.get(id_) or self.begin_release(id_, revisions))
-            except (NotFound, Stale) as error:
+                with acting_for(one.origin):
+                    outcome = hidden.get(one.reservation) or self.begin_release(one.reservation, one.revisions)
+                outcomes.append(outcome)
+            except (NotFound, Stale, Contended) as error:
                 outcomes.append(error)
         return outcomes
 
-    def _hide(self, reservations: Sequence[Reservation]) -> dict[ObjectId, Reservation]:
-        """Hide those of *reservations*, in one write, that nobody has changed; returns them by id, as they were."""
-        new = {old.id: succeeded_by(old) for old in reservations}
-        events = {id_: facts.deleted(hidden) for id_, hidden in new.items()}
+    def _hide(self, reservations: Sequence[tuple[Reservation, Origin]]) -> dict[ObjectId, Reservation]:
+        """Hide those of *reservations* that nobody has changed, in one write; each for whom it is done.
+
+        Returns them by id, as they were.
+        """
+        updates: list[UpdateOne] = []
+        events: dict[ObjectId, Event] = {}
         fields = {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}
-        updates = [
-            UpdateOne(
-                {"_id": old.id, **self.visible, "revision": old.revision},
-                telling(moved_on(new[old.id], **fields), events[old.id]),
-            )
-            for old in reservations
-        ]
-        if not updates:
-            return {}
-        written = self._collection.bulk_write(updates, ordered=False).modified_count
-        hidden = {old.id: old for old in reservations} if written else {}
+        for old, origin in reservations:
+            new = succeeded_by(old)
+            with acting_for(origin):
+                events[old.id] = facts.deleted(new)
+            unchanged = {"_id": old.id, **self.visible, "revision": old.revision}
+            updates.append(UpdateOne(unchanged, telling(moved_on(new, **fields), events[old.id])))
+        written = self._collection.bulk_write(updates, ordered=False).modified_count if updates else 0
+        hidden = {old.id: old for old, _ in reservations} if written else {}
         if 0 < written < len(updates):
             after = self._collection.find({"_id": among(list(hidden))}, {"state": 1})
             still_seen = {bson["_id"] for bson in after if self._is_visible(bson)}

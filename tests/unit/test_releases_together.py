@@ -7,6 +7,8 @@ from bson import ObjectId
 
 from ipam.errors import NotFound, Stale
 from ipam.models.documents import Job, JobState, Reservation, Subnet
+from ipam.models.reservations import WantedRelease
+from ipam.origins import Origin, current_origin
 from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
@@ -20,7 +22,8 @@ def hidden(services: Services, subnet: Subnet, *counts: int) -> list[tuple[Objec
 
 
 def give_back(services: Services, wanted: list[tuple[ObjectId, ObjectId]]) -> list[int]:
-    return services.releasing._give_back_together(wanted)  # noqa: SLF001
+    together = services.releasing._give_back_together  # noqa: SLF001
+    return together([(subnet, reservation, current_origin()) for subnet, reservation in wanted])
 
 
 def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
@@ -75,12 +78,12 @@ def test_each_hears_what_came_of_his_own(services):
     reservations = services.stores.reservations
     outcomes = reservations.begin_releases(
         [
-            (one, None),
-            (other, frozenset({1})),
-            (other, None),
-            (stale, frozenset({7})),
-            (gone, None),
-            (ObjectId(), None),
+            WantedRelease(one),
+            WantedRelease(other, frozenset({1})),
+            WantedRelease(other),
+            WantedRelease(stale, frozenset({7})),
+            WantedRelease(gone),
+            WantedRelease(ObjectId()),
         ]
     )
     assert [getattr(outcome, "id", type(outcome)) for outcome in outcomes] == [
@@ -102,7 +105,18 @@ def test_what_was_changed_meanwhile_is_looked_at_anew(services, monkeypatch):
         return found
 
     monkeypatch.setattr(reservations, "get_many", then_it_is_changed)
-    outcomes = reservations.begin_releases([(one, None), (other, frozenset({1}))])
+    outcomes = reservations.begin_releases([WantedRelease(one), WantedRelease(other, frozenset({1}))])
     assert (outcomes[0].id, type(outcomes[1])) == (one, Stale)
-    (released,) = reservations.begin_releases([(other, None)])
+    (released,) = reservations.begin_releases([WantedRelease(other)])
     assert (released.id, released.name) == (other, "new")
+
+
+def test_each_is_told_of_by_whom_it_was_asked_for(services, plain):
+    subnet = make_subnet(services, 12)
+    who = {reserve(services, subnet).reservation: f"user {n}" for n in range(3)}
+    services.stores.reservations.begin_releases(
+        [WantedRelease(reservation, origin=Origin(actor=actor)) for reservation, actor in who.items()]
+    )
+    events = [event for group in plain["events"].find() for event in group["events"]]
+    told = {event["paths"][0]: event["origin"]["actor"] for event in events if event["type"].endswith(".deleted")}
+    assert told == {f"/reservations/{reservation}": actor for reservation, actor in who.items()}
