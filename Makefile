@@ -10,7 +10,7 @@ MINUTES ?= 20
 ROUNDS ?= 3
 BENCH ?=
 
-.PHONY: help run test simulate simulate-mistakes faults chaos fuzz bench bench-events check format test-servers clean
+.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -19,8 +19,11 @@ help:  ## Say what can be made.
 run: $(VENV)/.installed-run  ## Install, then run everything embedded; Ctrl-C stops it.
 	@exec $(BIN)/ipam up --data $(DATA)
 
-test: $(VENV)/.installed-dev test-servers  ## Install, then run all tests against real servers.
+test: $(VENV)/.installed-dev test-servers  ## Install, then run the tests against real servers.
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.installed-dev test-servers  ## Run the tests that `make test` leaves out, for they take long.
+	$(BIN)/python -m pytest -m long
 
 simulate: $(VENV)/.installed-dev  ## Live through SEEDS (1000) histories of crashes, from seed FROM (1).
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM)
@@ -29,7 +32,7 @@ simulate-mistakes: $(VENV)/.installed-dev  ## Show that the simulation sees mist
 	@$(BIN)/python -m tests.simulation.mistakes
 
 faults: $(VENV)/.installed-dev test-servers  ## Kill each process ROUNDS (3) times, with both brokers, at times drawn from SEED (1).
-	@IPAM_TEST_ROUNDS=$(ROUNDS) IPAM_TEST_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
+	@IPAM_TEST_ROUNDS=$(ROUNDS) IPAM_TEST_SEED=$(SEED) $(BIN)/python -m pytest -m "" tests/faults
 
 chaos: $(VENV)/.installed-dev test-servers  ## Stop buses and kill relays under load, at times drawn from SEED (1).
 	@$(BIN)/python -m tests.chaos --seed $(SEED)

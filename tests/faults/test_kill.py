@@ -117,6 +117,7 @@ def test_nothing_is_lost_when_web_workers_and_broker_are_killed(lone_stack: Stac
     assert_hands_out_all(api, subnet["id"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker: Process):

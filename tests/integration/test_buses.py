@@ -126,7 +126,11 @@ def ask_and_be_answered(asker: BusAsker, url: str) -> None:
         assert ask(asker, "ipam-hooks.x", "a") == ["nobody is there to be asked"]
 
 
-@pytest.mark.parametrize("made", list(BUSES), indirect=True)
+@pytest.mark.parametrize(
+    "made",
+    [pytest.param(bus, marks=pytest.mark.long) if bus == "rabbitmq" else bus for bus in BUSES],
+    indirect=True,
+)
 def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
     """And questions, but for Redis."""
     server, url, program = made

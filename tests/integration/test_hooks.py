@@ -89,7 +89,7 @@ def consumer(folder: Path, bus: str, function: str, name: str) -> Iterator[Path]
         process.wait()
 
 
-@pytest.mark.parametrize("bus", ["nats_url", "rabbitmq_url"])
+@pytest.mark.parametrize("bus", ["nats_url", pytest.param("rabbitmq_url", marks=pytest.mark.long)])
 def test_hooks_are_asked_and_what_they_say_is_done(bus, request, database, redis_url, tmp_path):
     """What does not depend on the bus, on NATS only, which starts in no time."""
     url = request.getfixturevalue(bus)
