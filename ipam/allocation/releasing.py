@@ -27,8 +27,9 @@ from ipam.together import Together
 
 # So many addresses go back while the caller waits; for more of them there is a job.
 RELEASED_WITHOUT_JOB = WITHOUT_REST
-# And those of so many reservations together.
+# And those of so many reservations together; one with so many addresses alone, so that others do not wait for it.
 _TOGETHER = 16
+_ALONE_FROM = WITHOUT_REST // _TOGETHER
 
 
 class Releasing:
@@ -95,10 +96,12 @@ class Releasing:
         Returns the position to go on from, None if that was all, and how many addresses went back.
         """
         given_back = 0
+        is_alone = reservation.count >= _ALONE_FROM
         for index, subnet in enumerate(reservation.subnets[position:], position):
             if index > position:
                 self._stores.reservations.renew_release(reservation.id)
-            given_back += self._give_back((subnet, reservation.id, current_origin()), about=subnet)
+            about = (subnet, reservation.id) if is_alone else subnet
+            given_back += self._give_back((subnet, reservation.id, current_origin()), about)
             if given_back >= RELEASED_AT_ONCE:
                 return index, given_back
         self._bury(reservation.id)

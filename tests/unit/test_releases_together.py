@@ -120,3 +120,20 @@ def test_each_is_told_of_by_whom_it_was_asked_for(services, plain):
     events = [event for group in plain["events"].find() for event in group["events"]]
     told = {event["paths"][0]: event["origin"]["actor"] for event in events if event["type"].endswith(".deleted")}
     assert told == {f"/reservations/{reservation}": actor for reservation, actor in who.items()}
+
+
+def test_large_ones_go_back_alone(services, monkeypatch):
+    """So that nobody waits for others longer than for his own."""
+    subnet = make_subnet(services, 200)
+    small, large = reserve(services, subnet, 61), reserve(services, subnet, 62)
+    give_back, shared_with = services.releasing._give_back, []  # noqa: SLF001
+
+    def watched(wanted, about) -> int:
+        shared_with.append(about)
+        return give_back(wanted, about)
+
+    monkeypatch.setattr(services.releasing, "_give_back", watched)
+    for job in (small, large):
+        services.releasing.release_reservation(job.reservation)
+    assert shared_with == [subnet.id, (subnet.id, large.reservation)]
+    assert used(services, subnet) == 0
