@@ -115,7 +115,7 @@ class ReservationsOf:
                 other = reservation.pool if self._kind == "subnet" else reservation.subnet
                 if other is not None:
                     around[other] = self._metadata_of_other(other)
-                value = {**next(_shown(self._services, [reservation], around)), **leases}
+                value = {**reservation_json(reservation, around), **leases}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
             case JobState.FAILED:
                 raise Rejected.from_record(job.error or {})

@@ -1,0 +1,72 @@
+"""How the ends of jobs are told, and of which only that they came; without a server, for logic only."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import settling
+from ipam.allocation.requests import ReservationRequest
+from ipam.allocation.results import result_of
+from ipam.models.documents import Job, JobKind, utc_now
+from ipam.wiring import Services
+from ipam.workers.ends import read_ends, write_ends
+from tests.unit.steps import addresses, make_subnet
+
+
+@pytest.fixture
+def told(dispatcher, monkeypatch) -> dict[ObjectId, Job | None]:
+    """All ends that are announced."""
+    ends: dict[ObjectId, Job | None] = {}
+    monkeypatch.setattr(dispatcher, "announce", ends.update)
+    return ends
+
+
+def ask(services: Services, **wanted) -> Job:
+    subnet = make_subnet(services, 2000)
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(**wanted))
+    services.jobs.carry_out(subnet.id)
+    return job
+
+
+def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
+    job = ask(services, count=3)
+    assert result_of(services.stores.jobs.get(job.id)) is None  # Which is not stored with it.
+    reservation, leases = result_of(told[job.id])
+    assert reservation == services.stores.reservations.get(job.reservation)
+    assert [str(lease.address) for lease in leases] == addresses(services, job)
+    assert read_ends(json.loads(json.dumps(write_ends(told)))) == told
+
+
+def test_of_a_large_job_only_the_end_is_told(services, told):
+    wordy, large = ask(services, metadata="x" * 20_000), ask(services, count=1001)
+    assert read_ends(write_ends({wordy.id: told[wordy.id]})) == {wordy.id: None}
+    assert result_of(told[large.id]) is None
+
+
+def test_who_took_long_tells_the_end_only(services, told, monkeypatch):
+    """Somebody else may have ended it otherwise meanwhile."""
+    hour = timedelta(hours=1)
+    monkeypatch.setattr(settling, "utc_now", lambda: utc_now() + hour)
+    job = ask(services)
+    assert told == {job.id: None}
+
+
+def test_jobs_that_are_accepted_together_wake_workers_once_for_each_target(services, dispatcher):
+    one, other = make_subnet(services), make_subnet(services)
+    jobs = [
+        Job(
+            id=ObjectId(),
+            kind=JobKind.RESERVATION,
+            target=subnet.id,
+            pool=subnet.pool,
+            subnet=subnet.id,
+            request=ReservationRequest().to_json(),
+            reservation=ObjectId(),
+        )
+        for subnet in (one, other, one, one)
+    ]
+    assert services.jobs._store_some(jobs) == jobs  # noqa: SLF001
+    assert dispatcher.dispatched == [one.id, other.id]
+    assert [len(services.stores.jobs.waiting(subnet.id, 9)) for subnet in (one, other)] == [3, 1]
