@@ -20,10 +20,10 @@ from benchmarks.clients import Client
 from benchmarks.limits import EmptyCelery
 from ipam.allocation.leasing import space_of
 from ipam.embedded.parts import mongo_uri
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
-from ipam.models.documents import Lease, Reservation
+from ipam.models.documents import Holding, Lease, Reservation
 from ipam.models.stores import Stores
 from tests import servers
 from tests.stack import Stack
@@ -73,7 +73,10 @@ class Installation:
         for _ in range(64 if runs_of else 0):
             first = chance.choice(addresses[:-runs_of])
             taken -= set(range(first, first + runs_of))
-        reservation = Reservation(id=ObjectId(), pool=stored.pool, subnets=(stored.id,), count=len(taken))
+        holding = Holding(stored.id, AddressSet.of(map(from_number, taken)))
+        reservation = Reservation(
+            id=ObjectId(), pool=stored.pool, subnets=(stored.id,), count=len(taken), holdings=(holding,)
+        )
         self.stores.writer.write([self.stores.reservations.insertion([reservation])])
         leases = (
             Lease(

@@ -174,7 +174,7 @@ class Deleting:
         while some := self._stores.reservations.of_subnet(id_, _RECOUNTED_AT_ONCE):
             with acting_for(subnet.deleted_by):
                 for reservation in some:
-                    self._recount_without(reservation.id, id_)
+                    self._stores.reservations.leave(reservation.id, id_)
             self._renew(subnet)
             yield 0
         self._stores.pools.drop_range(subnet.pool, id_)
@@ -199,10 +199,6 @@ class Deleting:
             self._stores.leases.retire(id_, AddressSet(parts))
             self._stores.writer.write(freed)
         return RELEASED_AT_ONCE - left
-
-    def _recount_without(self, reservation: ObjectId, subnet: ObjectId) -> None:
-        count = self._stores.leases.count_of_reservation
-        self._stores.reservations.recount(reservation, lambda: count(reservation), without=subnet)
 
     def _renew(self, subnet: Subnet) -> None:
         self._stores.subnets.renew_sweep(subnet.id)

@@ -122,8 +122,7 @@ class Leasing:
     def _give_back_some(self, subnet: ObjectId, release: Release) -> None:
         for address in release.addresses:
             retry_contended(partial(self._stores.leases.release, subnet, release.reservation, address))
-        count = self._stores.leases.count_of_reservation
-        self._stores.reservations.recount(release.reservation, lambda: count(release.reservation))
+        self._stores.reservations.give_back(release.reservation, subnet, release.addresses)
 
     def see(self, subnet: ObjectId, addresses: Iterable[AddressSet]) -> Blocks:
         """The blocks of *addresses*, to be read before they are entered into the ledger."""

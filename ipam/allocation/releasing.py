@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 
 from bson import ObjectId
@@ -15,7 +15,7 @@ from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
 from ipam.models.address_sets import AddressSet
-from ipam.models.documents import Job, JobKind, Lease, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState, utc_now
 from ipam.models.leases import WITHOUT_REST
 from ipam.models.ledgers import Release
 from ipam.models.reservations import WantedRelease
@@ -30,6 +30,22 @@ RELEASED_WITHOUT_JOB = WITHOUT_REST
 # And those of so many reservations together; one with so many addresses alone, so that others do not wait for it.
 _TOGETHER = 16
 _ALONE_FROM = WITHOUT_REST // _TOGETHER
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Addresses of one subnet that go back together.
+
+    Attributes:
+        end: How many addresses the reservation has up to here.
+        origin: Who wants it.
+    """
+
+    subnet: ObjectId
+    reservation: ObjectId
+    addresses: AddressSet
+    end: int
+    origin: Origin = field(default_factory=current_origin)
 
 
 class Releasing:
@@ -91,19 +107,20 @@ class Releasing:
         return True
 
     def _step(self, reservation: Reservation, position: int) -> tuple[int | None, int]:
-        """Give back some of the addresses that a hidden *reservation* holds in its subnets from *position* on.
+        """Give back some of the addresses of a hidden *reservation*, from the *position*th on.
 
         Returns the position to go on from, None if that was all, and how many addresses went back.
         """
         given_back = 0
         is_alone = reservation.count >= _ALONE_FROM
-        for index, subnet in enumerate(reservation.subnets[position:], position):
-            if index > position:
+        ahead = (part for part in parts_of(reservation) if part.end > position)
+        for index, part in enumerate(ahead):
+            if index:
                 self._stores.reservations.renew_release(reservation.id)
-            about = (subnet, reservation.id) if is_alone else subnet
-            given_back += self._give_back((subnet, reservation.id, current_origin()), about)
+            about = (part.subnet, reservation.id) if is_alone else part.subnet
+            given_back += self._give_back(part, about)
             if given_back >= RELEASED_AT_ONCE:
-                return index, given_back
+                return part.end, given_back
         self._bury(reservation.id)
         return None, given_back
 
@@ -132,34 +149,33 @@ class Releasing:
         self._consulting.delete(self._stores.leases, id_, revisions)
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
-    def _give_back_together(self, wanted: Sequence[tuple[ObjectId, ObjectId, Origin]]) -> list[int]:
-        """Give addresses back of one subnet, each time named with a reservation and for whom; returns how many.
-
-        If they are `RELEASED_AT_ONCE` there may be more.
-        """
-        subnet, origins = wanted[0][0], {reservation: origin for _, reservation, origin in wanted}
-        given_back = retry_contended(partial(self._give_back_some, subnet, origins))
-        return [given_back[reservation] for _, reservation, _ in wanted]
+    def _give_back_together(self, wanted: Sequence[Part]) -> list[int]:
+        """Give parts of one subnet back; returns how many addresses each came to."""
+        parts = {part.reservation: part for part in wanted}
+        given_back = retry_contended(partial(self._give_back_some, wanted[0].subnet, parts))
+        return [given_back[part.reservation] for part in wanted]
 
     def _bury_together(self, reservations: Sequence[ObjectId]) -> Sequence[ObjectId]:
         """End the releases of *reservations*, which hold nothing any more."""
         self._stores.reservations.finish_releases(reservations)
         return reservations
 
-    def _give_back_some(self, subnet_id: ObjectId, origins: Mapping[ObjectId, Origin]) -> dict[ObjectId, int]:
-        """Give some addresses of reservations back, with one write of the ledger; *origins* say for whom."""
+    def _give_back_some(self, subnet_id: ObjectId, parts: Mapping[ObjectId, Part]) -> dict[ObjectId, int]:
+        """Give back what reservations hold of *parts*, with one write of the ledger."""
         subnet = self._active(subnet_id)
         if subnet is None:
-            return dict.fromkeys(origins, 0)
-        releases: list[Release] = []
-        for reservation, origin in origins.items():
+            return dict.fromkeys(parts, 0)
+        for reservation in parts:
             self._finish_pending(subnet, reservation)
-            held = self._stores.leases.of_reservation(reservation, subnet.id, RELEASED_AT_ONCE)
-            if held:
-                releases.append(_release_of(held, origin, is_partial=False))
+        held = self._stores.leases.still_held(subnet.id, {id_: part.addresses for id_, part in parts.items()})
+        releases = [
+            _release(reservation, addresses, parts[reservation].origin, is_partial=False)
+            for reservation, addresses in held.items()
+            if addresses
+        ]
         if releases:
             self._begin(subnet, releases)
-        return {**dict.fromkeys(origins, 0), **{one.reservation: len(one.addresses) for one in releases}}
+        return {reservation: len(addresses) for reservation, addresses in held.items()}
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
@@ -170,7 +186,8 @@ class Releasing:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
-        self._begin(subnet, [_release_of([lease], current_origin(), is_partial=True)])
+        alone = AddressSet.of([lease.address])
+        self._begin(subnet, [_release(lease.reservation, alone, current_origin(), is_partial=True)])
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
         """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
@@ -199,12 +216,21 @@ class Releasing:
         self._leasing.put_back(subnet.id, releases, seen)
 
 
-def _release_of(held: Sequence[Lease], origin: Origin, *, is_partial: bool) -> Release:
-    """That the leases *held* of a reservation go back."""
+def parts_of(reservation: Reservation) -> Iterator[Part]:
+    """What a hidden *reservation* may hold still, in the parts in which it goes back."""
+    end = 0
+    for subnet, addresses in reservation.left:
+        for some in addresses.parts(RELEASED_AT_ONCE):
+            end += len(some)
+            yield Part(subnet, reservation.id, some, end)
+
+
+def _release(reservation: ObjectId, addresses: AddressSet, origin: Origin, *, is_partial: bool) -> Release:
+    """That a reservation gives *addresses* back."""
     return Release(
         id=ObjectId(),
-        reservation=held[0].reservation,
-        addresses=AddressSet.of(lease.address for lease in held),
+        reservation=reservation,
+        addresses=addresses,
         is_partial=is_partial,
         at=utc_now(),
         origin=origin,

@@ -10,8 +10,9 @@ from datetime import datetime
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.documents import Job, JobState, Lease, Reservation, Subnet, lease_key
+from ipam.models.documents import Holding, Job, JobState, Lease, Reservation, Subnet, lease_key
 from ipam.models.ledgers import Grant
 
 # So many addresses are told with the end of their job; more of them are read where they are stored.
@@ -19,17 +20,19 @@ _TOLD = 1000
 _ID_BYTES = 12
 
 
-def reservation_of(job: Job, subnets: Iterable[ObjectId], granted_at: datetime) -> Reservation:
-    """The reservation of *job*, which has addresses of *subnets*."""
+def reservation_of(job: Job, held: Iterable[tuple[ObjectId, AddressSet]], granted_at: datetime) -> Reservation:
+    """The reservation of *job*, which was given the addresses *held*, by subnet."""
     request = ReservationRequest.from_json(job.request)
+    holdings = tuple(Holding(subnet, addresses) for subnet, addresses in held)
     return Reservation(
         id=job.reservation,
         name=request.name,
         tags=request.tags,
         metadata=request.metadata,
         pool=job.pool,
-        subnets=tuple(subnets),
+        subnets=tuple(holding.subnet for holding in holdings),
         count=request.count,
+        holdings=holdings,
         created_at=granted_at,
     )
 
@@ -61,8 +64,12 @@ def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
     )
     if sum(len(grant.addresses) for grant in grants.values()) > _TOLD:
         return ended
-    held = tuple((subnet, grant.addresses) for subnet, grant in grants.items())
-    return replace(ended, held=held, held_since=granted_at(grants))
+    return replace(ended, held=held_by(grants), held_since=granted_at(grants))
+
+
+def held_by(grants: Mapping[ObjectId, Grant]) -> tuple[tuple[ObjectId, AddressSet], ...]:
+    """The addresses of *grants*, by subnet."""
+    return tuple((subnet, grant.addresses) for subnet, grant in grants.items())
 
 
 def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
@@ -80,7 +87,7 @@ def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
         for subnet, addresses in sorted(job.held)
         for address in addresses
     ]
-    return reservation_of(job, (subnet for subnet, _ in job.held), since), leases
+    return reservation_of(job, job.held, since), leases
 
 
 def _lease(  # noqa: PLR0913 (a lease has that many parts)

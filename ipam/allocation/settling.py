@@ -11,10 +11,10 @@ from bson import ObjectId
 
 from ipam.allocation.dispatcher import Ends
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
-from ipam.allocation.results import granted_at, reservation_of, succeeded
+from ipam.allocation.results import granted_at, held_by, reservation_of, succeeded
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
-from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
+from ipam.models.documents import LIVING, Holding, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
@@ -60,8 +60,8 @@ class Settling:
         for subnet, grants in due:
             for grant in grants:
                 held.setdefault(grant.job, {})[subnet.id] = grant
-        made = {job: reservation_of(jobs[job], grants, granted_at(grants)) for job, grants in held.items()}
-        told = self._telling([(reservation, held[job], jobs[job].origin) for job, reservation in made.items()])
+        made = {job: reservation_of(jobs[job], held_by(grants), granted_at(grants)) for job, grants in held.items()}
+        told = self._telling((reservation, jobs[job].origin) for job, reservation in made.items())
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
         now = utc_now()
@@ -86,8 +86,9 @@ class Settling:
         subnets = self.subnets_of(job)
         due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
         held = {subnet.id: grant for subnet, grants in due for grant in grants}
-        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=tuple(held), count=0)
-        self._stores.writer.write([self._telling([(unwanted, held, job.origin)])])
+        holdings = tuple(Holding(subnet, addresses) for subnet, addresses in held_by(held))
+        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=tuple(held), count=0, holdings=holdings)
+        self._stores.writer.write([self._telling([(unwanted, job.origin)])])
         with acting_for(job.origin):
             self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
@@ -97,12 +98,9 @@ class Settling:
         self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
 
-    def _telling(self, made: Iterable[tuple[Reservation, Mapping[ObjectId, Grant], Origin]]) -> Writes:
-        """How reservations are told of that are about to be stored, with their grants by subnet."""
-        created = tuple(
-            facts.reserved(reservation, [grant.addresses for grant in grants.values()], origin)
-            for reservation, grants, origin in made
-        )
+    def _telling(self, made: Iterable[tuple[Reservation, Origin]]) -> Writes:
+        """How reservations are told of that are about to be stored, each with who asked for it."""
+        created = tuple(facts.reserved(reservation, origin) for reservation, origin in made)
         return self._stores.events.addition([Outbox(created)])
 
     def _strike_out(self, due: Sequence[Due]) -> None:

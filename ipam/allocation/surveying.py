@@ -20,8 +20,6 @@ from ipam.models.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.
 _CELL_BITS = 8
-# By these fields few leases are found wherever they are.
-_INDEXED = ("_id", "reservation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +77,37 @@ class Surveying:
                 low = type(run.first)(first)
                 yield FreeRun(run.subnet, low, low + (size - 1))
 
-    def leases(self, subnet_id: ObjectId, query: Query) -> Page[Lease]:
-        """A page of the leases of a subnet that are held, lowest address first.
+    def leases(self, query: Query) -> Page[Lease]:
+        """A page of the leases that are held, by subnet, lowest address first.
 
-        Which addresses these may be, its blocks and its ledger know. By whose they are, and by what users wrote on
-        them, they are found in indexes.
+        Which addresses those of a reservation have, it knows, and of a subnet its blocks and its ledger. By what
+        users wrote on them they are found in an index.
         """
-        if query.facets or any(name in condition for condition in query.conditions for name in _INDEXED):
-            return self._stores.leases.page(query.where(subnet=subnet_id))
-        subnet = self._stores.subnets.find(subnet_id)
+        wanted = {name: value for condition in query.conditions for name, value in condition.items()}
+        if "_id" in wanted:
+            return self._stores.leases.page(query)
+        if "reservation" in wanted:
+            return self._stores.leases.page_among(query, self._keys_of_reservation(wanted["reservation"], query))
+        if "subnet" in wanted and not query.facets:
+            return self._stores.leases.page_among(query, self._keys_of_subnet(wanted["subnet"], query))
+        return self._stores.leases.page(query)
+
+    def _keys_of_reservation(self, id_: ObjectId, query: Query) -> Iterator[bytes]:
+        """The keys that leases of a reservation may have, from the cursor of *query* on."""
+        after = _cursor(query)
+        for reservation in self._stores.reservations.get_many([id_]).values():
+            for subnet, addresses in reservation.left:
+                yield from (key for address in addresses if (key := lease_key(subnet, address)) > after)
+
+    def _keys_of_subnet(self, id_: ObjectId, query: Query) -> Iterator[bytes]:
+        """The keys that leases of a subnet may have, from the cursor of *query* on."""
+        subnet, after = self._stores.subnets.find(id_), _cursor(query)
         if subnet is None:
-            return Page((), (), ended=True)
+            return
         first, last = to_number(subnet.start), to_number(subnet.end)
-        key = decode_cursor(query.cursor) if query.cursor is not None else None
-        if isinstance(key, bytes) and key >= lease_key(subnet_id, subnet.start):
-            first = to_number(after) + 1 if (after := address_in(key, subnet_id)) is not None else last + 1
-        return self._stores.leases.page_among(query, subnet_id, self._held(subnet, first, last))
+        if after >= lease_key(id_, subnet.start):
+            first = to_number(address) + 1 if (address := address_in(after, id_)) is not None else last + 1
+        yield from (lease_key(id_, address) for address in self._held(subnet, first, last))
 
     def _held(self, subnet: Subnet, first: int, last: int) -> Iterator[Address]:
         """The addresses from number *first* to *last* that leases may be there for."""
@@ -148,6 +161,12 @@ def network_around(subnet: Subnet) -> Network:
     """The smallest network that has all addresses of *subnet*."""
     differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
     return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
+
+
+def _cursor(query: Query) -> bytes:
+    """The key that the page before ended with; before all keys, if there was none."""
+    key = decode_cursor(query.cursor) if query.cursor is not None else b""
+    return key if isinstance(key, bytes) else key.binary
 
 
 def _count(taken: FrozenBitMap, offset: int, width: int, used: list[int]) -> None:

@@ -32,10 +32,7 @@ class LeaseCollection:
             "reservation": id_filter("reservation"),
             "pool": id_filter("pool"),
         }
-        query = list_query(req, filters)
-        subnet = next((condition["subnet"] for condition in query.conditions if "subnet" in condition), None)
-        stores = self._services.stores
-        _render(req, resp, self._services.surveying.leases(subnet, query) if subnet else stores.leases.page(query))
+        _render(req, resp, self._services.surveying.leases(list_query(req, filters)))
 
     def _at_address(self, text: str) -> dict[str, Any]:
         """The condition for leases of an address: the keys that it can have, one for each subnet around it."""
@@ -54,8 +51,8 @@ class LeasesOfSubnet:
         """List them, lowest address first."""
         negotiate(req, "leases")
         subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
-        query = list_query(req, {"reservation": id_filter("reservation")})
-        _render(req, resp, self._services.surveying.leases(subnet.id, query))
+        query = list_query(req, {"reservation": id_filter("reservation")}).where(subnet=subnet.id)
+        _render(req, resp, self._services.surveying.leases(query))
 
 
 class LeasesOfReservation:
@@ -69,7 +66,7 @@ class LeasesOfReservation:
         negotiate(req, "leases")
         reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
         query = list_query(req, {}).where(reservation=reservation.id)
-        _render(req, resp, self._services.stores.leases.page(query))
+        _render(req, resp, self._services.surveying.leases(query))
 
 
 def lease_item(services: Services) -> Item[Lease]:

@@ -191,10 +191,9 @@ def _look_around(services: Services, some: Collection[Reservation], around: dict
 
 def _leases(services: Services, reservation: Reservation) -> Json:
     """All leases; or a page of them and the way to the next one, if they are many or users wrote much on them."""
-    stores = services.stores
-    if reservation.count <= LIMIT_MAX and (leases := stores.leases.embedded(reservation.id)) is not None:
+    if reservation.count <= LIMIT_MAX and (leases := services.stores.leases.embedded(reservation)) is not None:
         return {"leases": [lease_json(lease) for lease in leases]}
-    page = stores.leases.page(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
+    page = services.surveying.leases(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
     value: Json = {"leases": [lease_json(lease) for lease in page.items]}
     if (cursor := page.cursor(len(page.items))) is not None:
         value["next"] = f"/reservations/{reservation.id}/leases?{urlencode({'cursor': cursor})}"

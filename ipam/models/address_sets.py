@@ -52,6 +52,18 @@ class AddressSet:
             for position in positions:
                 yield from_number(block << BLOCK_BITS | position)
 
+    def __or__(self, other: AddressSet) -> AddressSet:
+        """Those of either."""
+        numbers = self.blocks.keys() | other.blocks.keys()
+        return AddressSet.of_blocks({number: self._of(number) | other._of(number) for number in numbers})
+
+    def __sub__(self, other: AddressSet) -> AddressSet:
+        """Those that *other* does not have."""
+        return AddressSet.of_blocks({number: some - other._of(number) for number, some in self.blocks.items()})
+
+    def _of(self, number: int) -> FrozenBitMap:
+        return self.blocks.get(number, EMPTY)
+
     def runs(self) -> Iterator[tuple[Address, Address]]:
         """The same addresses as runs, each its first and last; two may touch where a block begins."""
         for block, positions in self.blocks.items():
@@ -59,10 +71,20 @@ class AddressSet:
                 yield from_number(block << BLOCK_BITS | first), from_number(block << BLOCK_BITS | last)
 
     def parts(self, size: int) -> Iterator[AddressSet]:
-        """The same addresses as sets of *size* at most, lowest first."""
+        """The same addresses as sets of *size*, the last one of fewer perhaps, lowest first."""
+        part: dict[int, FrozenBitMap] = {}
+        left = size
         for number, positions in self.blocks.items():
-            for first in range(0, len(positions), size):
-                yield AddressSet({number: positions[first : first + size]})
+            first = 0
+            while first < len(positions):
+                part[number] = positions[first : first + left]
+                first += len(part[number])
+                left -= len(part[number])
+                if not left:
+                    yield AddressSet(part)
+                    part, left = {}, size
+        if part:
+            yield AddressSet(part)
 
     def to_bson(self) -> list[list[bytes]]:
         """The stored form."""
@@ -72,6 +94,9 @@ class AddressSet:
     def from_bson(cls, bson: Iterable[Any]) -> AddressSet:
         """The set that was stored."""
         return cls({number_from_bytes(number): FrozenBitMap.deserialize(positions) for number, positions in bson})
+
+
+NO_ADDRESS = AddressSet({})
 
 
 def runs_of(positions: FrozenBitMap) -> Iterator[tuple[int, int]]:

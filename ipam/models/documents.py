@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,7 +13,7 @@ from bson import ObjectId
 
 from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_sets import NO_ADDRESS, AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.events import Event, outbox_of
 from ipam.models.ledgers import Ledger
@@ -64,9 +65,15 @@ def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
 
 
 def common_to_bson(document: Document) -> Bson:
-    """The stored form of the fields of `Document`, but for the id, whose key differs."""
+    """The stored form of the fields of `Document`, but for the id, whose key differs.
+
+    Without facets if there are none, so that their index has nothing to do with what nobody has written on.
+    """
+    written = described(document.name, document.tags, document.metadata)
+    if not written["facets"]:
+        del written["facets"]
     return {
-        **described(document.name, document.tags, document.metadata),
+        **written,
         "created_at": document.created_at,
         "updated_at": document.updated_at,
         "revision": document.revision,
@@ -233,19 +240,70 @@ class ReservationState(StrEnum):
     RELEASED = "released"
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a reservation has of one subnet.
+
+    Attributes:
+        given: The addresses that it was given, whatever became of them.
+        back: Those of them that were given back while it kept others.
+    """
+
+    subnet: ObjectId
+    given: AddressSet
+    back: AddressSet = NO_ADDRESS
+
+    @property
+    def left(self) -> AddressSet:
+        """The addresses that it still has, if neither it nor its subnet is on its way out."""
+        return self.given - self.back
+
+    def to_bson(self) -> list[Any]:
+        """The stored form."""
+        return [self.subnet, self.given.to_bson(), *([self.back.to_bson()] if self.back else [])]
+
+    @classmethod
+    def from_bson(cls, bson: Sequence[Any]) -> Holding:
+        """What was stored."""
+        subnet, *addresses = bson
+        return cls(subnet, *map(AddressSet.from_bson, addresses))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation(Document):
-    """Addresses that belong together; `count` is how many it holds now."""
+    """Addresses that belong together; `count` is how many it holds now.
+
+    Who holds an address, its lease says; by its *holdings* a reservation finds its leases. Lists leave them out.
+    """
 
     pool: ObjectId
     subnets: tuple[ObjectId, ...]
     count: int
+    holdings: tuple[Holding, ...] = ()
     state: ReservationState = ReservationState.ACTIVE
 
     @property
     def subnet(self) -> ObjectId | None:
         """The subnet that it takes from, None when there are several, or none any more."""
         return self.subnets[0] if len(self.subnets) == 1 else None
+
+    @property
+    def left(self) -> Iterator[tuple[ObjectId, AddressSet]]:
+        """What it still has, by subnet, in the order of the keys of leases."""
+        for holding in sorted(self.holdings, key=lambda holding: holding.subnet):
+            if holding.subnet in self.subnets:
+                yield holding.subnet, holding.left
+
+    def less(self, subnet: ObjectId, addresses: AddressSet) -> Reservation:
+        """The same without *addresses* of *subnet*."""
+        holdings = (
+            replace(one, back=one.back | addresses) if one.subnet == subnet else one for one in self.holdings
+        )
+        return _counted(replace(self, holdings=tuple(holdings)))
+
+    def without(self, subnet: ObjectId) -> Reservation:
+        """The same without all that it has of *subnet*."""
+        return _counted(replace(self, subnets=tuple(one for one in self.subnets if one != subnet)))
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -255,6 +313,7 @@ class Reservation(Document):
             "pool": self.pool,
             "subnets": list(self.subnets),
             "count": self.count,
+            "holdings": [holding.to_bson() for holding in self.holdings],
             "state": self.state.value,
         }
 
@@ -267,8 +326,13 @@ class Reservation(Document):
             pool=bson["pool"],
             subnets=tuple(bson["subnets"]),
             count=bson["count"],
+            holdings=tuple(map(Holding.from_bson, bson.get("holdings", ()))),
             state=ReservationState(bson["state"]),
         )
+
+
+def _counted(reservation: Reservation) -> Reservation:
+    return replace(reservation, count=sum(len(addresses) for _, addresses in reservation.left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,7 +429,7 @@ class Job:
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
         done: How many addresses of those asked for are written, or back.
-        position: Which of its subnets a release has come to.
+        position: How many of its reservation's addresses a release has gone through.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, by subnet, where they are told with its end; else None.

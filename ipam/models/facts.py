@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ipam.exact_json import dumps
-from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.events import Event
 from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
@@ -42,9 +41,9 @@ def created(document: Pool | Subnet) -> Event:
     return _happened(document, "created", current_origin())
 
 
-def reserved(reservation: Reservation, held: Iterable[AddressSet], origin: Origin) -> Event:
+def reserved(reservation: Reservation, origin: Origin) -> Event:
     """A reservation is there and holds addresses."""
-    runs = [run for addresses in held for run in addresses.runs()]
+    runs = [run for holding in reservation.holdings for run in holding.given.runs()]
     spelled = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
     return _happened(reservation, "created", origin, addresses=spelled)
 

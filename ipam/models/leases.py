@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -15,9 +15,9 @@ from pymongo.database import Database
 
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
-from ipam.models.addresses import Address
+from ipam.models.addresses import Address, from_bytes
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
-from ipam.models.documents import Bson, Lease, lease_key, succeeded_by
+from ipam.models.documents import Bson, Lease, Reservation, lease_key, succeeded_by
 from ipam.models.events import telling
 from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
 from ipam.models.writes import Writes
@@ -25,8 +25,8 @@ from ipam.models.writes import Writes
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
 _UPDATE_CHUNK = 200
-# The most that a reservation has.
-_MOST_HELD = 65_536
+# And keys a read, for which `KEYS_CHUNK` is too careful: three times as many take the embedded server no longer.
+_READ_CHUNK = 48
 # So many addresses are given back as fast as can be.
 WITHOUT_REST = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
@@ -104,46 +104,52 @@ class LeaseStore(DocumentStore[Lease]):
             raise self._changed(lease.id)
         self._tell(lease, event)
 
-    def page_among(self, query: Query, subnet: ObjectId, addresses: Iterable[Address]) -> Page[Lease]:
-        """A page, as `page` makes it, of those leases that are among *addresses* of *subnet*, which ascend.
+    def page_among(self, query: Query, keys: Iterable[bytes]) -> Page[Lease]:
+        """A page, as `page` makes it, of those leases that have one of *keys*, which ascend.
 
-        They are read by their keys: where a range of keys is read by reading all leases that there are, it costs
-        what is asked for and no more.
+        Where a range of keys is read by reading all leases that there are, it costs what is asked for and no more.
         """
         wanted = self._filter(replace(query, cursor=None))
 
         def found() -> Iterator[Bson]:
-            for keys in chunks((lease_key(subnet, address) for address in addresses), KEYS_CHUNK):
+            for some in chunks(keys, _READ_CHUNK):
                 # The key comes first, for the reason that `Query.to_filter` gives.
-                some = self._collection.find({"_id": {"$in": keys}, **wanted})
-                yield from sorted(some, key=lambda bson: bytes(bson["_id"]))
+                yield from self._by_keys(some, wanted)
 
         return self._page_of(found(), query.limit)
 
-    def of_reservation(
-        self, reservation: ObjectId, subnet: ObjectId | None = None, limit: int = _MOST_HELD
-    ) -> list[Lease]:
-        """Up to *limit* leases that *reservation* holds, of one subnet or all: by subnet, lowest address first."""
-        wanted: Bson = {"reservation": reservation}
-        if subnet is not None:
-            wanted["subnet"] = subnet
-        with timeout(_LONG_S):
-            found = self._collection.find(wanted).limit(limit).batch_size(limit)
-            return _in_order(Lease.from_bson(bson) for bson in found)
-
-    def embedded(self, reservation: ObjectId) -> list[Lease] | None:
+    def embedded(self, reservation: Reservation) -> list[Lease] | None:
         """All leases of *reservation*, by subnet, lowest address first; None if users wrote too much on them.
 
         On those that were just handed out nothing is written.
         """
         leases, size = [], 0
-        with timeout(_LONG_S), self._collection.find({"reservation": reservation}).batch_size(_MOST_HELD) as found:
-            for bson in found:
-                size += bytes_written(bson)
-                if size > PAGE_MAX_BYTES:
-                    return None
-                leases.append(Lease.from_bson(bson))
-        return _in_order(leases)
+        keys = (lease_key(subnet, address) for subnet, addresses in reservation.left for address in addresses)
+        with timeout(_LONG_S):
+            for some in chunks(keys, _READ_CHUNK):
+                for bson in self._by_keys(some, {"reservation": reservation.id}):
+                    size += bytes_written(bson)
+                    if size > PAGE_MAX_BYTES:
+                        return None
+                    leases.append(Lease.from_bson(bson))
+        return leases
+
+    def _by_keys(self, keys: Sequence[bytes], wanted: Bson) -> list[Bson]:
+        return sorted(self._collection.find({"_id": among(keys), **wanted}), key=itemgetter("_id"))
+
+    def still_held(self, subnet: ObjectId, given: Mapping[ObjectId, AddressSet]) -> dict[ObjectId, AddressSet]:
+        """Of the addresses of *subnet* that reservations were *given* those that each of them holds now.
+
+        What one gave back another may have got since, and both be asked about.
+        """
+        wanted = [(key, reservation) for reservation, some in given.items() for key in _keys(subnet, some)]
+        held: dict[ObjectId, list[Address]] = {reservation: [] for reservation in given}
+        for asked in chunks(wanted, _READ_CHUNK):
+            keys = list(dict.fromkeys(key for key, _ in asked))
+            for bson in self._collection.find({"_id": among(keys)}, {"reservation": 1}):
+                if (bson["_id"], holder := bson.get("reservation")) in asked:
+                    held[holder].append(from_bytes(bson["_id"][12:]))
+        return {reservation: AddressSet.of(addresses) for reservation, addresses in held.items()}
 
     def at(self, address: Address, subnets: Iterable[ObjectId]) -> list[Lease]:
         """The leases of *address* that are held, in any of *subnets*."""
@@ -152,10 +158,6 @@ class LeaseStore(DocumentStore[Lease]):
             some = self._collection.find({"_id": {"$in": keys}})
             found += (Lease.from_bson(bson) for bson in some if self._is_visible(bson))
         return found
-
-    def count_of_reservation(self, reservation: ObjectId) -> int:
-        """How many leases *reservation* holds."""
-        return self._collection.count_documents({"reservation": reservation})
 
     def retire(self, subnet: ObjectId, addresses: AddressSet) -> None:
         """Take *addresses* of a deleted subnet from their holders.
@@ -188,10 +190,6 @@ class LeaseStore(DocumentStore[Lease]):
             began = time.monotonic()
             self._collection.bulk_write(updates, ordered=False)
             time.sleep(rest * (time.monotonic() - began))
-
-
-def _in_order(leases: Iterable[Lease]) -> list[Lease]:
-    return sorted(leases, key=lambda lease: lease_key(lease.subnet, lease.address))
 
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:

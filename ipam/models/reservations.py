@@ -13,6 +13,7 @@ from pymongo.database import Database
 
 from ipam.errors import Contended, NotFound, Stale
 from ipam.models import facts
+from ipam.models.address_sets import AddressSet
 from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import (
     Bson,
@@ -29,7 +30,9 @@ from ipam.origins import Origin, acting_for, current_origin
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
-_UNNAMED = dict.fromkeys(("unfinished", "facets", "metadata", "pool", "subnets", "tags"), 1)
+_UNNAMED = dict.fromkeys(("unfinished", "facets", "holdings", "metadata", "pool", "subnets", "tags"), 1)
+# What changes when it comes to hold less.
+_HOLDING = ("count", "holdings", "subnets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class ReservationStore(DocumentStore[Reservation]):
     """The collection `reservations`."""
 
     kind = "reservation"
+    unlisted = ("holdings",)
     visible = {"state": ReservationState.ACTIVE.value}
 
     def __init__(self, database: Database[Any]) -> None:
@@ -156,29 +160,29 @@ class ReservationStore(DocumentStore[Reservation]):
         found = self._collection.find({"subnets": subnet, **self.visible}).limit(limit).batch_size(limit)
         return [Reservation.from_bson(bson) for bson in found]
 
-    def recount(self, id_: ObjectId, count: Callable[[], int], without: ObjectId | None = None) -> None:
-        """Set how many addresses the reservation holds, and take the subnet *without* off its list.
+    def give_back(self, id_: ObjectId, subnet: ObjectId, addresses: AddressSet) -> None:
+        """Say that the reservation has given back *addresses* of *subnet*; to do it again changes nothing."""
+        self._hold(id_, lambda old: old.less(subnet, addresses))
 
-        One that has no subnet any more is released. The revision is read before *count* is called and must be the
-        same afterwards, so that of several recounts at once the last one written is the latest counted.
-        """
+    def leave(self, id_: ObjectId, subnet: ObjectId) -> None:
+        """Take *subnet* off the reservation, with all that it has of it; one that has no other is released."""
+        self._hold(id_, lambda old: old.without(subnet))
+
+    def _hold(self, id_: ObjectId, change: Callable[[Reservation], Reservation]) -> None:
+        """Have the reservation hold what it has after *change*."""
 
         def attempt() -> None:
             old = self._seen(id_)
-            if old is None:
+            if old is None or (wanted := change(old)) == old:
                 return
-            counted = count()
-            subnets = tuple(subnet for subnet in old.subnets if subnet != without)
-            if (counted, subnets) == (old.count, old.subnets):
-                return
-            if subnets:
-                new = succeeded_by(old, count=counted, subnets=subnets)
-                change, event = moved_on(new, count=counted, subnets=list(subnets)), facts.updated(new, old)
+            new = succeeded_by(wanted)
+            if new.subnets:
+                fields = {name: value for name, value in new.to_bson().items() if name in _HOLDING}
+                update, event = moved_on(new, **fields), facts.updated(new, old)
             else:
-                new = succeeded_by(old)
-                change, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
+                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(succeeded_by(old))
             written = self._collection.update_one(
-                {"_id": id_, **self.visible, "revision": old.revision}, telling(change, event)
+                {"_id": id_, **self.visible, "revision": old.revision}, telling(update, event)
             )
             if not written.modified_count:
                 raise self._changed(id_)

@@ -69,8 +69,7 @@ class Query:
     def to_filter(self, visible: Mapping[str, Any]) -> Bson:
         """As a MongoDB filter, for those that are *visible*.
 
-        That comes last: the embedded server takes the index of the first name that has one, and all leases that are
-        held have a reservation.
+        That comes last: the embedded server takes the index of the first name that has one.
         """
         facets = ({"facets": group[0] if len(group) == 1 else {"$in": list(group)}} for group in self.facets)
         after = ({"_id": {"$gt": decode_cursor(self.cursor)}},) if self.cursor is not None else ()
@@ -134,12 +133,14 @@ class DocumentStore(Generic[D]):
         key: The field that holds the public id.
         visible: Filter of the documents that users see.
         unread: The fields that are of no use to who reads a whole document, and may be long.
+        unlisted: More of them, of no use in a list.
     """
 
     kind: ClassVar[str]
     key: ClassVar[str] = "_id"
     visible: ClassVar[Mapping[str, Any]] = {}
     unread: ClassVar[tuple[str, ...]] = ()
+    unlisted: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, database: Database[Any], decode: Callable[[Bson], D]) -> None:
         self._collection: Collection[Any] = database[f"{self.kind}s"]
@@ -180,7 +181,7 @@ class DocumentStore(Generic[D]):
         It ends at the limit of *query*, or when what users wrote on its documents comes to 8 MiB.
         """
         with (
-            self._collection.find(self._filter(query), self._projection)
+            self._collection.find(self._filter(query), _all_but(*self.unread, *self.unlisted))
             .sort("_id", ASCENDING)
             .limit(query.limit + 1) as found
         ):
@@ -241,7 +242,7 @@ class DocumentStore(Generic[D]):
 
     @property
     def _projection(self) -> Bson | None:
-        return dict.fromkeys(self.unread, 0) or None
+        return _all_but(*self.unread)
 
     def _is_visible(self, bson: Bson) -> bool:
         """Whether *bson* is among the `visible` ones."""
@@ -276,6 +277,10 @@ class DocumentStore(Generic[D]):
 
     def _changed(self, id_: ObjectId) -> Contended:
         return Contended(f"The {self.kind} {id_} was changed by someone else; read it again.")
+
+
+def _all_but(*names: str) -> Bson | None:
+    return dict.fromkeys(names, 0) or None
 
 
 def bytes_written(bson: Bson) -> int:

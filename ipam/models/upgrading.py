@@ -22,7 +22,7 @@ from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import lease_key
+from ipam.models.documents import Holding, ReservationState, lease_key
 from ipam.models.events import Event
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.prefixes import prefixes_of_all
@@ -34,6 +34,8 @@ _QUEUE = "queue"
 _BY_START = "by_start"
 # Numbers were found as they were spelt, and keys with dots in them like keys within keys.
 _BY_FACET = "by_name_tag_or_metadata"
+# Leases knew their reservation, and that did not know them.
+_OF_RESERVATION = "of_reservation"
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -54,6 +56,7 @@ class Upgrade:
         self._reservations = database["reservations"]
         self._leases = database["leases"]
         self._blocks = database["blocks"]
+        self._jobs = database["jobs"]
         self._log = database["log"]
 
     def run(self) -> list[str]:
@@ -62,6 +65,7 @@ class Upgrade:
             done = self._queue_to_bitmaps() if _QUEUE in self._leases.index_information() else []
             done += self._write_places() if _BY_START in self._subnets.index_information() else []
             done += self._write_facets()
+            done += self._write_holdings() if _OF_RESERVATION in self._leases.index_information() else []
             return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
@@ -104,6 +108,21 @@ class Upgrade:
             _drop_index(collection, _BY_FACET)
             done.append(f"brought over: {written} {collection.name}, to be found by exact metadata")
         return done
+
+    def _write_holdings(self) -> list[str]:
+        written = 0
+        unknown = {"holdings": {"$exists": False}, "state": {"$ne": ReservationState.RELEASED.value}}
+        for bson in self._reservations.find(unknown, {"_id": 1}):
+            held: dict[ObjectId, list[Address]] = {}
+            for lease in self._leases.find({"reservation": bson["_id"]}, {"subnet": 1}):
+                held.setdefault(lease["subnet"], []).append(from_bytes(lease["_id"][12:]))
+            holdings = [Holding(subnet, AddressSet.of(addresses)).to_bson() for subnet, addresses in held.items()]
+            changed = self._reservations.update_one({**bson, **unknown}, {"$set": {"holdings": holdings}})
+            written += changed.modified_count
+        # Releases went through subnets, and now go through addresses: from the beginning, with what is left.
+        self._jobs.update_many({"position": {"$gt": 0}}, {"$unset": {"position": 1}})
+        _drop_index(self._leases, _OF_RESERVATION)
+        return [f"brought over: {written} reservations, with the addresses that they hold"]
 
     def _write_prefixes(self) -> list[str]:
         written = 0

@@ -14,7 +14,7 @@ from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Tra
 from ipam.models.address_sets import AddressSet
 from ipam.models.blocks import Block
 from ipam.models.connection import connect
-from ipam.models.documents import Job, JobKind, JobState, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.documents import Holding, Job, JobKind, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
@@ -22,6 +22,7 @@ from ipam.models.store import Query
 from ipam.models.stores import Stores
 from ipam.origins import Origin
 from tests.contract.processes import PROCESSES, in_processes
+from tests.stored import leases_of
 
 
 def a_pool(stores: Stores) -> Pool:
@@ -47,6 +48,10 @@ def a_lease(subnet: Subnet, n: int, reservation: ObjectId | None = None) -> Leas
         address=subnet.start + n,
         entry=1,
     )
+
+
+def some(*positions: int) -> AddressSet:
+    return AddressSet({7: FrozenBitMap(positions)})
 
 
 def a_job(stores: Stores, target: ObjectId) -> Job:
@@ -96,11 +101,11 @@ def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     alone = AddressSet.of([held.address])
     stores.writer.write([*stores.leases.insertion([held])])
     stores.leases.put_back(subnet.id, {ObjectId(): alone})
-    assert stores.leases.of_reservation(held.reservation) == [held]
+    assert leases_of(stores, held.reservation) == [held]
     stores.leases.put_back(subnet.id, {held.reservation: alone})
-    assert stores.leases.of_reservation(held.reservation) == []
+    assert leases_of(stores, held.reservation) == []
     stores.writer.write([*stores.leases.taking([held])])
-    assert stores.leases.of_reservation(held.reservation) == []
+    assert leases_of(stores, held.reservation) == []
     next_holder, too_late = replace(a_lease(subnet, 3), entry=2), replace(a_lease(subnet, 3), entry=3)
     stores.writer.write([*stores.leases.taking([next_holder])])
     stores.writer.write([*stores.leases.taking([too_late])])
@@ -269,20 +274,27 @@ def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
     alone = AddressSet.of([held.address])
     stores.leases.retire(subnet.id, alone)
     stores.writer.write([*stores.leases.insertion([held])])
-    assert stores.leases.of_reservation(held.reservation) == []
+    assert leases_of(stores, held.reservation) == []
     stores.leases.forget(subnet.id, alone)
     stores.writer.write([*stores.leases.insertion([held])])
-    assert stores.leases.of_reservation(held.reservation) == [held]
+    assert leases_of(stores, held.reservation) == [held]
 
 
 def test_a_reservation_whose_last_subnet_is_deleted_is_released(stores):
     first, second = ObjectId(), ObjectId()
-    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(first, second), count=2)
+    holdings = (Holding(second, some(1, 2, 3)), Holding(first, some(1)))
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(second, first), count=4, holdings=holdings)
     stores.writer.write([stores.reservations.insertion([reservation])])
-    stores.reservations.recount(reservation.id, lambda: 1, without=first)
+    stores.reservations.leave(reservation.id, first)
     after = stores.reservations.get(reservation.id)
-    assert (after.subnets, after.count) == ((second,), 1)
-    stores.reservations.recount(reservation.id, lambda: 0, without=second)
+    assert (after.subnets, after.count, after.revision) == ((second,), 3, 2)
+    for _ in range(2):
+        stores.reservations.give_back(reservation.id, second, some(2))
+        stores.reservations.leave(reservation.id, first)
+    after = stores.reservations.get(reservation.id)
+    assert (after.subnets, after.count, after.revision) == ((second,), 2, 3)
+    assert list(after.left) == [(second, some(1, 3))]
+    stores.reservations.leave(reservation.id, second)
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)
 
@@ -348,19 +360,15 @@ def test_releases_are_struck_out_all_or_none(stores):
     assert strike_out(releases[2]) == (6, 0)
 
 
-def test_of_two_recounts_the_one_that_counted_last_is_kept(stores):
-    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(ObjectId(),), count=9)
+def test_of_addresses_that_go_back_at_the_same_moment_all_are_gone(stores):
+    subnet = ObjectId()
+    holding = Holding(subnet, AddressSet({7: FrozenBitMap(range(30))}))
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=30, holdings=(holding,))
     stores.writer.write([stores.reservations.insertion([reservation])])
-    counts = iter([5, 3])
-
-    def count_while_another_recounts() -> int:
-        counted = next(counts)
-        if counted == 5:
-            stores.reservations.recount(reservation.id, lambda: 3)
-        return counted
-
-    stores.reservations.recount(reservation.id, count_while_another_recounts)
-    assert stores.reservations.get(reservation.id).count == 3
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: stores.reservations.give_back(reservation.id, subnet, some(n)), range(24)))
+    after = stores.reservations.get(reservation.id)
+    assert (after.count, list(after.left)) == (6, [(subnet, AddressSet({7: FrozenBitMap(range(24, 30))}))])
 
 
 def test_concurrent_changes_of_one_document_are_all_kept(stores):

@@ -15,6 +15,7 @@ from pymongo.database import Database
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import SubnetOverlap
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, to_bytes
 from ipam.models.connection import connect
 from ipam.models.documents import (
@@ -37,6 +38,7 @@ from ipam.origins import Origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 from tests.calls import Nobody
+from tests.stored import leases_of
 
 FIRST = ip_address("10.0.255.241")
 SIZE = 14
@@ -55,6 +57,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["subnets"].create_indexes([IndexModel("start", name="by_start")])
     made["leases"].create_indexes([IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)])
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
+    made["leases"].create_indexes([IndexModel("reservation", name="of_reservation", sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
         id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
@@ -102,6 +105,7 @@ def old(database: str) -> Iterator[Database[Any]]:
             {"_id": RELEASED, "state": ReservationState.RELEASED.value, "released_at": AT},
         ]
     )
+    made["reservations"].update_many({}, {"$unset": {"holdings": 1}})
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
     done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
     made["jobs"].insert_one({name: value for name, value in done.items() if name != "waiting"})
@@ -145,7 +149,7 @@ def a_job(id_: ObjectId, reservation: ObjectId, decision: ObjectId | None, count
 
 
 def addresses(services: Services, reservation: ObjectId) -> list[Address]:
-    return [lease.address for lease in services.stores.leases.of_reservation(reservation)]
+    return [lease.address for lease in leases_of(services.stores, reservation)]
 
 
 def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
@@ -156,11 +160,12 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         f"brought over: 1 ledgers and {before} leases, from a queue to bitmaps",
         "brought over: 1 subnets, with the whole of their ranges",
         "brought over: 1 leases, to be found by exact metadata",
+        "brought over: 2 reservations, with the addresses that they hold",
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
-    for half in (stores.upgrade._queue_to_bitmaps, stores.upgrade._write_places, stores.upgrade._write_facets):  # noqa: SLF001
-        half()  # By a process that started at the same time and is slower.
+    for half in ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings"):
+        getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.
     stores.indexes.create()
     assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]
     assert stores.log.about(around_in_pool(POOL, FIRST + 1)) == []
@@ -179,6 +184,7 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     # One stays with its holder, three go to the job that was decided, one to the job that is tried again.
     assert ledger.used == 5
     assert addresses(services, HOLDER) == [FIRST]
+    assert list(stores.reservations.get(HOLDER).left) == [(SUBNET, AddressSet.of([FIRST]))]
     assert addresses(services, GRANTED) == [FIRST + 1, FIRST + 2, FIRST + 5]
     assert stores.jobs.get(DECIDED_JOB).state is JobState.SUCCEEDED
     assert stores.jobs.get(LOST_JOB).state is JobState.SUCCEEDED

@@ -152,11 +152,17 @@ MISTAKES = (
     ),
     Mistake(
         "a release goes on behind where it has come to",
-        Releasing, "go_on", "position=position,", "position=position + 1,",
+        Releasing, "_step", "return part.end, given_back", "return part.end + RELEASED_AT_ONCE, given_back",
     ),
     Mistake(
         "a release is over before everything is back",
         Releasing, "_step", "given_back >= RELEASED_AT_ONCE", "given_back > RELEASED_AT_ONCE",
+    ),
+    Mistake(
+        "a reservation gives back what it was given, whoever has it now",
+        LeaseStore, "still_held",
+        'if (bson["_id"], holder := bson.get("reservation")) in asked:',
+        'for holder in [one for key, one in asked if key == bson["_id"]]:',
     ),
     Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(
@@ -208,7 +214,7 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation without subnets stays",
-        ReservationStore, "recount", "if subnets:", "if True:",
+        ReservationStore, "_hold", "if new.subnets:", "if True:",
     ),
     Mistake(
         "what a dead process did is never told",

@@ -14,7 +14,7 @@ from ipam.allocation.leasing import space_of
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes
 from ipam.models.blocks import Block
-from ipam.models.documents import Subnet
+from ipam.models.documents import Reservation, Subnet, lease_key
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events
@@ -103,6 +103,9 @@ def _of_reservations(plain: Database) -> Iterator[str]:
             yield f"reservation {id_} is for ever {one['state']}"
         if not one["subnets"]:
             yield f"reservation {id_} is of no subnet"
+        known = [lease_key(subnet, address) for subnet, some in Reservation.from_bson(one).left for address in some]
+        if known != sorted(lease["_id"] for lease in _held(plain) if lease["reservation"] == id_):
+            yield f"reservation {id_} knows other addresses than those of its leases"
         if one["count"] != held[id_]:
             yield f"reservation {id_} has count {one['count']} and {held[id_]} leases"
         for subnet in one["subnets"]:

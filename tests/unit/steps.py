@@ -11,6 +11,7 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
 from ipam.models.writes import Writes
 from ipam.wiring import Services
+from tests.stored import leases_of
 
 
 def make_subnet(services: Services, count: int = 4) -> Subnet:
@@ -53,7 +54,7 @@ def die_before_writing_to(services: Services, monkeypatch: pytest.MonkeyPatch, c
 
 
 def addresses(services: Services, job: Job) -> list[str]:
-    return [str(lease.address) for lease in services.stores.leases.of_reservation(job.reservation)]
+    return [str(lease.address) for lease in leases_of(services.stores, job.reservation)]
 
 
 def used(services: Services, subnet: Subnet) -> int:

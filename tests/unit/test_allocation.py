@@ -12,6 +12,7 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
 from ipam.models.documents import JobState, Pool, SubnetState
+from tests.stored import leases_of
 from tests.unit.steps import (
     addresses,
     before_each_write,
@@ -132,7 +133,7 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
     settling.finish(*slept[0])
     with pytest.raises(NotFound):
         services.stores.reservations.get(job.reservation)
-    assert services.stores.leases.of_reservation(job.reservation) == []
+    assert leases_of(services.stores, job.reservation) == []
     assert sorted(addresses(services, next_holder[0]) + addresses(services, next_holder[1])) == [
         "10.0.0.1",
         "10.0.0.2",
@@ -233,7 +234,7 @@ def test_a_release_that_died_half_way_is_finished_and_counted_once(services, mon
 def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(services, monkeypatch):
     subnet = make_subnet(services)
     job = reserve(services, subnet)
-    lease = services.stores.leases.of_reservation(job.reservation)[0]
+    lease = leases_of(services.stores, job.reservation)[0]
     find, calls = services.stores.subnets.find, []
     monkeypatch.setattr(services.stores.subnets, "find", lambda id_: calls.append(id_) or find(id_))
     with pytest.raises(Stale):
@@ -247,7 +248,7 @@ def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(ser
 def test_what_was_given_back_one_by_one_is_handed_out_again(services):
     subnet = make_subnet(services, 40)
     job = reserve(services, subnet, 40)
-    leases = services.stores.leases.of_reservation(job.reservation)
+    leases = leases_of(services.stores, job.reservation)
     for lease in leases[1:39]:
         services.releasing.release_lease(lease.id)
     services.releasing.release_reservation(job.reservation)

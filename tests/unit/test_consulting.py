@@ -19,6 +19,7 @@ from ipam.models.stores import Stores
 from ipam.origins import act_for, current_origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
+from tests.stored import leases_of
 from tests.unit.steps import carry_out, let_claims_run_out, make_subnet, used
 
 YES = {"allow": True}
@@ -126,7 +127,7 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
         ]
         carry_out(services, pool)
         carry_out(services, subnet.id)
-        (lease,) = services.stores.leases.of_reservation(jobs[0].reservation)
+        (lease,) = leases_of(services.stores, jobs[0].reservation)
         services.releasing.release_lease(lease.id)
         services.releasing.release_reservation(jobs[1].reservation)
         services.deleting.delete_pool(pool)
@@ -193,7 +194,7 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     subnet = make_subnet(services)
     job = request(services, subnet)
     carry_out(services, subnet.id)
-    (lease,) = services.stores.leases.of_reservation(job.reservation)
+    (lease,) = leases_of(services.stores, job.reservation)
     for delete, id_ in (
         (services.releasing.release_lease, lease.id),
         (services.releasing.release_reservation, job.reservation),

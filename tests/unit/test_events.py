@@ -17,6 +17,7 @@ from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event, EventStore
 from ipam.origins import Origin, acting_for
 from ipam.wiring import Services
+from tests.stored import leases_of
 
 ALICE = Origin(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
 
@@ -50,7 +51,7 @@ def reserve(services: Services, subnet: Subnet, **wanted) -> ObjectId:
 
 
 def lease_of(services: Services, reservation: ObjectId):
-    return services.stores.leases.of_reservation(reservation)[0]
+    return leases_of(services.stores, reservation)[0]
 
 
 def test_of_a_subnet_it_is_told_where_it_is_and_what_it_is_like(services, told, subnet):

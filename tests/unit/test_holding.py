@@ -21,6 +21,7 @@ from ipam.models.events import Event
 from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
 from ipam.origins import Origin
 from ipam.wiring import Services
+from tests.stored import leases_of
 
 ADDRESSES = [ip_address("10.0.0.1"), ip_address("10.0.0.3"), ip_address("10.0.0.6"), ip_address("10.1.0.0")]
 POOL = ObjectId()
@@ -72,7 +73,7 @@ class History:
         living = list(self.services.stores.reservations.get_many(self.reservations))
         if living:
             one = self.random.choice(living)
-            leases = self.services.stores.leases.of_reservation(one)
+            leases = leases_of(self.services.stores, one)
             if leases and self.random.random() < 0.5:
                 self.services.releasing.release_lease(self.random.choice(leases).id)
             else:
@@ -133,7 +134,7 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
     job = services.jobs.accept(ObjectId(), subnet, wish)
     services.jobs.carry_out(subnet.id)
     history.look()
-    first, second = services.stores.leases.of_reservation(job.reservation)
+    first, second = leases_of(services.stores, job.reservation)
     services.stores.pools.describe(subnet.pool, lambda old: replace(old, name="since then"))
     history.look()
     *_, (time, *_) = history.seen

@@ -5,25 +5,24 @@ from dataclasses import replace
 import pytest
 from bson import ObjectId
 
+from ipam.allocation.releasing import Part, parts_of
 from ipam.errors import NotFound, Stale
 from ipam.models.documents import Job, JobState, Reservation, Subnet
 from ipam.models.reservations import WantedRelease
-from ipam.origins import Origin, current_origin
+from ipam.origins import Origin
 from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
 
-def hidden(services: Services, subnet: Subnet, *counts: int) -> list[tuple[ObjectId, ObjectId]]:
+def hidden(services: Services, subnet: Subnet, *counts: int) -> list[Part]:
     """What is to be given back of reservations of so many addresses, whose releases were begun."""
     jobs = [reserve(services, subnet, count) for count in counts]
-    for job in jobs:
-        services.stores.reservations.begin_release(job.reservation, None)
-    return [(subnet.id, job.reservation) for job in jobs]
+    begin = services.stores.reservations.begin_release
+    return [part for job in jobs for part in parts_of(begin(job.reservation, None))]
 
 
-def give_back(services: Services, wanted: list[tuple[ObjectId, ObjectId]]) -> list[int]:
-    together = services.releasing._give_back_together  # noqa: SLF001
-    return together([(subnet, reservation, current_origin()) for subnet, reservation in wanted])
+def give_back(services: Services, wanted: list[Part]) -> list[int]:
+    return services.releasing._give_back_together(wanted)  # noqa: SLF001
 
 
 def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
@@ -39,7 +38,8 @@ def test_they_go_back_with_one_entry_into_the_ledger(services):
     kept = reserve(services, subnet, 3)
     wanted = hidden(services, subnet, 1, 4, 2)
     before = services.stores.subnets.get(subnet.id).ledger.version
-    assert give_back(services, [*wanted, (subnet.id, ObjectId())]) == [1, 4, 2, 0]
+    nobodys = replace(wanted[1], reservation=ObjectId())
+    assert give_back(services, [*wanted, nobodys]) == [1, 4, 2, 0]
     assert services.stores.subnets.get(subnet.id).ledger.version == before + 2  # That, and the striking out.
     assert (used(services, subnet), len(addresses(services, kept))) == (3, 3)
     services.releasing.release_reservation(kept.reservation)

@@ -14,6 +14,7 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.surveying import Surveying, network_around
 from ipam.models.documents import Pool
 from ipam.models.store import Query
+from tests.stored import leases_of
 from tests.unit.situations import a_subnet, situations
 from tests.unit.steps import die_before_writing_to, make_subnet, reserve
 
@@ -96,9 +97,9 @@ def test_a_map_is_of_the_smallest_network_around_a_subnet(start, end, expected):
 
 def pages(services, subnet, **wanted) -> list[str]:
     """The addresses of all pages of the leases of *subnet*."""
-    found, query = [], Query(limit=3, **wanted)
+    found, query = [], Query(limit=3, **wanted).where(subnet=subnet.id)
     while True:
-        page = services.surveying.leases(subnet.id, query)
+        page = services.surveying.leases(query)
         found += [str(lease.address) for lease in page.items]
         cursor = page.cursor(len(page.items)) if page.items else None
         if cursor is None:
@@ -117,7 +118,7 @@ def test_the_leases_of_a_subnet_are_paged_by_what_its_blocks_and_its_ledger_know
         with pytest.raises(KeyboardInterrupt):
             reserve(services, one, 1)
     assert pages(services, one) == [*expected, "10.0.0.9"]
-    last = services.stores.leases.of_reservation(jobs[14].reservation)[0]
+    last = leases_of(services.stores, jobs[14].reservation)[0]
     services.stores.leases.describe(last.id, lambda lease: replace(lease, name="named"))
     assert pages(services, one, facets=(("name=named",),)) == ["10.0.0.8"]
     assert pages(services, one, conditions=({"name": ""},)) == [*expected[:-1], "10.0.0.9"]
@@ -125,15 +126,19 @@ def test_the_leases_of_a_subnet_are_paged_by_what_its_blocks_and_its_ledger_know
     assert pages(services, one, conditions=({"reservation": jobs[1].reservation},)) == []
 
 
+def leases_page(services, subnet: ObjectId, **wanted):
+    return services.surveying.leases(Query(**wanted).where(subnet=subnet))
+
+
 def test_a_cursor_from_elsewhere_leads_to_nothing_but_leases_of_the_subnet(services):
     one, other = make_subnet(services, 20), make_subnet(services, 20)
     for subnet in (one, other):
         reserve(services, subnet, 5)
-    of_one = services.surveying.leases(one.id, Query(limit=2)).cursor(2)
-    of_other = services.surveying.leases(other.id, Query(limit=2)).cursor(2)
-    assert len(services.surveying.leases(other.id, Query(cursor=of_one)).items) == 5  # It sorts before.
-    assert services.surveying.leases(one.id, Query(cursor=of_other)).items == []
-    assert services.surveying.leases(ObjectId(), Query()).items == ()
+    of_one = leases_page(services, one.id, limit=2).cursor(2)
+    of_other = leases_page(services, other.id, limit=2).cursor(2)
+    assert len(leases_page(services, other.id, cursor=of_one).items) == 5  # It sorts before.
+    assert leases_page(services, one.id, cursor=of_other).items == []
+    assert leases_page(services, ObjectId()).items == []
 
 
 def test_leases_of_an_ipv6_subnet_are_paged_across_its_blocks(services):
