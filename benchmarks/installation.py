@@ -23,7 +23,8 @@ from ipam.embedded.parts import mongo_uri
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
-from ipam.models.documents import Holding, Lease, Reservation
+from ipam.models.documents import Lease, Reservation
+from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
 from tests import servers
 from tests.stack import Stack

@@ -17,6 +17,7 @@ from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Subnet
+from ipam.models.holdings import lease_id, stem_of
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
@@ -45,8 +46,12 @@ class Leasing:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def handing_out(self, subnet: Subnet, grants: Collection[Grant], seen: Blocks = NOT_SEEN) -> Iterator[Writes]:
+    def handing_out(
+        self, subnet: Subnet, grants: Collection[Grant], ranks: Mapping[ObjectId, int], seen: Blocks = NOT_SEEN
+    ) -> Iterator[Writes]:
         """How the leases of *grants*, which must count, are written: a thousand at a time, or fewer.
+
+        *ranks* are those of their first addresses in their reservations, where these are not 0.
 
         A lease that was written before is left alone, even when it was given back since: one without a document is
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
@@ -56,10 +61,14 @@ class Leasing:
         fresh: list[Lease] = []
         recycled: list[Lease] = []
         for grant in grants:
+            stem, rank = stem_of(grant.reservation), ranks.get(grant.reservation, 0)
             for number, positions in grant.addresses.blocks.items():
                 known = blocks[number].known
-                fresh += _leases(subnet, grant, number, positions - known)
-                recycled += _leases(subnet, grant, number, positions & known)
+                for position in positions:
+                    address = from_number(number << BLOCK_BITS | position)
+                    lease = lease_of(grant, subnet, address, lease_id(stem, rank))
+                    (recycled if position in known else fresh).append(lease)
+                    rank += 1
         yield from self._stores.leases.insertion(fresh)
         yield from self._stores.leases.taking(recycled)
 
@@ -139,7 +148,3 @@ def _numbers(addresses: Iterable[AddressSet]) -> set[int]:
 
 def _positions(addresses: Collection[AddressSet], number: int) -> FrozenBitMap:
     return EMPTY.union(*(one.blocks.get(number, EMPTY) for one in addresses))
-
-
-def _leases(subnet: Subnet, grant: Grant, number: int, positions: FrozenBitMap) -> list[Lease]:
-    return [lease_of(grant, subnet, from_number(number << BLOCK_BITS | position)) for position in positions]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -12,12 +11,18 @@ from bson import ObjectId
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.documents import Holding, Job, JobState, Lease, Reservation, Subnet, lease_key
+from ipam.models.documents import (
+    Job,
+    JobState,
+    Lease,
+    Reservation,
+    Subnet,
+)
+from ipam.models.holdings import Holding, lease_id, stem_of
 from ipam.models.ledgers import Grant
 
 # So many addresses are told with the end of their job; more of them are read where they are stored.
 _TOLD = 1000
-_ID_BYTES = 12
 
 
 def reservation_of(job: Job, held: Iterable[tuple[ObjectId, AddressSet]], granted_at: datetime) -> Reservation:
@@ -37,15 +42,16 @@ def reservation_of(job: Job, held: Iterable[tuple[ObjectId, AddressSet]], grante
     )
 
 
-def lease_of(grant: Grant, subnet: Subnet, address: Address) -> Lease:
+def lease_of(grant: Grant, subnet: Subnet, address: Address, id_: ObjectId) -> Lease:
     """The lease of an *address* of *subnet* by *grant*."""
-    return _lease(
+    return Lease(
+        id=id_,
         reservation=grant.reservation,
         pool=subnet.pool,
         subnet=subnet.id,
         address=address,
-        at=grant.at,
         entry=grant.version,
+        created_at=grant.at,
     )
 
 
@@ -81,26 +87,18 @@ def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
     """The reservation and the leases of *job*, as they were at its end; None if that was not told with it."""
     if job.held is None or job.held_since is None:
         return None
-    since = job.held_since
+    stem, since = stem_of(job.reservation), job.held_since
+    places = ((subnet, address) for subnet, addresses in sorted(job.held) for address in addresses)
     leases = [
-        _lease(reservation=job.reservation, pool=job.pool, subnet=subnet, address=address, at=since, entry=0)
-        for subnet, addresses in sorted(job.held)
-        for address in addresses
+        Lease(
+            id=lease_id(stem, rank),
+            subnet=subnet,
+            pool=job.pool,
+            reservation=job.reservation,
+            address=address,
+            entry=0,
+            created_at=since,
+        )
+        for rank, (subnet, address) in enumerate(places)
     ]
     return reservation_of(job, job.held, since), leases
-
-
-def _lease(  # noqa: PLR0913 (a lease has that many parts)
-    *, reservation: ObjectId, pool: ObjectId, subnet: ObjectId, address: Address, at: datetime, entry: int
-) -> Lease:
-    # Derived from what it is of, so that it is the same whoever writes it.
-    key = hashlib.sha256(reservation.binary + lease_key(subnet, address)).digest()
-    return Lease(
-        id=ObjectId(key[:_ID_BYTES]),
-        subnet=subnet,
-        pool=pool,
-        reservation=reservation,
-        address=address,
-        entry=entry,
-        created_at=at,
-    )

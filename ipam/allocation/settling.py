@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -14,8 +15,16 @@ from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.results import granted_at, held_by, reservation_of, succeeded
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
-from ipam.models.documents import LIVING, Holding, Job, JobState, Reservation, Subnet, utc_now
+from ipam.models.documents import (
+    LIVING,
+    Job,
+    JobState,
+    Reservation,
+    Subnet,
+    utc_now,
+)
 from ipam.models.events import Outbox
+from ipam.models.holdings import Holding
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
@@ -115,11 +124,7 @@ class Settling:
         After every few thousand *jobs* are held for another while. Those that ask for so many are never carried out
         together with others: what is written is the progress of the only one.
         """
-        writes = (
-            one
-            for subnet, grants in due
-            for one in self._leasing.handing_out(subnet, grants, seen.get(subnet.id, NOT_SEEN))
-        )
+        writes = self._handing_out(due, seen)
         if sum(len(grant.addresses) for _, grants in due for grant in grants) <= HANDED_OUT_AT_ONCE:
             return list(writes)
         written = renewed = 0
@@ -130,6 +135,13 @@ class Settling:
                 renewed = written
                 self._stores.jobs.renew(jobs, self._claim_timeout_s, written)
         return []
+
+    def _handing_out(self, due: Sequence[Due], seen: Mapping[ObjectId, Blocks]) -> Iterator[Writes]:
+        """How the leases of grants are written, in the order of their keys: their ids say which each is."""
+        ranks: Counter[ObjectId] = Counter()
+        for subnet, grants in sorted(due, key=lambda one: one[0].id):
+            yield from self._leasing.handing_out(subnet, grants, ranks, seen.get(subnet.id, NOT_SEEN))
+            ranks.update({grant.reservation: len(grant.addresses) for grant in grants})
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
         """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""

@@ -14,7 +14,8 @@ from ipam.allocation.ranges import Network, Space
 from ipam.allocation.runs import Run, joined
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.addresses import Address, from_number, to_number
-from ipam.models.documents import Lease, Subnet, address_in, lease_key
+from ipam.models.documents import Lease, Subnet
+from ipam.models.holdings import address_in, lease_key
 from ipam.models.store import Page, Query, decode_cursor
 from ipam.models.stores import Stores
 

@@ -11,7 +11,8 @@ from ipam.api.items import Item
 from ipam.api.media import negotiate
 from ipam.api.queries import address_parameter, id_filter, list_query
 from ipam.api.rendering import render_page
-from ipam.models.documents import Lease, lease_key
+from ipam.models.documents import Lease
+from ipam.models.holdings import lease_key
 from ipam.models.store import Page, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services

@@ -52,6 +52,14 @@ class AddressSet:
             for position in positions:
                 yield from_number(block << BLOCK_BITS | position)
 
+    def at(self, rank: int) -> Address | None:
+        """The address before which there are *rank* lower ones; None if it has no more than that."""
+        for number, positions in self.blocks.items():
+            if rank < len(positions):
+                return from_number(number << BLOCK_BITS | positions[rank])
+            rank -= len(positions)
+        return None
+
     def __or__(self, other: AddressSet) -> AddressSet:
         """Those of either."""
         numbers = self.blocks.keys() | other.blocks.keys()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,9 +13,10 @@ from bson import ObjectId
 
 from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
-from ipam.models.address_sets import NO_ADDRESS, AddressSet
+from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.events import Event, outbox_of
+from ipam.models.holdings import Holding, in_order, lease_key, stem_of
 from ipam.models.ledgers import Ledger
 from ipam.origins import Origin, current_origin
 
@@ -240,35 +241,6 @@ class ReservationState(StrEnum):
     RELEASED = "released"
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """What a reservation has of one subnet.
-
-    Attributes:
-        given: The addresses that it was given, whatever became of them.
-        back: Those of them that were given back while it kept others.
-    """
-
-    subnet: ObjectId
-    given: AddressSet
-    back: AddressSet = NO_ADDRESS
-
-    @property
-    def left(self) -> AddressSet:
-        """The addresses that it still has, if neither it nor its subnet is on its way out."""
-        return self.given - self.back
-
-    def to_bson(self) -> list[Any]:
-        """The stored form."""
-        return [self.subnet, self.given.to_bson(), *([self.back.to_bson()] if self.back else [])]
-
-    @classmethod
-    def from_bson(cls, bson: Sequence[Any]) -> Holding:
-        """What was stored."""
-        subnet, *addresses = bson
-        return cls(subnet, *map(AddressSet.from_bson, addresses))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation(Document):
     """Addresses that belong together; `count` is how many it holds now.
@@ -290,7 +262,7 @@ class Reservation(Document):
     @property
     def left(self) -> Iterator[tuple[ObjectId, AddressSet]]:
         """What it still has, by subnet, in the order of the keys of leases."""
-        for holding in sorted(self.holdings, key=lambda holding: holding.subnet):
+        for holding in in_order(self.holdings):
             if holding.subnet in self.subnets:
                 yield holding.subnet, holding.left
 
@@ -314,6 +286,7 @@ class Reservation(Document):
             "subnets": list(self.subnets),
             "count": self.count,
             "holdings": [holding.to_bson() for holding in self.holdings],
+            "stem": stem_of(self.id),
             "state": self.state.value,
         }
 
@@ -376,16 +349,6 @@ class Lease(Document):
             address=from_bytes(bson["_id"][12:]),
             entry=bson["entry"],
         )
-
-
-def lease_key(subnet: ObjectId, address: Address) -> bytes:
-    """The `_id` of a lease, 12 bytes of subnet and 16 of address: the database itself keeps an address single."""
-    return subnet.binary + to_bytes(address)
-
-
-def address_in(key: bytes, subnet: ObjectId) -> Address | None:
-    """The address in the *key* of a lease; None if that is of another subnet."""
-    return from_bytes(key[12:]) if key.startswith(subnet.binary) else None
 
 
 class JobKind(StrEnum):

@@ -40,6 +40,8 @@ INDEXES: dict[str, list[IndexModel]] = {
         _UNTOLD,
         IndexModel("pool", name="of_pool"),
         IndexModel("subnets", name="of_subnet"),
+        # Which reservation a lease is of, by what their ids begin with.
+        IndexModel("stem", name="of_lease", sparse=True),
         # Releases that a dead process left half done.
         IndexModel("unfinished", name="unfinished", sparse=True),
         # A tombstone outlives every worker that could still try to create its reservation, then goes.
@@ -50,7 +52,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     "leases": [
         _FACETS,
         _UNTOLD,
-        IndexModel("lease", name="by_id", sparse=True),
     ],
     # The blocks of a subnet in their order, for its deletion and for surveys; other reads are by exact key.
     "blocks": [IndexModel([("subnet", ASCENDING), ("_id", ASCENDING)], name="in_order")],

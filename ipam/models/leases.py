@@ -17,8 +17,14 @@ from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
-from ipam.models.documents import Bson, Lease, Reservation, lease_key, succeeded_by
+from ipam.models.documents import (
+    Bson,
+    Lease,
+    Reservation,
+    succeeded_by,
+)
 from ipam.models.events import telling
+from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id
 from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
 from ipam.models.writes import Writes
 
@@ -32,6 +38,8 @@ WITHOUT_REST = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
+# The collection of leases that got their ids before these said where they are: under each id its key.
+FORMER_IDS = "former_lease_ids"
 # The fields that only a lease that is held has.
 _HELD = dict.fromkeys(
     (
@@ -48,11 +56,21 @@ class LeaseStore(DocumentStore[Lease]):
     """The collection `leases`; a document without `reservation` is of an address that was given back."""
 
     kind = "lease"
-    key = "lease"
     visible = {"reservation": {"$exists": True}}
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Lease.from_bson)
+        self._reservations = database["reservations"]
+        self._former_ids = database[FORMER_IDS]
+
+    def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Lease]:
+        """Those of *ids* that users see, by id."""
+        found: dict[ObjectId, Lease] = {}
+        for some in chunks(dict.fromkeys(ids), KEYS_CHUNK):
+            if keys := self._keys_of(some):
+                leases = [Lease.from_bson(bson) for bson in self._by_keys(keys, {}) if self._is_visible(bson)]
+                found.update({lease.id: lease for lease in leases if lease.id in some})
+        return found
 
     def insertion(self, leases: Iterable[Lease]) -> Iterator[Writes]:
         """How leases of addresses are stored that were never held; what is there already is left alone."""
@@ -134,7 +152,7 @@ class LeaseStore(DocumentStore[Lease]):
                     leases.append(Lease.from_bson(bson))
         return leases
 
-    def _by_keys(self, keys: Sequence[bytes], wanted: Bson) -> list[Bson]:
+    def _by_keys(self, keys: Sequence[bytes], wanted: Mapping[str, Any]) -> list[Bson]:
         return sorted(self._collection.find({"_id": among(keys), **wanted}), key=itemgetter("_id"))
 
     def still_held(self, subnet: ObjectId, given: Mapping[ObjectId, AddressSet]) -> dict[ObjectId, AddressSet]:
@@ -174,8 +192,24 @@ class LeaseStore(DocumentStore[Lease]):
     def _is_visible(self, bson: Bson) -> bool:
         return "reservation" in bson
 
-    def _key_of(self, document: Lease) -> bytes:
-        return lease_key(document.subnet, document.address)
+    def _place(self, document: Lease) -> Bson:
+        return {"_id": lease_key(document.subnet, document.address), "lease": document.id}
+
+    def _seen(self, id_: ObjectId) -> Lease | None:
+        return self.get_many([id_]).get(id_)
+
+    def _keys_of(self, ids: Sequence[ObjectId]) -> list[bytes]:
+        """The keys that leases with these *ids* may have."""
+        ranks: dict[bytes, list[int]] = {}
+        for stem, rank in map(split_lease_id, ids):
+            ranks.setdefault(stem, []).append(rank)
+        keys: list[bytes | None] = []
+        for bson in self._reservations.find({"stem": among(list(ranks))}, {"stem": 1, "holdings": 1}):
+            holdings = list(map(Holding.from_bson, bson["holdings"]))
+            keys += (key_at(rank, holdings) for rank in ranks[bson["stem"]])
+        if len(keys) < len(ids):
+            keys += (bson["key"] for bson in self._former_ids.find({"_id": among(ids)}))
+        return [key for key in keys if key is not None]
 
     def _free(self, leases: Iterable[tuple[Bson, bytes]], rest: float = 0.0) -> None:
         """Free leases by their keys, each if its condition holds.

@@ -30,7 +30,7 @@ from ipam.origins import Origin, acting_for, current_origin
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
-_UNNAMED = dict.fromkeys(("unfinished", "facets", "holdings", "metadata", "pool", "subnets", "tags"), 1)
+_UNNAMED = dict.fromkeys(("unfinished", "facets", "holdings", "metadata", "pool", "stem", "subnets", "tags"), 1)
 # What changes when it comes to hold less.
 _HOLDING = ("count", "holdings", "subnets")
 

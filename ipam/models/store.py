@@ -130,14 +130,12 @@ class DocumentStore(Generic[D]):
 
     Attributes:
         kind: The resource's name in messages.
-        key: The field that holds the public id.
         visible: Filter of the documents that users see.
         unread: The fields that are of no use to who reads a whole document, and may be long.
         unlisted: More of them, of no use in a list.
     """
 
     kind: ClassVar[str]
-    key: ClassVar[str] = "_id"
     visible: ClassVar[Mapping[str, Any]] = {}
     unread: ClassVar[tuple[str, ...]] = ()
     unlisted: ClassVar[tuple[str, ...]] = ()
@@ -163,17 +161,17 @@ class DocumentStore(Generic[D]):
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        found = self._collection.find({self.key: among(wanted)}, self._projection)
-        return {bson[self.key]: self._decode(bson) for bson in found if self._is_visible(bson)}
+        found = self._collection.find({"_id": among(wanted)}, self._projection)
+        return {bson["_id"]: self._decode(bson) for bson in found if self._is_visible(bson)}
 
     def metadata_of(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Any]:
         """The metadata of those of *ids* that users see, by id."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        shown = {self.key: 1, "metadata": 1, **dict.fromkeys(self.visible, 1)}
-        found = self._collection.find({self.key: among(wanted)}, shown)
-        return {bson[self.key]: metadata.decode(bson["metadata"]) for bson in found if self._is_visible(bson)}
+        shown = {"metadata": 1, **dict.fromkeys(self.visible, 1)}
+        found = self._collection.find({"_id": among(wanted)}, shown)
+        return {bson["_id"]: metadata.decode(bson["metadata"]) for bson in found if self._is_visible(bson)}
 
     def page(self, query: Query) -> Page[D]:
         """A page of documents in the order of their keys: by age, leases by subnet and address.
@@ -221,7 +219,7 @@ class DocumentStore(Generic[D]):
                 return cast("D", old)  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
             new = succeeded_by(wanted)
             written = self._collection.update_one(
-                {self.key: id_, **self.visible, "revision": old.revision},
+                {**self._place(old), **self.visible, "revision": old.revision},
                 telling(moved_on(new, **change_), event := facts.updated(new, old)),
             )
             if not written.modified_count:
@@ -237,7 +235,7 @@ class DocumentStore(Generic[D]):
         It is looked for by its key alone: for any condition more, the embedded server goes through all indexes of
         the collection several times, which takes three times as long as to read it.
         """
-        found = self._collection.find_one({self.key: id_}, self._projection)
+        found = self._collection.find_one({"_id": id_}, self._projection)
         return self._decode(found) if found is not None and self._is_visible(found) else None
 
     @property
@@ -248,9 +246,9 @@ class DocumentStore(Generic[D]):
         """Whether *bson* is among the `visible` ones."""
         return all(bson.get(name) == value for name, value in self.visible.items())
 
-    def _key_of(self, document: D) -> Any:
-        """The `_id` of *document*."""
-        return document.id
+    def _place(self, document: D) -> Bson:
+        """The `_id` of *document*, and what else says that it is that one."""
+        return {"_id": document.id}
 
     def _tell(self, document: Any, event: Event | None = None) -> None:
         """Tell what stands in the outbox of *document*, and of *event*, which was put there since it was read.
@@ -262,7 +260,7 @@ class DocumentStore(Generic[D]):
     def _tell_of(self, changes: Iterable[tuple[Any, Event | None]]) -> None:
         """Tell of many changes as `_tell` does of one, in one call."""
         outboxes = [
-            Outbox((*document.outbox, *([event] if event else ())), f"{self.kind}s", self._key_of(document))
+            Outbox((*document.outbox, *([event] if event else ())), f"{self.kind}s", self._place(document)["_id"])
             for document, event in changes
         ]
         try:

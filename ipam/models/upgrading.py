@@ -21,9 +21,11 @@ from ipam.models import metadata as meta
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
-from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import Holding, ReservationState, lease_key
+from ipam.models.connection import chunks, insert_missing, speaks_mongo
+from ipam.models.documents import ReservationState
 from ipam.models.events import Event
+from ipam.models.holdings import Holding, lease_key
+from ipam.models.leases import FORMER_IDS
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.prefixes import prefixes_of_all
 
@@ -36,6 +38,8 @@ _BY_START = "by_start"
 _BY_FACET = "by_name_tag_or_metadata"
 # Leases knew their reservation, and that did not know them.
 _OF_RESERVATION = "of_reservation"
+# Ids of leases said nothing of where they are.
+_BY_ID = "by_id"
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -57,6 +61,7 @@ class Upgrade:
         self._leases = database["leases"]
         self._blocks = database["blocks"]
         self._jobs = database["jobs"]
+        self._former_ids = database[FORMER_IDS]
         self._log = database["log"]
 
     def run(self) -> list[str]:
@@ -66,6 +71,7 @@ class Upgrade:
             done += self._write_places() if _BY_START in self._subnets.index_information() else []
             done += self._write_facets()
             done += self._write_holdings() if _OF_RESERVATION in self._leases.index_information() else []
+            done += self._write_former_ids() if _BY_ID in self._leases.index_information() else []
             return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
@@ -123,6 +129,14 @@ class Upgrade:
         self._jobs.update_many({"position": {"$gt": 0}}, {"$unset": {"position": 1}})
         _drop_index(self._leases, _OF_RESERVATION)
         return [f"brought over: {written} reservations, with the addresses that they hold"]
+
+    def _write_former_ids(self) -> list[str]:
+        written = 0
+        for some in chunks(self._leases.find({"lease": {"$exists": True}}, {"lease": 1}), _CHUNK):
+            insert_missing(self._former_ids, [{"_id": lease["lease"], "key": lease["_id"]} for lease in some])
+            written += len(some)
+        _drop_index(self._leases, _BY_ID)
+        return [f"brought over: {written} leases, to be found by their ids"]
 
     def _write_prefixes(self) -> list[str]:
         written = 0

@@ -58,6 +58,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["leases"].create_indexes([IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)])
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
     made["leases"].create_indexes([IndexModel("reservation", name="of_reservation", sparse=True)])
+    made["leases"].create_indexes([IndexModel("lease", name="by_id", sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
         id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
@@ -105,7 +106,7 @@ def old(database: str) -> Iterator[Database[Any]]:
             {"_id": RELEASED, "state": ReservationState.RELEASED.value, "released_at": AT},
         ]
     )
-    made["reservations"].update_many({}, {"$unset": {"holdings": 1}})
+    made["reservations"].update_many({}, {"$unset": {"holdings": 1, "stem": 1}})
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
     done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
     made["jobs"].insert_one({name: value for name, value in done.items() if name != "waiting"})
@@ -161,10 +162,11 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         "brought over: 1 subnets, with the whole of their ranges",
         "brought over: 1 leases, to be found by exact metadata",
         "brought over: 2 reservations, with the addresses that they hold",
+        "brought over: 3 leases, to be found by their ids",
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
-    for half in ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings"):
+    for half in ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids"):
         getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.
     stores.indexes.create()
     assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]
@@ -185,6 +187,8 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     assert ledger.used == 5
     assert addresses(services, HOLDER) == [FIRST]
     assert list(stores.reservations.get(HOLDER).left) == [(SUBNET, AddressSet.of([FIRST]))]
+    every = [lease for reservation in (HOLDER, GRANTED) for lease in leases_of(stores, reservation)]
+    assert [stores.leases.get(lease.id) for lease in every] == every
     assert addresses(services, GRANTED) == [FIRST + 1, FIRST + 2, FIRST + 5]
     assert stores.jobs.get(DECIDED_JOB).state is JobState.SUCCEEDED
     assert stores.jobs.get(LOST_JOB).state is JobState.SUCCEEDED

@@ -164,6 +164,10 @@ MISTAKES = (
         'if (bson["_id"], holder := bson.get("reservation")) in asked:',
         'for holder in [one for key, one in asked if key == bson["_id"]]:',
     ),
+    Mistake(
+        "leases of a second subnet have the ids of those of the first",
+        Settling, "_handing_out", "ranks.update(", "dict(",
+    ),
     Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(
         "what a worker has in hand is withdrawn and the worker not told",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +14,11 @@ from ipam.allocation.leasing import space_of
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes
 from ipam.models.blocks import Block
-from ipam.models.documents import Reservation, Subnet, lease_key
+from ipam.models.documents import (
+    Reservation,
+    Subnet,
+)
+from ipam.models.holdings import key_at, lease_key, split_lease_id, stem_of
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events
@@ -96,21 +100,32 @@ def _of_blocks(plain: Database, subnet: Subnet) -> Iterator[str]:
 
 
 def _of_reservations(plain: Database) -> Iterator[str]:
-    held = Counter(lease["reservation"] for lease in _held(plain))
+    held = defaultdict(list)
+    for lease in _held(plain):
+        held[lease["reservation"]].append(lease)
     for one in plain["reservations"].find({"state": {"$ne": "released"}}):
         id_ = one["_id"]
         if one["state"] != "active":
             yield f"reservation {id_} is for ever {one['state']}"
         if not one["subnets"]:
             yield f"reservation {id_} is of no subnet"
-        known = [lease_key(subnet, address) for subnet, some in Reservation.from_bson(one).left for address in some]
-        if known != sorted(lease["_id"] for lease in _held(plain) if lease["reservation"] == id_):
-            yield f"reservation {id_} knows other addresses than those of its leases"
-        if one["count"] != held[id_]:
-            yield f"reservation {id_} has count {one['count']} and {held[id_]} leases"
+        yield from _of_holdings(Reservation.from_bson(one), held[id_])
+        if one["count"] != len(held[id_]):
+            yield f"reservation {id_} has count {one['count']} and {len(held[id_])} leases"
         for subnet in one["subnets"]:
             if not _is_there(plain, "subnets", subnet):
                 yield f"reservation {id_} is of subnet {subnet}, which is not there"
+
+
+def _of_holdings(one: Reservation, leases: list[Bson]) -> Iterator[str]:
+    """The leases of a reservation are where it says, and their ids lead there."""
+    keys = [lease_key(subnet, address) for subnet, addresses in one.left for address in addresses]
+    if keys != sorted(lease["_id"] for lease in leases):
+        yield f"reservation {one.id} knows other addresses than those of its leases"
+    for lease in leases:
+        stem, rank = split_lease_id(lease["lease"])
+        if (stem, key_at(rank, one.holdings)) != (stem_of(one.id), lease["_id"]):
+            yield f"lease {lease['lease']} is not found by its id"
 
 
 def _of_leases(plain: Database) -> Iterator[str]:

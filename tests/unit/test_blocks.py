@@ -22,6 +22,8 @@ from ipam.models.documents import Strategy
 from ipam.models.ledgers import Ledger
 from tests.unit.situations import NOW, SUBNET, a_release, a_subnet, situations
 
+# Few below the end of a block.
+FIRST = ip_address("10.0.255.200")
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda a: a.ipv4_mapped is None))
 small_runs = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6)), max_size=8).map(
     lambda drawn: [(first, first + more) for first, more in drawn]
@@ -38,6 +40,23 @@ def test_a_set_of_addresses_is_a_set_of_addresses(drawn):
     assert list(made) == sorted(set(drawn), key=to_number)
     assert len(made) == len(set(drawn))
     assert AddressSet.from_bson(made.to_bson()) == made
+    assert [made.at(rank) for rank in range(len(made) + 1)] == [*made, None]
+
+
+@given(st.sets(addresses, max_size=30), st.sets(addresses, max_size=30), st.sets(addresses, max_size=9))
+def test_sets_of_addresses_are_joined_and_taken_away_as_sets_are(one, other, both):
+    left, right = AddressSet.of(one | both), AddressSet.of(other | both)
+    assert left | right == AddressSet.of(one | other | both)
+    assert left - right == AddressSet.of((one | both) - (other | both))
+
+
+@given(st.lists(st.one_of(addresses, st.integers(0, 200).map(FIRST.__add__)), max_size=60), st.integers(1, 9))
+def test_parts_of_a_set_are_all_of_it_in_order_and_full(drawn, size):
+    made = AddressSet.of(drawn)
+    parts = list(made.parts(size))
+    assert [address for part in parts for address in part] == list(made)
+    assert all(len(part) == size for part in parts[:-1])
+    assert all(0 < len(part) <= size for part in parts)
 
 
 def test_a_run_of_65536_addresses_is_stored_in_a_few_bytes():

@@ -2,16 +2,19 @@
 
 import json
 from datetime import timedelta
+from ipaddress import ip_address
 
 import pytest
 from bson import ObjectId
 
 from ipam.allocation import settling
+from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
-from ipam.models.documents import Job, JobKind, utc_now
+from ipam.models.documents import Job, JobKind, Pool, utc_now
 from ipam.wiring import Services
 from ipam.workers.ends import read_ends, write_ends
+from tests.stored import leases_of
 from tests.unit.steps import addresses, make_subnet
 
 
@@ -37,6 +40,21 @@ def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
     assert reservation == services.stores.reservations.get(job.reservation)
     assert [str(lease.address) for lease in leases] == addresses(services, job)
     assert read_ends(json.loads(json.dumps(write_ends(told)))) == told
+
+
+def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(services, told):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    for first in ("10.0.255.254", "10.0.9.1"):
+        start = ip_address(first)
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 2))
+    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=5))
+    services.jobs.carry_out(pool.id)
+    _, leases = result_of(told[job.id])
+    assert len({lease.subnet for lease in leases}) == 2
+    assert [services.stores.leases.get(lease.id) for lease in leases] == leases_of(services.stores, job.reservation)
+    services.releasing.release_lease(leases[1].id)
+    kept = [lease.id for lease in leases if lease is not leases[1]]
+    assert set(services.stores.leases.get_many([lease.id for lease in leases])) == set(kept)
 
 
 def test_of_a_large_job_only_the_end_is_told(services, told):
