@@ -16,8 +16,6 @@ from typing import Any
 from bson import ObjectId
 from falcon.testing import TestClient
 from pymongo import MongoClient
-from pymongo.collection import Collection
-from pymongo.database import Database
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
@@ -26,7 +24,6 @@ from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
 from ipam.models.documents import Lease
-from ipam.models.indexes import INDEXES
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
@@ -193,38 +190,32 @@ def wherever(made: Installation, effort: Effort) -> Measurement:
 
 def bulk(made: Installation, effort: Effort) -> Measurement:
     """One request for 1000 addresses."""
-    name, unit = f"{BULK} addresses in one request", "addresses a second"
-    row = Row(name, "a bare insert_many of their documents", unit, 0.5)
-    indexed = Row(name, "the same into a collection with the indexes of leases", unit)
+    row = Row(
+        f"{BULK} addresses in one request", "a bare insert_many of their documents", "addresses a second", 0.5
+    )
     subnet = made.subnet(cidr="10.0.0.0/12")
 
     def turn() -> None:
-        for one, collection in ((row, made.bare["leases"]), (indexed, _with_indexes(made.bare))):
-            one.limit.append(BULK / seconds_to_insert(collection, _leases()))
+        row.limit.append(BULK / seconds_to_insert(made.bare["leases"], _leases()))
         ask = partial(made.client.post, f"/subnets/{subnet['id']}/reservations", {"count": BULK})
         row.ours.append(BULK / seconds(ask))
-        indexed.ours.append(row.ours[-1])
 
-    return Measurement([row, indexed], [turn] * effort.rounds)
+    return Measurement([row], [turn] * effort.rounds)
 
 
 def given_back(made: Installation, effort: Effort) -> Measurement:
     """A reservation of 1000 addresses is released."""
-    name, unit = f"{BULK} addresses given back", "addresses a second"
-    row = Row(name, "a bare bulk update of as many leases", unit, 0.7)
-    indexed = Row(name, "the same in a collection with the indexes of leases", unit)
+    row = Row(f"{BULK} addresses given back", "a bare bulk update of as many leases", "addresses a second", 0.7)
     subnet = made.subnet(cidr="10.0.0.0/12")
 
     def turn() -> None:
-        for one, collection in ((row, made.bare["leases"]), (indexed, _with_indexes(made.bare))):
-            documents = _leases()
-            collection.insert_many(documents)
-            one.limit.append(BULK / seconds_to_free(collection, [bson["_id"] for bson in documents]))
+        documents = _leases()
+        made.bare["leases"].insert_many(documents)
+        row.limit.append(BULK / seconds_to_free(made.bare["leases"], [bson["_id"] for bson in documents]))
         held = made.client.post(f"/subnets/{subnet['id']}/reservations", {"count": BULK})
         row.ours.append(BULK / seconds(lambda: made.client.delete(f"/reservations/{held['id']}")))
-        indexed.ours.append(row.ours[-1])
 
-    return Measurement([row, indexed], [turn] * effort.rounds)
+    return Measurement([row], [turn] * effort.rounds)
 
 
 def reads(made: Installation, effort: Effort) -> Measurement:
@@ -432,12 +423,6 @@ class _Busy:
 def _busy(made: Installation, row: Row, *names: str) -> _Busy:
     known = [name for name in names if name in made.processes]
     return _Busy(made, {name: Row(f"{row.name}: {name} busy", "a core", "%") for name in known})
-
-
-def _with_indexes(database: Database[Any]) -> Collection[Any]:
-    collection = database["indexed"]
-    collection.create_indexes(INDEXES["leases"])
-    return collection
 
 
 def _leases() -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class Recovery:
             self._dispatcher.dispatch(target)
         before = utc_now() - timedelta(seconds=self._claim_timeout_s)
         _try(partial(self._stores.events.recover, before))
+        _try(partial(self._stores.leases.recover, before))
         for reservation in self._stores.reservations.take_over_release(before):
             _try(partial(self._releasing.finish, reservation))
         for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):

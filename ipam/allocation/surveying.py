@@ -82,14 +82,16 @@ class Surveying:
         """A page of the leases that are held, by subnet, lowest address first.
 
         Which addresses those of a reservation have, it knows, and of a subnet its blocks and its ledger. By what
-        users wrote on them they are found in an index.
+        users wrote on them they are found by their marks.
         """
         wanted = {name: value for condition in query.conditions for name, value in condition.items()}
         if "_id" in wanted:
             return self._stores.leases.page(query)
         if "reservation" in wanted:
             return self._stores.leases.page_among(query, self._keys_of_reservation(wanted["reservation"], query))
-        if "subnet" in wanted and not query.facets:
+        if query.facets:
+            return self._stores.leases.page_among(query, self._stores.leases.marked(query))
+        if "subnet" in wanted:
             return self._stores.leases.page_among(query, self._keys_of_subnet(wanted["subnet"], query))
         return self._stores.leases.page(query)
 

@@ -317,6 +317,7 @@ class Lease(Document):
 
     Attributes:
         entry: Version of the ledger's entry that handed it out.
+        tidied: How often its mark was tidied; None if never. Who writes on it demands that it was not meanwhile.
     """
 
     subnet: ObjectId
@@ -324,6 +325,7 @@ class Lease(Document):
     reservation: ObjectId
     address: Address
     entry: int
+    tidied: int | None = None
 
     def to_bson(self) -> Bson:
         """The stored form of a lease that is held."""
@@ -348,6 +350,7 @@ class Lease(Document):
             reservation=bson["reservation"],
             address=from_bytes(bson["_id"][12:]),
             entry=bson["entry"],
+            tidied=bson.get("tidied"),
         )
 
 

@@ -24,8 +24,8 @@ from ipam.origins import Origin
 Bson = dict[str, Any]
 # Far below the 16 MB that a document may have, with room for one large event on top.
 _GROUP_BYTES = 4 * 1024 * 1024
-# The collections whose documents have an outbox.
-TELLING = ("pools", "subnets", "reservations", "leases", "jobs")
+# The collections whose documents have an outbox, with an index by which it is found. Leases have theirs in `marks`.
+TELLING = ("pools", "subnets", "reservations", "jobs")
 _RECOVERED_AT_ONCE = 500
 
 

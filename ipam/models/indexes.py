@@ -47,11 +47,12 @@ INDEXES: dict[str, list[IndexModel]] = {
         # A tombstone outlives every worker that could still try to create its reservation, then goes.
         IndexModel("released_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
     ],
-    # The key of a lease is its subnet and address: the index that makes an address single is `_id` itself. Those of
-    # a reservation are found by their keys, which it knows: most of what it costs to write a lease is its indexes.
-    "leases": [
+    # Leases have none but `_id`, subnet and address, which makes an address single: most of what it costs to write
+    # a lease would be its indexes. A reservation knows the keys of its leases, and this what users wrote on some.
+    "marks": [
         _FACETS,
-        _UNTOLD,
+        # Leases that were written on a while ago, and perhaps not told of.
+        IndexModel("changed_at", name="untidy", sparse=True),
     ],
     # The blocks of a subnet in their order, for its deletion and for surveys; other reads are by exact key.
     "blocks": [IndexModel([("subnet", ASCENDING), ("_id", ASCENDING)], name="in_order")],

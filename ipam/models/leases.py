@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -23,8 +24,9 @@ from ipam.models.documents import (
     Reservation,
     succeeded_by,
 )
-from ipam.models.events import telling
+from ipam.models.events import Outbox, outbox_of, telling
 from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id
+from ipam.models.marks import Mark, MarkStore
 from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
 from ipam.models.writes import Writes
 
@@ -38,6 +40,8 @@ WITHOUT_REST = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
 _LONG_S = 120.0
 
+# The mark of a lease that is written on often is tidied so often: what that is found by may be 256 KiB each time.
+_TIDIED_EVERY = 16
 # The collection of leases that got their ids before these said where they are: under each id its key.
 FORMER_IDS = "former_lease_ids"
 # The fields that only a lease that is held has.
@@ -60,6 +64,7 @@ class LeaseStore(DocumentStore[Lease]):
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Lease.from_bson)
+        self._marks = MarkStore(database)
         self._reservations = database["reservations"]
         self._former_ids = database[FORMER_IDS]
 
@@ -71,6 +76,15 @@ class LeaseStore(DocumentStore[Lease]):
                 leases = [Lease.from_bson(bson) for bson in self._by_keys(keys, {}) if self._is_visible(bson)]
                 found.update({lease.id: lease for lease in leases if lease.id in some})
         return found
+
+    def describe(
+        self, id_: ObjectId, change: Callable[[Lease], Lease], revisions: frozenset[int] | None = None
+    ) -> Lease:
+        """As that of all resources; now and then the lease's mark is tidied, too."""
+        lease = super().describe(id_, change, revisions)
+        if lease.revision % _TIDIED_EVERY == 0 and (mark := self._marks.get(self._place(lease)["_id"])):
+            self._tidy(mark)
+        return lease
 
     def insertion(self, leases: Iterable[Lease]) -> Iterator[Writes]:
         """How leases of addresses are stored that were never held; what is there already is left alone."""
@@ -115,9 +129,10 @@ class LeaseStore(DocumentStore[Lease]):
         if found is None or found.get("reservation") != reservation:
             return
         lease = Lease.from_bson(found)
+        self._mark(lease, ())
         event = facts.released(succeeded_by(lease))
         freed = telling({"$unset": _HELD}, event)
-        unchanged = {"_id": key, "reservation": reservation, "revision": lease.revision}
+        unchanged = {**self._place(lease), "reservation": reservation, "revision": lease.revision}
         if not self._collection.update_one(unchanged, freed).modified_count:
             raise self._changed(lease.id)
         self._tell(lease, event)
@@ -135,6 +150,10 @@ class LeaseStore(DocumentStore[Lease]):
                 yield from self._by_keys(some, wanted)
 
         return self._page_of(found(), query.limit)
+
+    def marked(self, query: Query) -> Iterator[bytes]:
+        """The keys of leases that may have the facets of *query*, from its cursor on."""
+        yield from self._marks.keys(Query(facets=query.facets, cursor=query.cursor).to_filter({}))
 
     def embedded(self, reservation: Reservation) -> list[Lease] | None:
         """All leases of *reservation*, by subnet, lowest address first; None if users wrote too much on them.
@@ -188,12 +207,35 @@ class LeaseStore(DocumentStore[Lease]):
         """Remove the documents of *addresses* of a subnet that was deleted long ago."""
         for keys in chunks(_keys(subnet, addresses), KEYS_CHUNK):
             self._collection.delete_many({"_id": {"$in": keys}})
+            self._marks.forget(keys)
+
+    def recover(self, before: datetime) -> None:
+        """Tell of what was written on leases before the time *before*, if nobody did, and tidy their marks."""
+        for mark in self._marks.untidy(before):
+            self._tidy(mark)
+
+    def _mark(self, document: Lease, facets: Sequence[str]) -> None:
+        self._marks.put(self._place(document)["_id"], facets)
+
+    def _tidy(self, mark: Mark) -> None:
+        """Tell what stands in the outbox of a lease, and leave of its mark what it is found by.
+
+        First the lease is changed: so who has read it, put his mark and fallen asleep, cannot write on it when the
+        mark is gone.
+        """
+        self._collection.update_one({"_id": mark.key}, {"$inc": {"tidied": 1}})
+        bson = self._collection.find_one({"_id": mark.key}) or {}
+        outbox = Outbox(outbox_of(bson), "leases", mark.key)
+        self._events.add([outbox])
+        self._events.clear([outbox])
+        self._marks.settle(mark, bson.get("facets", ()) if self._is_visible(bson) else ())
 
     def _is_visible(self, bson: Bson) -> bool:
         return "reservation" in bson
 
     def _place(self, document: Lease) -> Bson:
-        return {"_id": lease_key(document.subnet, document.address), "lease": document.id}
+        key = lease_key(document.subnet, document.address)
+        return {"_id": key, "lease": document.id, "tidied": document.tidied}
 
     def _seen(self, id_: ObjectId) -> Lease | None:
         return self.get_many([id_]).get(id_)

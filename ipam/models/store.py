@@ -218,6 +218,7 @@ class DocumentStore(Generic[D]):
             if change_ == described(old.name, old.tags, old.metadata):
                 return cast("D", old)  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
             new = succeeded_by(wanted)
+            self._mark(old, change_["facets"])
             written = self._collection.update_one(
                 {**self._place(old), **self.visible, "revision": old.revision},
                 telling(moved_on(new, **change_), event := facts.updated(new, old)),
@@ -249,6 +250,9 @@ class DocumentStore(Generic[D]):
     def _place(self, document: D) -> Bson:
         """The `_id` of *document*, and what else says that it is that one."""
         return {"_id": document.id}
+
+    def _mark(self, document: D, facets: Sequence[str]) -> None:
+        """Called before *document* is written on, which then has *facets*: the database keeps an index of them."""
 
     def _tell(self, document: Any, event: Event | None = None) -> None:
         """Tell what stands in the outbox of *document*, and of *event*, which was put there since it was read.

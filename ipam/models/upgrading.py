@@ -40,6 +40,8 @@ _BY_FACET = "by_name_tag_or_metadata"
 _OF_RESERVATION = "of_reservation"
 # Ids of leases said nothing of where they are.
 _BY_ID = "by_id"
+# Leases had indexes of what users wrote on them.
+_BY_FACETS, _UNTOLD = "by_facet", "untold"
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -62,6 +64,7 @@ class Upgrade:
         self._blocks = database["blocks"]
         self._jobs = database["jobs"]
         self._former_ids = database[FORMER_IDS]
+        self._marks = database["marks"]
         self._log = database["log"]
 
     def run(self) -> list[str]:
@@ -72,6 +75,7 @@ class Upgrade:
             done += self._write_facets()
             done += self._write_holdings() if _OF_RESERVATION in self._leases.index_information() else []
             done += self._write_former_ids() if _BY_ID in self._leases.index_information() else []
+            done += self._write_marks() if _UNTOLD in self._leases.index_information() else []
             return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
@@ -137,6 +141,21 @@ class Upgrade:
             written += len(some)
         _drop_index(self._leases, _BY_ID)
         return [f"brought over: {written} leases, to be found by their ids"]
+
+    def _write_marks(self) -> list[str]:
+        written = 0
+        marked = {"$or": [{"facets.0": {"$exists": True}}, {"outbox_since": {"$exists": True}}]}
+        for some in chunks(self._leases.find(marked, {"facets": 1, "outbox_since": 1}), _CHUNK):
+            untold = {one["_id"]: {"changed_at": one["outbox_since"]} for one in some if "outbox_since" in one}
+            marks = [
+                {"_id": one["_id"], "writes": 0, "facets": one.get("facets", []), **untold.get(one["_id"], {})}
+                for one in some
+            ]
+            insert_missing(self._marks, marks)
+            written += len(marks)
+        for index in _BY_FACETS, _UNTOLD:
+            _drop_index(self._leases, index)
+        return [f"brought over: {written} leases, with marks of what is written on them"]
 
     def _write_prefixes(self) -> list[str]:
         written = 0

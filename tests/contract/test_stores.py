@@ -398,6 +398,32 @@ def test_concurrent_changes_of_one_document_are_all_kept(stores):
         stores.pools.describe(pool.id, lambda old: replace(old, name="x"), frozenset([24]))
 
 
+def test_what_many_write_on_a_lease_while_its_mark_is_tidied_is_kept_and_found(stores):
+    subnet = a_subnet(stores)
+    holding = Holding(subnet.id, AddressSet.of([subnet.start]))
+    reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=(holding,))
+    lease = replace(a_lease(subnet, 0, reservation.id), id=lease_id(stem_of(reservation.id), 0))
+    stores.writer.write([*stores.leases.insertion([lease]), stores.reservations.insertion([reservation])])
+
+    def tag_or_tidy(n: int) -> None:
+        if n % 4:
+            stores.leases.describe(lease.id, lambda old: replace(old, tags=(*old.tags, str(n))))
+        else:
+            stores.leases.recover(utc_now() + timedelta(seconds=1))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(tag_or_tidy, range(16)))
+    for _ in range(2):
+        after = stores.leases.get(lease.id)
+        assert sorted(after.tags, key=int) == [str(n) for n in range(16) if n % 4]
+        for n in after.tags:
+            found = stores.leases.page_among(wanted := Query(facets=((f"tag={n}",),)), stores.leases.marked(wanted))
+            assert found.items == [after]
+        assert list(stores.leases.marked(Query(facets=(("tag=0",),)))) == []
+        stores.leases.recover(utc_now() + timedelta(seconds=1))
+    assert stores.leases.get(lease.id).outbox == ()
+
+
 def test_of_many_processes_taking_over_what_stopped_each_thing_goes_to_one(stores, database, database_name):
     reservations = [Reservation(id=ObjectId(), pool=ObjectId(), subnets=(), count=0) for _ in range(20)]
     for reservation in reservations:

@@ -59,6 +59,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
     made["leases"].create_indexes([IndexModel("reservation", name="of_reservation", sparse=True)])
     made["leases"].create_indexes([IndexModel("lease", name="by_id", sparse=True)])
+    made["leases"].create_indexes([IndexModel("outbox_since", name="untold", sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
         id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
@@ -163,22 +164,24 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         "brought over: 1 leases, to be found by exact metadata",
         "brought over: 2 reservations, with the addresses that they hold",
         "brought over: 3 leases, to be found by their ids",
+        "brought over: 1 leases, with marks of what is written on them",
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
-    for half in ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids"):
+    halves = ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids")
+    for half in (*halves, "_write_marks"):
         getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.
     stores.indexes.create()
     assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]
     assert stores.log.about(around_in_pool(POOL, FIRST + 1)) == []
-    by_metadata = Query(facets=(metadata_facets("a.b", "7"),))
-    assert [lease.address for lease in stores.leases.page(by_metadata).items] == [FIRST]
     subnet = stores.subnets.get(SUBNET)
     assert (subnet.start, subnet.end) == (FIRST, FIRST + SIZE - 1)
     assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]
     with pytest.raises(SubnetOverlap):
         stores.pools.hold_range(replace(subnet, id=ObjectId(), start=FIRST - 1, end=FIRST - 1, cidr=None))
     services = build_services(stores, Settings(), Nobody(), Consulting())
+    by_metadata = Query(facets=(metadata_facets("a.b", "7"),))
+    assert [lease.address for lease in services.surveying.leases(by_metadata).items] == [FIRST]
     services.jobs.carry_out(SUBNET)
     services.recovery.run()
     ledger = stores.subnets.get(SUBNET).ledger

@@ -35,6 +35,7 @@ from ipam.models.idempotency import IdempotencyStore
 from ipam.models.jobs import JobStore
 from ipam.models.leases import LeaseStore
 from ipam.models.ledgers import Ledger
+from ipam.models.marks import MarkStore
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.store import DocumentStore
@@ -167,6 +168,14 @@ MISTAKES = (
     Mistake(
         "leases of a second subnet have the ids of those of the first",
         Settling, "_handing_out", "ranks.update(", "dict(",
+    ),
+    Mistake(
+        "a mark is taken away though it was put again",
+        MarkStore, "settle", ', "writes": mark.writes}', "}",
+    ),
+    Mistake(
+        "a lease is written on though its mark was taken away",
+        LeaseStore, "_place", ', "tidied": document.tidied}', "}",
     ),
     Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,9 @@ Bson = dict[str, Any]
 
 def is_all_told(plain: Database) -> bool:
     """Whether everything that happened is in the log; whether it is right, `faults_of_events` says."""
-    untold = any(plain[name].count_documents({"outbox_since": {"$exists": True}}) for name in TELLING)
-    return not untold and not plain["events"].count_documents({})
+    untold = any(plain[name].count_documents({"outbox_since": {"$exists": True}}) for name in (*TELLING, "leases"))
+    untidy = plain["marks"].count_documents({"changed_at": {"$exists": True}})
+    return not untold and not untidy and not plain["events"].count_documents({})
 
 
 def faults_of_events(plain: Database) -> Iterator[str]:
@@ -72,14 +74,13 @@ def _expected(plain: Database, told: list[Bson]) -> Iterator[str]:
             # A subnet that was never shown was never changed by anybody.
             was_seen = one["state"] != "deleted" or one["revision"] > 1
             yield from (f"{kind}-{one['_id']}-{n}" for n in range(1, one["revision"] + 1) if was_seen)
-    # That a lease was made, its reservation tells. What was given back has no revision any more.
-    revisions = {str(one["lease"]): one["revision"] for one in plain["leases"].find({"lease": {"$exists": True}})}
+    # That a lease was made, its reservation tells. What was given back has no revision any more but what was told.
+    held = {str(one["lease"]): one["revision"] for one in plain["leases"].find({"lease": {"$exists": True}})}
+    revisions = Counter(held)
     for event in told:
-        if event["type"].startswith("ipam.lease."):
-            id_ = event["paths"][0].removeprefix("/leases/")
-            revisions.setdefault(id_, 0)
-            if event["type"] == "ipam.lease.released":
-                revisions[id_] = max(event["revision"], revisions[id_])
+        id_ = event["paths"][0].removeprefix("/leases/")
+        if event["type"].startswith("ipam.lease.") and id_ not in held:
+            revisions[id_] = max(event["revision"], revisions[id_])
     for id_, revision in revisions.items():
         yield from (f"lease-{id_}-{n}" for n in range(2, revision + 1))
     for job in plain["jobs"].find({"state": {"$in": ["failed", "cancelled"]}}):

@@ -119,10 +119,14 @@ class Users:
             self._post(self._chance.choice(again))
 
     def _change(self) -> None:
-        kind = self._chance.choice(["pools", "subnets", "reservations"])
-        id_ = self._some(kind, {"state": "active"})
-        if id_ is not None:
-            self._send("PATCH", f"/{kind}/{id_}", {"name": f"n{self._chance.randrange(9)}"})
+        kind = self._chance.choice(["pools", "subnets", "reservations", "leases", "leases"])
+        change = {"name": f"n{self._chance.randrange(9)}"}
+        if kind == "leases":
+            lease = self._some(kind, {"reservation": {"$exists": True}}, "lease")
+            if lease is not None:
+                self._send("PATCH", f"/leases/{lease[0]}", change)
+        elif (id_ := self._some(kind, {"state": "active"})) is not None:
+            self._send("PATCH", f"/{kind}/{id_}", change)
 
     def _release_lease(self) -> None:
         """Often one of the reservation that was last meddled with, or the newest of all."""

@@ -41,6 +41,7 @@ def faults_at_rest(plain: Database, book: Book) -> list[str]:
         *_of_subnets(plain),
         *_of_reservations(plain),
         *_of_leases(plain),
+        *_of_marks(plain),
         *_of_jobs(plain, book),
         *_of_deletions(plain, book),
         *faults_of_events(plain),
@@ -133,6 +134,14 @@ def _of_leases(plain: Database) -> Iterator[str]:
         for kind in ("subnet", "reservation"):
             if not _is_there(plain, f"{kind}s", lease[kind]):
                 yield f"lease {lease['lease']} is of {kind} {lease[kind]}, which is not there"
+
+
+def _of_marks(plain: Database) -> Iterator[str]:
+    """Every lease is found by what it has; that was only forgotten of those that were given back."""
+    marks = {mark["_id"]: mark["facets"] for mark in plain["marks"].find({})}
+    for lease in _held(plain):
+        if not set(lease.get("facets", ())) <= set(marks.get(lease["_id"], ())):
+            yield f"lease {lease['lease']} has {lease['facets']} and is found by {marks.get(lease['_id'])}"
 
 
 def _of_jobs(plain: Database, book: Book) -> Iterator[str]:

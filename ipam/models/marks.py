@@ -1,0 +1,83 @@
+"""By what leases are found that somebody wrote on: an index of leases that is kept by hand.
+
+An index that the database keeps costs each lease something, though on nearly all of them nobody ever writes. Here
+only those have an entry on which somebody did. It is written before the lease, with what that is about to be found
+by, so it may say too much and never too little; who reads by it looks at the lease as well. What is too much is
+tidied away later: see `LeaseStore.recover`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from ipam.errors import Contended
+from ipam.models.connection import among, speaks_mongo
+from ipam.models.documents import Bson, utc_now
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """That the lease with this *key* was, or is about to be, written on; *writes* grows each time."""
+
+    key: bytes
+    writes: int
+
+
+@speaks_mongo
+class MarkStore:
+    """The collection `marks`."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._collection = database["marks"]
+
+    def put(self, key: bytes, facets: Sequence[str]) -> None:
+        """Say that a lease is about to be written on, and will then have *facets*.
+
+        Raises:
+            Contended: If somebody else has put the first mark on it at the same moment.
+        """
+        change = {
+            "$addToSet": {"facets": {"$each": list(facets)}},
+            "$set": {"changed_at": utc_now()},
+            "$inc": {"writes": 1},
+        }
+        try:
+            self._collection.update_one({"_id": key}, change, upsert=True)
+        except DuplicateKeyError:
+            raise Contended("Somebody else writes on the same lease.") from None
+
+    def get(self, key: bytes) -> Mark | None:
+        """The mark of the lease with this *key*, if it has one."""
+        found = self._collection.find_one({"_id": key}, {"writes": 1})
+        return Mark(key, found["writes"]) if found else None
+
+    def keys(self, wanted: Bson) -> Iterator[bytes]:
+        """The keys of leases that may have the facets *wanted*, a filter, ascending."""
+        for bson in self._collection.find(wanted, {"_id": 1}).sort("_id", ASCENDING):
+            yield bson["_id"]
+
+    def untidy(self, before: datetime) -> list[Mark]:
+        """Some of those that were put before the time *before* and not settled since."""
+        found = self._collection.find({"changed_at": {"$lt": before}}, {"writes": 1}).limit(_AT_ONCE)
+        return [Mark(bson["_id"], bson["writes"]) for bson in found]
+
+    def settle(self, mark: Mark, facets: Sequence[str]) -> None:
+        """Leave of *mark* what the lease is found by, *facets*, unless it was put again since."""
+        same = {"_id": mark.key, "writes": mark.writes}
+        if facets:
+            self._collection.update_one(same, {"$set": {"facets": list(facets)}, "$unset": {"changed_at": 1}})
+        else:
+            self._collection.delete_one(same)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Remove those of leases that are gone."""
+        self._collection.delete_many({"_id": among(list(keys))})
