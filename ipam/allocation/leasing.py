@@ -73,15 +73,20 @@ class Leasing:
         yield from self._stores.leases.taking(recycled)
 
     def put_back(self, subnet: ObjectId, releases: Collection[Release], seen: Blocks = NOT_SEEN) -> None:
-        """Give the addresses of *releases* back and strike these out."""
+        """Give the addresses of *releases* back and strike these out.
+
+        Before that it is said of each reservation what it has given back, or that its release is over: so as long
+        as it is not, all that it has is its own, or stands in the ledger.
+        """
         for release in releases:
             if release.is_partial:
                 with acting_for(release.origin):
                     self._give_back_some(subnet, release)
         whole = {release.reservation: release.addresses for release in releases if not release.is_partial}
         self._stores.leases.put_back(subnet, whole)
+        burial = self._stores.reservations.burial([release.reservation for release in releases if release.ends])
         ending = self.ending(subnet, (), releases, seen)
-        if not (ending and self._stores.writer.write(ending)):
+        if not (self._stores.writer.write([burial, *ending]) and ending):
             self.end(subnet, (), releases)
 
     def ending(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 
@@ -14,8 +14,9 @@ from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_sets import NO_ADDRESS, AddressSet
 from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.holdings import in_order
 from ipam.models.leases import WITHOUT_REST
 from ipam.models.ledgers import Release
 from ipam.models.reservations import WantedRelease
@@ -37,7 +38,8 @@ class Part:
     """Addresses of one subnet that go back together.
 
     Attributes:
-        end: How many addresses the reservation has up to here.
+        end: How many addresses the reservation was given up to here.
+        ends: Whether it has no others, and gives them back at once.
         origin: Who wants it.
     """
 
@@ -45,6 +47,7 @@ class Part:
     reservation: ObjectId
     addresses: AddressSet
     end: int
+    ends: bool = False
     origin: Origin = field(default_factory=current_origin)
 
 
@@ -59,7 +62,7 @@ class Releasing:
         self._settling = settling
         self._dispatcher = dispatcher
         self._consulting = consulting
-        self._hide = Together(stores.reservations.begin_releases, _TOGETHER)
+        self._hide = Together(self._hide_together, _TOGETHER)
         self._give_back = Together(self._give_back_together, _TOGETHER)
         self._bury = Together(self._bury_together, _TOGETHER)
 
@@ -95,7 +98,7 @@ class Releasing:
 
         So many addresses go back in parts: that others get their turn, and whoever looks sees that it goes on.
         """
-        reservation = self._stores.reservations.releasing(job.reservation)
+        reservation = self._stores.reservations.releasing([job.reservation]).get(job.reservation)
         position, count = None, 0
         if reservation is not None:
             self._stores.reservations.renew_release(reservation.id)
@@ -121,7 +124,8 @@ class Releasing:
             given_back += self._give_back(part, about)
             if given_back >= RELEASED_AT_ONCE:
                 return part.end, given_back
-        self._bury(reservation.id)
+        if not (reservation.at_once and given_back):  # Else it is over already.
+            self._bury(reservation.id)
         return None, given_back
 
     def _begin_job(self, reservation: Reservation) -> Job:
@@ -149,6 +153,9 @@ class Releasing:
         self._consulting.delete(self._stores.leases, id_, revisions)
         retry_contended(lambda: self._give_back_one(id_, revisions))
 
+    def _hide_together(self, wanted: Sequence[WantedRelease]) -> Sequence[Reservation | Exception]:
+        return self._stores.reservations.begin_releases(wanted, min(RELEASED_WITHOUT_JOB, RELEASED_AT_ONCE))
+
     def _give_back_together(self, wanted: Sequence[Part]) -> list[int]:
         """Give parts of one subnet back; returns how many addresses each came to."""
         parts = {part.reservation: part for part in wanted}
@@ -167,15 +174,27 @@ class Releasing:
             return dict.fromkeys(parts, 0)
         for reservation in parts:
             self._finish_pending(subnet, reservation)
-        held = self._stores.leases.still_held(subnet.id, {id_: part.addresses for id_, part in parts.items()})
+        held = self._held(subnet.id, parts.values())
         releases = [
-            _release(reservation, addresses, parts[reservation].origin, is_partial=False)
-            for reservation, addresses in held.items()
-            if addresses
+            _release(part.reservation, held[part.reservation], part.origin, ends=part.ends)
+            for part in parts.values()
+            if held[part.reservation]
         ]
         if releases:
             self._begin(subnet, releases)
         return {reservation: len(addresses) for reservation, addresses in held.items()}
+
+    def _held(self, subnet: ObjectId, parts: Collection[Part]) -> dict[ObjectId, AddressSet]:
+        """What reservations have of *parts* still, of which nothing is on its way in the ledger.
+
+        One that gives all back at once has what it says, until it says that its release is over. Of others the
+        leases are looked at: some may be back.
+        """
+        at_once = self._stores.reservations.releasing([part.reservation for part in parts if part.ends])
+        left = {id_: dict(one.left).get(subnet, NO_ADDRESS) for id_, one in at_once.items()}
+        given = {part.reservation: part.addresses for part in parts if not part.ends}
+        nothing = dict.fromkeys((part.reservation for part in parts), NO_ADDRESS)
+        return {**nothing, **left, **self._stores.leases.still_held(subnet, given)}
 
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
@@ -217,21 +236,29 @@ class Releasing:
 
 
 def parts_of(reservation: Reservation) -> Iterator[Part]:
-    """What a hidden *reservation* may hold still, in the parts in which it goes back."""
+    """What a hidden *reservation* may hold still, in the parts in which it goes back, the same each time."""
+    if reservation.at_once:
+        for subnet, addresses in reservation.left:
+            yield Part(subnet, reservation.id, addresses, len(addresses), ends=True)
+        return
     end = 0
-    for subnet, addresses in reservation.left:
-        for some in addresses.parts(RELEASED_AT_ONCE):
+    for holding in in_order(reservation.holdings):
+        for some in holding.given.parts(RELEASED_AT_ONCE):
             end += len(some)
-            yield Part(subnet, reservation.id, some, end)
+            if holding.subnet in reservation.subnets:
+                yield Part(holding.subnet, reservation.id, some, end)
 
 
-def _release(reservation: ObjectId, addresses: AddressSet, origin: Origin, *, is_partial: bool) -> Release:
+def _release(
+    reservation: ObjectId, addresses: AddressSet, origin: Origin, *, is_partial: bool = False, ends: bool = False
+) -> Release:
     """That a reservation gives *addresses* back."""
     return Release(
         id=ObjectId(),
         reservation=reservation,
         addresses=addresses,
         is_partial=is_partial,
+        ends=ends,
         at=utc_now(),
         origin=origin,
     )

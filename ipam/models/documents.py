@@ -246,6 +246,9 @@ class Reservation(Document):
     """Addresses that belong together; `count` is how many it holds now.
 
     Who holds an address, its lease says; by its *holdings* a reservation finds its leases. Lists leave them out.
+
+    Attributes:
+        at_once: Whether, its release being begun, all that it has goes back with one entry in a ledger.
     """
 
     pool: ObjectId
@@ -253,6 +256,7 @@ class Reservation(Document):
     count: int
     holdings: tuple[Holding, ...] = ()
     state: ReservationState = ReservationState.ACTIVE
+    at_once: bool = False
 
     @property
     def subnet(self) -> ObjectId | None:
@@ -301,6 +305,7 @@ class Reservation(Document):
             count=bson["count"],
             holdings=tuple(map(Holding.from_bson, bson.get("holdings", ()))),
             state=ReservationState(bson["state"]),
+            at_once=bson.get("at_once", False),
         )
 
 
@@ -395,7 +400,7 @@ class Job:
         attempts: How often it was claimed.
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
         done: How many addresses of those asked for are written, or back.
-        position: How many of its reservation's addresses a release has gone through.
+        position: How many of the addresses that its reservation was given a release has gone through.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, by subnet, where they are told with its end; else None.

@@ -57,7 +57,8 @@ class Release:
     """Addresses that a reservation gives back; they count as used until all of it is done.
 
     Attributes:
-        is_partial: Whether the reservation keeps others: then its count has to be taken anew.
+        is_partial: Whether the reservation keeps others.
+        ends: Whether it has nothing left then, and its release is over.
         at: When it was begun.
         origin: Who asked for it.
     """
@@ -67,6 +68,7 @@ class Release:
     addresses: AddressSet
     is_partial: bool
     at: datetime
+    ends: bool = False
     origin: Origin = field(default_factory=current_origin)
 
     def to_bson(self) -> Bson:
@@ -77,6 +79,7 @@ class Release:
             "addresses": self.addresses.to_bson(),
             "is_partial": self.is_partial,
             "at": self.at,
+            "ends": self.ends,
             "origin": self.origin.to_json(),
         }
 

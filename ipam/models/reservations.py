@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,9 @@ from ipam.origins import Origin, acting_for, current_origin
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
-_UNNAMED = dict.fromkeys(("unfinished", "facets", "holdings", "metadata", "pool", "stem", "subnets", "tags"), 1)
+_UNNAMED = dict.fromkeys(
+    ("at_once", "unfinished", "facets", "holdings", "metadata", "pool", "stem", "subnets", "tags"), 1
+)
 # What changes when it comes to hold less.
 _HOLDING = ("count", "holdings", "subnets")
 
@@ -65,8 +67,10 @@ class ReservationStore(DocumentStore[Reservation]):
         bson = {**hidden.to_bson(), "unfinished": utc_now()}
         insert_missing(self._collection, [telling_new(bson, facts.deleted(hidden))])
 
-    def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None) -> Reservation:
+    def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None, at_once: int = 0) -> Reservation:
         """Hide the reservation; from here on its addresses will go back, whatever dies.
+
+        Up to so many of one subnet *at_once*.
 
         Raises:
             NotFound: If there is no such reservation.
@@ -76,13 +80,16 @@ class ReservationStore(DocumentStore[Reservation]):
         def attempt() -> Reservation:
             reservation = self.get(id_)
             check_revision(self.kind, reservation.revision, revisions)
-            if id_ not in self._hide([(reservation, current_origin())]):
+            hidden = self._hide([(reservation, current_origin())], at_once)
+            if id_ not in hidden:
                 raise self._changed(id_)
-            return reservation
+            return hidden[id_]
 
         return retry_contended(attempt)
 
-    def begin_releases(self, wanted: Sequence[WantedRelease]) -> list[Reservation | NotFound | Stale | Contended]:
+    def begin_releases(
+        self, wanted: Sequence[WantedRelease], at_once: int = 0
+    ) -> list[Reservation | NotFound | Stale | Contended]:
         """As `begin_release` does, for several in a few calls; of each what that returns or raises.
 
         Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
@@ -97,34 +104,43 @@ class ReservationStore(DocumentStore[Reservation]):
                 if one.reservation in found
                 and (one.revisions is None or found[one.reservation].revision in one.revisions)
             }
-            hidden = self._hide([(found[id_], origin) for id_, origin in origins.items()])
+            hidden = self._hide([(found[id_], origin) for id_, origin in origins.items()], at_once)
         outcomes: list[Reservation | NotFound | Stale | Contended] = []
         for one in wanted:
             try:
                 with acting_for(one.origin):
-                    outcome = hidden.get(one.reservation) or self.begin_release(one.reservation, one.revisions)
-                outcomes.append(outcome)
+                    outcome = hidden.get(one.reservation)
+                    outcomes.append(outcome or self.begin_release(one.reservation, one.revisions, at_once))
             except (NotFound, Stale, Contended) as error:
                 outcomes.append(error)
         return outcomes
 
-    def _hide(self, reservations: Sequence[tuple[Reservation, Origin]]) -> dict[ObjectId, Reservation]:
+    def _hide(
+        self, reservations: Sequence[tuple[Reservation, Origin]], at_once: int
+    ) -> dict[ObjectId, Reservation]:
         """Hide those of *reservations* that nobody has changed, in one write; each for whom it is done.
 
-        Returns them by id, as they were.
+        Returns them by id, as they were, but for `at_once`.
         """
         updates: list[UpdateOne] = []
         events: dict[ObjectId, Event] = {}
-        fields = {"state": ReservationState.RELEASING.value, "unfinished": utc_now()}
+        hidden: dict[ObjectId, Reservation] = {}
         for old, origin in reservations:
-            new = succeeded_by(old)
+            new = succeeded_by(old, at_once=len(old.subnets) == 1 and old.count <= at_once)
+            fields = {
+                "state": ReservationState.RELEASING.value,
+                "unfinished": utc_now(),
+                "at_once": new.at_once,
+            }
+            hidden[old.id] = replace(old, at_once=new.at_once)
             with acting_for(origin):
                 events[old.id] = facts.deleted(new)
             unchanged = {"_id": old.id, **self.visible, "revision": old.revision}
             updates.append(UpdateOne(unchanged, telling(moved_on(new, **fields), events[old.id])))
         written = self._collection.bulk_write(updates, ordered=False).modified_count if updates else 0
-        hidden = {old.id: old for old, _ in reservations} if written else {}
-        if 0 < written < len(updates):
+        if not written:
+            return {}
+        if written < len(updates):
             after = self._collection.find({"_id": among(list(hidden))}, {"state": 1})
             still_seen = {bson["_id"] for bson in after if self._is_visible(bson)}
             hidden = {id_: old for id_, old in hidden.items() if id_ not in still_seen}
@@ -133,7 +149,11 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def finish_releases(self, ids: Sequence[ObjectId]) -> None:
         """Leave only tombstones of reservations that hold no lease any more."""
-        self._collection.update_many({"_id": among(ids)}, {"$set": _buried(), "$unset": _UNNAMED})
+        self._collection.update_many({"_id": among(ids)}, _burial())
+
+    def burial(self, ids: Sequence[ObjectId]) -> Writes:
+        """How that is done, to be written with what else there is."""
+        return Writes("reservations", updates=[({"_id": {"$in": ids}}, _burial())] if ids else [])
 
     def renew_release(self, id_: ObjectId) -> None:
         """Say that a release which was begun is being worked on."""
@@ -150,10 +170,10 @@ class ReservationStore(DocumentStore[Reservation]):
             if taken.modified_count:
                 yield Reservation.from_bson(bson)
 
-    def releasing(self, id_: ObjectId) -> Reservation | None:
-        """The reservation as it was when its release was begun; None if that is over."""
-        found = self._collection.find_one({"_id": id_})
-        return Reservation.from_bson(found) if found and "unfinished" in found else None
+    def releasing(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Reservation]:
+        """Those of *ids* whose release was begun and is not over."""
+        found = self._collection.find({"_id": among(ids)}) if ids else ()
+        return {bson["_id"]: Reservation.from_bson(bson) for bson in found if "unfinished" in bson}
 
     def of_subnet(self, subnet: ObjectId, limit: int) -> list[Reservation]:
         """Up to *limit* of the reservations that hold addresses of *subnet*, in no order."""
@@ -161,7 +181,10 @@ class ReservationStore(DocumentStore[Reservation]):
         return [Reservation.from_bson(bson) for bson in found]
 
     def give_back(self, id_: ObjectId, subnet: ObjectId, addresses: AddressSet) -> None:
-        """Say that the reservation has given back *addresses* of *subnet*; to do it again changes nothing."""
+        """Say that the reservation has given back *addresses* of *subnet*; to do it again changes nothing.
+
+        Of one whose release was begun as well: what it has then is what goes back.
+        """
         self._hold(id_, lambda old: old.less(subnet, addresses))
 
     def leave(self, id_: ObjectId, subnet: ObjectId) -> None:
@@ -172,15 +195,24 @@ class ReservationStore(DocumentStore[Reservation]):
         """Have the reservation hold what it has after *change*."""
 
         def attempt() -> None:
-            old = self._seen(id_)
-            if old is None or (wanted := change(old)) == old:
+            bson = self._collection.find_one({"_id": id_})
+            if bson is None or "holdings" not in bson:
                 return
-            new = succeeded_by(wanted)
-            if new.subnets:
-                fields = {name: value for name, value in new.to_bson().items() if name in _HOLDING}
-                update, event = moved_on(new, **fields), facts.updated(new, old)
+            old = Reservation.from_bson(bson)
+            if (wanted := change(old)) == old:
+                return
+            changed = {name: value for name, value in wanted.to_bson().items() if name in _HOLDING}
+            if old.state is ReservationState.RELEASING:
+                unchanged = {"_id": id_, "state": old.state.value, **{name: bson[name] for name in _HOLDING}}
+                if not self._collection.update_one(unchanged, {"$set": changed}).modified_count:
+                    raise self._changed(id_)
+                return
+            if wanted.subnets:
+                new = succeeded_by(wanted)
+                update, event = moved_on(new, **changed), facts.updated(new, old)
             else:
-                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(succeeded_by(old))
+                new = succeeded_by(old)
+                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": old.revision}, telling(update, event)
             )
@@ -189,6 +221,10 @@ class ReservationStore(DocumentStore[Reservation]):
             self._tell(old, event)
 
         retry_contended(attempt)
+
+
+def _burial() -> Bson:
+    return {"$set": _buried(), "$unset": _UNNAMED}
 
 
 def _buried() -> Bson:

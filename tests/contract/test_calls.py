@@ -92,11 +92,11 @@ def test_a_reservation_is_shown_with_what_is_around_it_in_three_calls(
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_a_release_costs_the_same_up_to_16_addresses_and_then_a_write_for_each_16_and_a_read_for_each_48(
+def test_a_release_costs_the_same_up_to_256_addresses_and_then_a_write_for_each_256(
     services: Services, calls: Calls, subnet: Subnet, count: int
 ):
     (job,) = ask(services, subnet, 1, count)
     services.jobs.carry_out(subnet.id)
-    written, read = -(-count // 16), -(-count // 48)
+    chunks = -(-count // 256)
     reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
-    assert (reads, writes) == (3 + read, 5 + written), calls.made
+    assert (reads, writes) == (4, 4 + chunks), calls.made

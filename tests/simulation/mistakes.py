@@ -35,7 +35,6 @@ from ipam.models.idempotency import IdempotencyStore
 from ipam.models.jobs import JobStore
 from ipam.models.leases import LeaseStore
 from ipam.models.ledgers import Ledger
-from ipam.models.marks import MarkStore
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.store import DocumentStore
@@ -156,10 +155,6 @@ MISTAKES = (
         Releasing, "_step", "return part.end, given_back", "return part.end + RELEASED_AT_ONCE, given_back",
     ),
     Mistake(
-        "a release is over before everything is back",
-        Releasing, "_step", "given_back >= RELEASED_AT_ONCE", "given_back > RELEASED_AT_ONCE",
-    ),
-    Mistake(
         "a reservation gives back what it was given, whoever has it now",
         LeaseStore, "still_held",
         'if (bson["_id"], holder := bson.get("reservation")) in asked:',
@@ -170,12 +165,12 @@ MISTAKES = (
         Settling, "_handing_out", "ranks.update(", "dict(",
     ),
     Mistake(
-        "a mark is taken away though it was put again",
-        MarkStore, "settle", ', "writes": mark.writes}', "}",
+        "a release is struck out before it is said that it is over",
+        Leasing, "put_back", "[burial, *ending]", "[*ending, burial]",
     ),
     Mistake(
-        "a lease is written on though its mark was taken away",
-        LeaseStore, "_place", ', "tidied": document.tidied}', "}",
+        "what a reservation gave back while it went is not known",
+        ReservationStore, "_hold", "if old.state is ReservationState.RELEASING:", "if old.state is not None:",
     ),
     Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
     Mistake(
