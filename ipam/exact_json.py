@@ -17,6 +17,11 @@ __all__ = ["JSONDecodeError", "RawJSON", "dumps", "is_number", "loads", "same_nu
 
 # Python takes time that grows with the square of the digits, and refuses some thousands of them.
 _DIGITS_MAX = 40
+# Made once: to make one takes longer than to write what is small.
+_AS_IT_IS, _IN_ORDER = (
+    simplejson.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
+    for sort_keys in (False, True)
+)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -32,7 +37,8 @@ def loads(text: str | bytes) -> Any:
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
     """*value* as compact JSON text."""
-    return simplejson.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys)
+    text: str = (_IN_ORDER if sort_keys else _AS_IT_IS).encode(value)
+    return text
 
 
 def is_number(text: str) -> bool:

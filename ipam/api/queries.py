@@ -101,8 +101,10 @@ def list_query(req: falcon.Request, filters: Filters | None = None, *, described
 
 
 def _named(query: Query, name: str) -> Query:
-    """*query* for those called *name*; that one has none is kept in no facet, for most leases have none."""
-    return replace(query, facets=(*query.facets, (name_facet(name),))) if name else query.where(name="")
+    """*query* for those called *name*; that one has none is in no facet, for most leases have none."""
+    if not name:
+        return query.where(name={"$in": ["", None]})
+    return replace(query, facets=(*query.facets, (name_facet(name),)))
 
 
 def _paged(query: Query, name: str, value: str, filters: Filters | None, *, described: bool) -> Query:

@@ -20,8 +20,7 @@ def to_number(address: Address) -> int:
 
 def from_number(number: int) -> Address:
     """The address that `to_number` was given."""
-    address = IPv6Address(number)
-    return address.ipv4_mapped or address
+    return IPv4Address(number & 0xFFFFFFFF) if number >> 32 == _MAPPED >> 32 else IPv6Address(number)
 
 
 def to_bytes(address: Address) -> bytes:

@@ -68,17 +68,17 @@ def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
 def common_to_bson(document: Document) -> Bson:
     """The stored form of the fields of `Document`, but for the id, whose key differs.
 
-    Without facets if there are none, so that their index has nothing to do with what nobody has written on.
+    What nobody has written is left out, so that a lease is small and the index of facets has nothing to do with it.
     """
-    written = described(document.name, document.tags, document.metadata)
-    if not written["facets"]:
-        del written["facets"]
-    return {
-        **written,
+    common: Bson = {
         "created_at": document.created_at,
         "updated_at": document.updated_at,
         "revision": document.revision,
     }
+    if document.name or document.tags or document.metadata is not None:
+        written = described(document.name, document.tags, document.metadata)
+        common |= {name: value for name, value in written.items() if value or name != "facets"}
+    return common
 
 
 def succeeded_by(document: D, **changes: Any) -> D:
@@ -94,9 +94,9 @@ def moved_on(document: Document, **fields: Any) -> Bson:
 
 def _common(bson: Bson) -> dict[str, Any]:
     return {
-        "name": bson["name"],
-        "tags": tuple(bson["tags"]),
-        "metadata": meta.decode(bson["metadata"]),
+        "name": bson.get("name", ""),
+        "tags": tuple(bson.get("tags", ())),
+        "metadata": meta.decode(bson["metadata"]) if "metadata" in bson else None,
         "created_at": bson["created_at"],
         "updated_at": bson["updated_at"],
         "revision": bson["revision"],

@@ -171,7 +171,11 @@ class DocumentStore(Generic[D]):
             return {}
         shown = {"metadata": 1, **dict.fromkeys(self.visible, 1)}
         found = self._collection.find({"_id": among(wanted)}, shown)
-        return {bson["_id"]: metadata.decode(bson["metadata"]) for bson in found if self._is_visible(bson)}
+        return {
+            bson["_id"]: metadata.decode(bson["metadata"]) if "metadata" in bson else None
+            for bson in found
+            if self._is_visible(bson)
+        }
 
     def page(self, query: Query) -> Page[D]:
         """A page of documents in the order of their keys: by age, leases by subnet and address.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from ipam.models.documents import Document, Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
@@ -10,6 +11,7 @@ from ipam.models.documents import Document, Job, JobKind, JobState, Lease, Pool,
 Json = dict[str, Any]
 
 
+@lru_cache(maxsize=256)  # The leases of a reservation have the same.
 def time_json(moment: datetime | None) -> str | None:
     """A time by RFC 3339, in UTC."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

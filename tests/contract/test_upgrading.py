@@ -134,7 +134,7 @@ def held(n: int, reservation: ObjectId) -> dict[str, Any]:
         id=ObjectId(), subnet=SUBNET, pool=POOL, reservation=reservation, address=FIRST + n, entry=0
     ).to_bson()
     del lease["entry"]
-    return {**lease, "ordinal": 0}
+    return {**lease, "name": "", "tags": [], "metadata": "null", "ordinal": 0}
 
 
 def queued(n: int, place: int) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Consumers:
             yield from (fault for event in group["events"] for fault in _of_event(event))
 
     def _of_reservation(self, one: Bson) -> Iterator[str]:
-        said, is_marked = self.said[str(one["_id"])], MARK in one["metadata"]
+        said, is_marked = self.said[str(one["_id"])], MARK in one.get("metadata", "")
         if not said & {"allow", "amend"}:
             yield f"reservation {one['_id']} was allowed by nobody"
         if is_marked and "amend" not in said:

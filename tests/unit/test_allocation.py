@@ -372,7 +372,7 @@ def poisoned(services, monkeypatch):
     poison = services.jobs.accept(ObjectId(), subnet, ReservationRequest(name="poison"))
 
     def fail_on_poison(step):
-        if step.collection == "reservations" and "poison" in [one["name"] for one in step.inserts]:
+        if step.collection == "reservations" and "poison" in [one.get("name") for one in step.inserts]:
             raise ZeroDivisionError
 
     before_each_write(services, monkeypatch, fail_on_poison)
