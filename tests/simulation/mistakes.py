@@ -116,7 +116,7 @@ MISTAKES = (
     Mistake(
         "leases of a deleted subnet are forgotten at once",
         LeaseStore, "retire",
-        "self._free(subnet, addresses, {})", "self.forget(subnet, addresses)",
+        "self._free(({}, key) for key in _keys(subnet, addresses))", "self.forget(subnet, addresses)",
     ),
     Mistake(
         "a block is written over what is not known",
@@ -222,7 +222,7 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation without subnets stays",
-        ReservationStore, "_hold", "if new.subnets:", "if True:",
+        ReservationStore, "_hold", "if wanted.subnets:", "if True:",
     ),
     Mistake(
         "what a dead process did is never told",
