@@ -157,8 +157,14 @@ class Releasing:
         return self._stores.reservations.begin_releases(wanted, min(RELEASED_WITHOUT_JOB, RELEASED_AT_ONCE))
 
     def _give_back_together(self, wanted: Sequence[Part]) -> list[int]:
-        """Give parts of one subnet back; returns how many addresses each came to."""
-        parts = {part.reservation: part for part in wanted}
+        """Give parts of one subnet back; returns how many addresses the reservation of each gave back.
+
+        Of one reservation there are several if it is released twice at the same moment.
+        """
+        parts: dict[ObjectId, Part] = {}
+        for part in wanted:
+            known = parts.get(part.reservation, part)
+            parts[part.reservation] = replace(part, addresses=known.addresses | part.addresses)
         given_back = retry_contended(partial(self._give_back_some, wanted[0].subnet, parts))
         return [given_back[part.reservation] for part in wanted]
 

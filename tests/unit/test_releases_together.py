@@ -1,10 +1,12 @@
 """Several reservations of a subnet go back at the same moment; without a server, for logic only."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from bson import ObjectId
 
+from ipam.allocation import releasing
 from ipam.allocation.releasing import Part, parts_of
 from ipam.errors import NotFound, Stale
 from ipam.models.documents import Job, JobState, Reservation, Subnet
@@ -14,11 +16,11 @@ from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
 
-def hidden(services: Services, subnet: Subnet, *counts: int) -> list[Part]:
+def hidden(services: Services, subnet: Subnet, *counts: int, at_once: int = 100) -> list[Part]:
     """What is to be given back of reservations of so many addresses, whose releases were begun."""
     jobs = [reserve(services, subnet, count) for count in counts]
     begin = services.stores.reservations.begin_release
-    return [part for job in jobs for part in parts_of(begin(job.reservation, None))]
+    return [part for job in jobs for part in parts_of(begin(job.reservation, None, at_once))]
 
 
 def give_back(services: Services, wanted: list[Part]) -> list[int]:
@@ -33,10 +35,11 @@ def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
     assert len(addresses(services, everything)) == subnet.size
 
 
-def test_they_go_back_with_one_entry_into_the_ledger(services):
+@pytest.mark.parametrize("at_once", [0, 100])
+def test_they_go_back_with_one_entry_into_the_ledger(services, at_once):
     subnet = make_subnet(services, 12)
     kept = reserve(services, subnet, 3)
-    wanted = hidden(services, subnet, 1, 4, 2)
+    wanted = hidden(services, subnet, 1, 4, 2, at_once=at_once)
     before = services.stores.subnets.get(subnet.id).ledger.version
     nobodys = replace(wanted[1], reservation=ObjectId())
     assert give_back(services, [*wanted, nobodys]) == [1, 4, 2, 0]
@@ -46,10 +49,16 @@ def test_they_go_back_with_one_entry_into_the_ledger(services):
     assert_all_can_be_had(services, subnet)
 
 
-@pytest.mark.parametrize("before", ["the second's leases", "blocks", "subnets"])
-def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before):
+@pytest.mark.parametrize(
+    ("before", "at_once"),
+    [
+        *product(["the second's leases", "blocks", "subnets"], [0, 100]),
+        ("reservations", 100),  # Which are buried later otherwise.
+    ],
+)
+def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before, at_once):
     subnet = make_subnet(services, 12)
-    wanted = hidden(services, subnet, 1, 4, 2)
+    wanted = hidden(services, subnet, 1, 4, 2, at_once=at_once)
     with monkeypatch.context() as crash:
         if before == "the second's leases":
             put_back = services.stores.leases.put_back
@@ -67,6 +76,18 @@ def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before)
     assert give_back(services, wanted[:1]) == [0]  # It finishes its own, which was on its way.
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
     services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    assert_all_can_be_had(services, subnet)
+
+
+def test_parts_of_one_that_is_released_twice_go_back_all(services, monkeypatch):
+    """Each of the two has come to another part."""
+    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 3)
+    subnet = make_subnet(services, 12)
+    parts = hidden(services, subnet, 8, at_once=0)
+    assert [len(part.addresses) for part in parts] == [3, 3, 2]
+    give_back(services, parts[:2])
+    assert used(services, subnet) == 2
+    give_back(services, parts)
     assert_all_can_be_had(services, subnet)
 
 
