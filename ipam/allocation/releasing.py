@@ -170,7 +170,7 @@ class Releasing:
 
     def _bury_together(self, reservations: Sequence[ObjectId]) -> Sequence[ObjectId]:
         """End the releases of *reservations*, which hold nothing any more."""
-        self._stores.reservations.finish_releases(reservations)
+        self._stores.writer.write([self._stores.reservations.burial(reservations)])
         return reservations
 
     def _give_back_some(self, subnet_id: ObjectId, parts: Mapping[ObjectId, Part]) -> dict[ObjectId, int]:

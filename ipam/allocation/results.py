@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address
-from ipam.models.documents import (
-    Job,
-    JobState,
-    Lease,
-    Reservation,
-    Subnet,
-)
-from ipam.models.holdings import Holding, lease_id, stem_of
+from ipam.models.documents import Job, JobState, Lease, Reservation, Subnet
+from ipam.models.holdings import Holding, in_order, lease_id, stem_of
 from ipam.models.ledgers import Grant
 
 # So many addresses are told with the end of their job; more of them are read where they are stored.
 _TOLD = 1000
 
 
-def reservation_of(job: Job, held: Iterable[tuple[ObjectId, AddressSet]], granted_at: datetime) -> Reservation:
-    """The reservation of *job*, which was given the addresses *held*, by subnet."""
+def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime) -> Reservation:
+    """The reservation of *job*, which was given *holdings*."""
     request = ReservationRequest.from_json(job.request)
-    holdings = tuple(Holding(subnet, addresses) for subnet, addresses in held)
     return Reservation(
         id=job.reservation,
         name=request.name,
@@ -70,12 +62,12 @@ def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
     )
     if sum(len(grant.addresses) for grant in grants.values()) > _TOLD:
         return ended
-    return replace(ended, held=held_by(grants), held_since=granted_at(grants))
+    return replace(ended, held=holdings_of(grants), held_since=granted_at(grants))
 
 
-def held_by(grants: Mapping[ObjectId, Grant]) -> tuple[tuple[ObjectId, AddressSet], ...]:
-    """The addresses of *grants*, by subnet."""
-    return tuple((subnet, grant.addresses) for subnet, grant in grants.items())
+def holdings_of(grants: Mapping[ObjectId, Grant]) -> tuple[Holding, ...]:
+    """What a reservation has by *grants*, which are by subnet."""
+    return tuple(Holding(subnet, grant.addresses) for subnet, grant in grants.items())
 
 
 def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
@@ -88,7 +80,7 @@ def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
     if job.held is None or job.held_since is None:
         return None
     stem, since = stem_of(job.reservation), job.held_since
-    places = ((subnet, address) for subnet, addresses in sorted(job.held) for address in addresses)
+    places = ((holding.subnet, address) for holding in in_order(job.held) for address in holding.given)
     leases = [
         Lease(
             id=lease_id(stem, rank),

@@ -12,19 +12,11 @@ from bson import ObjectId
 
 from ipam.allocation.dispatcher import Ends
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
-from ipam.allocation.results import granted_at, held_by, reservation_of, succeeded
+from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
 from ipam.errors import GivenUp, Transient
 from ipam.models import facts
-from ipam.models.documents import (
-    LIVING,
-    Job,
-    JobState,
-    Reservation,
-    Subnet,
-    utc_now,
-)
+from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.events import Outbox
-from ipam.models.holdings import Holding
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
@@ -69,7 +61,9 @@ class Settling:
         for subnet, grants in due:
             for grant in grants:
                 held.setdefault(grant.job, {})[subnet.id] = grant
-        made = {job: reservation_of(jobs[job], held_by(grants), granted_at(grants)) for job, grants in held.items()}
+        made = {
+            job: reservation_of(jobs[job], holdings_of(grants), granted_at(grants)) for job, grants in held.items()
+        }
         told = self._telling((reservation, jobs[job].origin) for job, reservation in made.items())
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
@@ -95,8 +89,9 @@ class Settling:
         subnets = self.subnets_of(job)
         due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
         held = {subnet.id: grant for subnet, grants in due for grant in grants}
-        holdings = tuple(Holding(subnet, addresses) for subnet, addresses in held_by(held))
-        unwanted = Reservation(id=job.reservation, pool=job.pool, subnets=tuple(held), count=0, holdings=holdings)
+        unwanted = Reservation(
+            id=job.reservation, pool=job.pool, subnets=tuple(held), count=0, holdings=holdings_of(held)
+        )
         self._stores.writer.write([self._telling([(unwanted, job.origin)])])
         with acting_for(job.origin):
             self._stores.reservations.insert_unwanted(unwanted)

@@ -99,8 +99,7 @@ class Surveying:
         """The keys that leases of a reservation may have, from the cursor of *query* on."""
         after = _cursor(query)
         for reservation in self._stores.reservations.get_many([id_]).values():
-            for subnet, addresses in reservation.left:
-                yield from (key for address in addresses if (key := lease_key(subnet, address)) > after)
+            yield from (key for key in reservation.lease_keys() if key > after)
 
     def _keys_of_subnet(self, id_: ObjectId, query: Query) -> Iterator[bytes]:
         """The keys that leases of a subnet may have, from the cursor of *query* on."""

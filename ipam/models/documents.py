@@ -270,6 +270,10 @@ class Reservation(Document):
             if holding.subnet in self.subnets:
                 yield holding.subnet, holding.left
 
+    def lease_keys(self) -> Iterator[bytes]:
+        """The keys of the leases that it has, unless one was given back this moment; they ascend."""
+        return (lease_key(subnet, address) for subnet, addresses in self.left for address in addresses)
+
     def less(self, subnet: ObjectId, addresses: AddressSet) -> Reservation:
         """The same without *addresses* of *subnet*."""
         holdings = (
@@ -403,7 +407,7 @@ class Job:
         position: How many of the addresses that its reservation was given a release has gone through.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
-        held: The addresses that it has come to, by subnet, where they are told with its end; else None.
+        held: The addresses that it has come to, where they are told with its end; else None.
         held_since: When they were granted.
         origin: Who asked for it.
         outbox: What was not told yet of its end.
@@ -426,7 +430,7 @@ class Job:
     position: int = 0
     consulted: bool = False
     refused: Bson | None = None
-    held: tuple[tuple[ObjectId, AddressSet], ...] | None = None
+    held: tuple[Holding, ...] | None = None
     held_since: datetime | None = None
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
@@ -438,7 +442,7 @@ class Job:
 
     def to_bson(self) -> Bson:
         """The stored form of a new job, `waiting` marking it as not yet terminal; or what is told of its end."""
-        return {
+        bson: Bson = {
             "_id": self.id,
             "kind": self.kind.value,
             "target": self.target,
@@ -459,8 +463,10 @@ class Job:
             "finished_at": self.finished_at,
             "revision": self.revision,
             "origin": self.origin.to_json(),
-            **({} if self.held is None else {"held": _held_to_bson(self.held), "held_since": self.held_since}),
         }
+        if self.held is not None:
+            bson |= {"held": [holding.to_bson() for holding in self.held], "held_since": self.held_since}
+        return bson
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Job:
@@ -480,7 +486,7 @@ class Job:
             position=bson.get("position", 0),
             consulted=bson.get("consulted", False),
             refused=loads(bson["refused"]) if "refused" in bson else None,
-            held=_held(bson["held"]) if "held" in bson else None,
+            held=tuple(map(Holding.from_bson, bson["held"])) if "held" in bson else None,
             held_since=bson.get("held_since"),
             request=loads(bson["request"]),
             state=JobState(bson["state"]),
@@ -488,11 +494,3 @@ class Job:
             origin=Origin.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip
-
-
-def _held_to_bson(held: tuple[tuple[ObjectId, AddressSet], ...]) -> list[list[Any]]:
-    return [[subnet, addresses.to_bson()] for subnet, addresses in held]
-
-
-def _held(bson: Any) -> tuple[tuple[ObjectId, AddressSet], ...]:
-    return tuple((subnet, AddressSet.from_bson(addresses)) for subnet, addresses in bson)

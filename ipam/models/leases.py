@@ -75,8 +75,7 @@ class LeaseStore(DocumentStore[Lease]):
         found: dict[ObjectId, Lease] = {}
         for some in chunks(dict.fromkeys(ids), KEYS_CHUNK):
             if keys := self._keys_of(some):
-                leases = [Lease.from_bson(bson) for bson in self._by_keys(keys, {}) if self._is_visible(bson)]
-                found.update({lease.id: lease for lease in leases if lease.id in some})
+                found.update({lease.id: lease for lease in self._seen_by_keys(keys) if lease.id in some})
         return found
 
     def describe(
@@ -163,9 +162,8 @@ class LeaseStore(DocumentStore[Lease]):
         On those that were just handed out nothing is written.
         """
         leases, size = [], 0
-        keys = (lease_key(subnet, address) for subnet, addresses in reservation.left for address in addresses)
         with timeout(_LONG_S):
-            for some in chunks(keys, _READ_CHUNK):
+            for some in chunks(reservation.lease_keys(), _READ_CHUNK):
                 for bson in self._by_keys(some, {"reservation": reservation.id}):
                     size += bytes_written(bson)
                     if size > PAGE_MAX_BYTES:
@@ -175,6 +173,9 @@ class LeaseStore(DocumentStore[Lease]):
 
     def _by_keys(self, keys: Sequence[bytes], wanted: Mapping[str, Any]) -> list[Bson]:
         return sorted(self._collection.find({"_id": among(keys), **wanted}), key=itemgetter("_id"))
+
+    def _seen_by_keys(self, keys: Sequence[bytes]) -> list[Lease]:
+        return [Lease.from_bson(bson) for bson in self._by_keys(keys, {}) if self._is_visible(bson)]
 
     def still_held(self, subnet: ObjectId, given: Mapping[ObjectId, AddressSet]) -> dict[ObjectId, AddressSet]:
         """Of the addresses of *subnet* that reservations were *given* those that each of them holds now.
@@ -194,8 +195,7 @@ class LeaseStore(DocumentStore[Lease]):
         """The leases of *address* that are held, in any of *subnets*."""
         found: list[Lease] = []
         for keys in chunks((lease_key(subnet, address) for subnet in subnets), KEYS_CHUNK):
-            some = self._collection.find({"_id": {"$in": keys}})
-            found += (Lease.from_bson(bson) for bson in some if self._is_visible(bson))
+            found += self._seen_by_keys(keys)
         return found
 
     def retire(self, subnet: ObjectId, addresses: AddressSet) -> None:

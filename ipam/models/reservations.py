@@ -147,13 +147,10 @@ class ReservationStore(DocumentStore[Reservation]):
         self._tell_of((old, events[id_]) for id_, old in hidden.items())
         return hidden
 
-    def finish_releases(self, ids: Sequence[ObjectId]) -> None:
-        """Leave only tombstones of reservations that hold no lease any more."""
-        self._collection.update_many({"_id": among(ids)}, _burial())
-
     def burial(self, ids: Sequence[ObjectId]) -> Writes:
-        """How that is done, to be written with what else there is."""
-        return Writes("reservations", updates=[({"_id": {"$in": ids}}, _burial())] if ids else [])
+        """How only tombstones are left of reservations that hold no lease any more."""
+        buried = {"$set": _buried(), "$unset": _UNNAMED}
+        return Writes("reservations", updates=[({"_id": among(ids)}, buried)] if ids else [])
 
     def renew_release(self, id_: ObjectId) -> None:
         """Say that a release which was begun is being worked on."""
@@ -221,10 +218,6 @@ class ReservationStore(DocumentStore[Reservation]):
             self._tell(old, event)
 
         retry_contended(attempt)
-
-
-def _burial() -> Bson:
-    return {"$set": _buried(), "$unset": _UNNAMED}
 
 
 def _buried() -> Bson:

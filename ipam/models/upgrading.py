@@ -41,7 +41,7 @@ _OF_RESERVATION = "of_reservation"
 # Ids of leases said nothing of where they are.
 _BY_ID = "by_id"
 # Leases had indexes of what users wrote on them.
-_BY_FACETS, _UNTOLD = "by_facet", "untold"
+_LEASES_BY_FACET, _UNTOLD = "by_facet", "untold"
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -153,7 +153,7 @@ class Upgrade:
             ]
             insert_missing(self._marks, marks)
             written += len(marks)
-        for index in _BY_FACETS, _UNTOLD:
+        for index in _LEASES_BY_FACET, _UNTOLD:
             _drop_index(self._leases, index)
         return [f"brought over: {written} leases, with marks of what is written on them"]
 

@@ -14,16 +14,7 @@ from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Tra
 from ipam.models.address_sets import AddressSet
 from ipam.models.blocks import Block
 from ipam.models.connection import connect
-from ipam.models.documents import (
-    Job,
-    JobKind,
-    JobState,
-    Lease,
-    Pool,
-    Reservation,
-    Subnet,
-    utc_now,
-)
+from ipam.models.documents import Job, JobKind, JobState, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.holdings import Holding, lease_id, stem_of
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
@@ -272,7 +263,7 @@ def test_a_tombstone_keeps_its_place(stores):
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1)
     stores.writer.write([stores.reservations.insertion([reservation])])
     stores.reservations.begin_release(reservation.id, frozenset([1]))
-    stores.reservations.finish_releases([reservation.id])
+    stores.writer.write([stores.reservations.burial([reservation.id])])
     stores.writer.write([stores.reservations.insertion([reservation])])
     with pytest.raises(NotFound):
         stores.reservations.get(reservation.id)
@@ -372,14 +363,21 @@ def test_releases_are_struck_out_all_or_none(stores):
     assert strike_out(releases[2]) == (6, 0)
 
 
-def test_of_addresses_that_go_back_at_the_same_moment_all_are_gone(stores):
+@pytest.mark.parametrize("is_going", [False, True])
+def test_of_addresses_that_go_back_at_the_same_moment_all_are_gone(stores, is_going):
     subnet = ObjectId()
     holding = Holding(subnet, AddressSet({7: FrozenBitMap(range(30))}))
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=30, holdings=(holding,))
     stores.writer.write([stores.reservations.insertion([reservation])])
+    if is_going:
+        stores.reservations.begin_release(reservation.id, None, at_once=30)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: stores.reservations.give_back(reservation.id, subnet, some(n)), range(24)))
-    after = stores.reservations.get(reservation.id)
+    if is_going:
+        after = stores.reservations.releasing([reservation.id])[reservation.id]
+    else:
+        after = stores.reservations.get(reservation.id)
+    assert (after.at_once, after.revision) == ((True, 2) if is_going else (False, 25))
     assert (after.count, list(after.left)) == (6, [(subnet, AddressSet({7: FrozenBitMap(range(24, 30))}))])
 
 

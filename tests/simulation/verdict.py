@@ -14,11 +14,8 @@ from ipam.allocation.leasing import space_of
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes
 from ipam.models.blocks import Block
-from ipam.models.documents import (
-    Reservation,
-    Subnet,
-)
-from ipam.models.holdings import key_at, lease_key, split_lease_id, stem_of
+from ipam.models.documents import Reservation, Subnet
+from ipam.models.holdings import key_at, split_lease_id, stem_of
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events
@@ -120,8 +117,7 @@ def _of_reservations(plain: Database) -> Iterator[str]:
 
 def _of_holdings(one: Reservation, leases: list[Bson]) -> Iterator[str]:
     """The leases of a reservation are where it says, and their ids lead there."""
-    keys = [lease_key(subnet, address) for subnet, addresses in one.left for address in addresses]
-    if keys != sorted(lease["_id"] for lease in leases):
+    if list(one.lease_keys()) != sorted(lease["_id"] for lease in leases):
         yield f"reservation {one.id} knows other addresses than those of its leases"
     for lease in leases:
         stem, rank = split_lease_id(lease["lease"])
