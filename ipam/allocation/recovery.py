@@ -59,25 +59,30 @@ class Recovery:
         """
         for target in self._stores.jobs.stranded(self._queued_grace_s):
             self._dispatcher.dispatch(target)
-        before = utc_now() - timedelta(seconds=self._claim_timeout_s)
+        now = utc_now()
+        before, forgotten_before = (
+            now - timedelta(seconds=seconds) for seconds in (self._claim_timeout_s, KEEP_TOMBSTONES_S)
+        )
         _try(partial(self._stores.events.recover, before))
         _try(partial(self._stores.leases.recover, before))
         for reservation in self._stores.reservations.take_over_release(before):
             _try(partial(self._releasing.finish, reservation))
-        for subnet in self._stores.subnets.unfinished(before, utc_now() - timedelta(seconds=KEEP_TOMBSTONES_S)):
-            _try(partial(self._finish_subnet, subnet, before))
+        for subnet in self._stores.subnets.unfinished(before, forgotten_before):
+            _try(partial(self._finish_subnet, subnet, before, forgotten_before))
         for pool in self._stores.pools.take_over_sweep(before):
             _try(partial(self._deleting.finish_pool, pool))
 
-    def _finish_subnet(self, subnet: Subnet, before: datetime) -> None:
+    def _finish_subnet(self, subnet: Subnet, before: datetime, forgotten_before: datetime) -> None:
+        if subnet.state is not SubnetState.CREATING:  # Nobody is told of one that was never shown.
+            self._stores.subnets.tell(subnet)
         match subnet.state:
             case SubnetState.CREATING:
                 with suppress(Rejected):  # Then it is swept.
                     self._inventory.finish_creation(subnet)
-            case SubnetState.DELETING:
+            case SubnetState.DELETING if subnet.updated_at < before:
                 if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else somebody else does.
                     self._deleting.finish_subnet(subnet.id)
-            case SubnetState.DELETED:
+            case SubnetState.DELETED if subnet.updated_at < forgotten_before:
                 for block in self._stores.blocks.of_subnet(subnet.id):
                     self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
                 self._stores.blocks.forget(subnet.id)

@@ -16,13 +16,14 @@ from ipam.api.queries import address_filter, flag, id_filter, list_query, refuse
 from ipam.api.rendering import render, render_page
 from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
+from ipam.models.subnets import holding
 from ipam.models.views import subnet_json
 from ipam.wiring import Services
 
 COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")
 FILTERS = {
     "pool": id_filter("pool"),
-    "address": address_filter(lambda place: {"low": {"$lte": place}, "high": {"$gte": place}}),
+    "address": address_filter(holding),
 }
 
 

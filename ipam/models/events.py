@@ -24,8 +24,9 @@ from ipam.origins import Origin
 Bson = dict[str, Any]
 # Far below the 16 MB that a document may have, with room for one large event on top.
 _GROUP_BYTES = 4 * 1024 * 1024
-# The collections whose documents have an outbox, with an index by which it is found. Leases have theirs in `marks`.
-TELLING = ("pools", "subnets", "reservations", "jobs")
+# The collections with an index by which the outboxes of their documents are found. Those of leases are found by
+# their marks, and of subnets by whoever looks for what else is unfinished on them.
+TELLING = ("pools", "reservations", "jobs")
 _RECOVERED_AT_ONCE = 500
 
 
@@ -146,8 +147,12 @@ class EventStore:
         for collection in TELLING:
             overdue = self._database[collection].find({"outbox_since": {"$lt": before}}, {"outbox": 1})
             found = [Outbox(outbox_of(bson), collection, bson["_id"]) for bson in overdue.limit(_RECOVERED_AT_ONCE)]
-            self.add(found)
-            self.clear(found)
+            self.settle(found)
+
+    def settle(self, outboxes: Sequence[Outbox]) -> None:
+        """Add the events of *outboxes* and empty these, whoever put them there being gone."""
+        self.add(outboxes)
+        self.clear(outboxes)
 
 
 def grouped(events: Sequence[Event], most: int) -> Iterator[Sequence[Event]]:

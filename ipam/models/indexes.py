@@ -27,14 +27,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         # A tombstone outlives every request that could still create the pool again, then goes.
         IndexModel("deleted_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
     ],
-    "subnets": [
-        _FACETS,
-        _UNTOLD,
-        # The subnets of a pool in the order in which a pool's request fills them.
-        IndexModel([("pool", ASCENDING), ("start", ASCENDING)], name="of_pool"),
-        # Which subnets could hold an address (search by address).
-        IndexModel("low", name="by_low"),
-    ],
+    # Subnets have none but `_id`, for each would be written with each ledger. A pool knows its subnets, and this
+    # what users wrote on them and where their addresses lie.
+    "subnet_index": [_FACETS, IndexModel("prefixes", name="by_prefix")],
     "reservations": [
         _FACETS,
         _UNTOLD,

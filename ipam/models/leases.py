@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -27,7 +26,7 @@ from ipam.models.documents import (
 from ipam.models.events import Outbox, outbox_of, telling
 from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id
 from ipam.models.marks import Mark, MarkStore
-from ipam.models.store import PAGE_MAX_BYTES, DocumentStore, Page, Query, bytes_written
+from ipam.models.store import PAGE_MAX_BYTES, READ_CHUNK, DocumentStore, Query, bytes_written
 from ipam.models.writes import Writes
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
@@ -35,8 +34,6 @@ _CHUNK = 1000
 _UPDATE_CHUNK = 200
 # Of addresses that go back, so many; others are served between the updates of one call.
 _FREED_AT_ONCE = 256
-# And keys a read, for which `KEYS_CHUNK` is too careful: three times as many take the embedded server no longer.
-_READ_CHUNK = 48
 # So many addresses are given back as fast as can be.
 WITHOUT_REST = 1000
 # What goes through all leases of a large reservation may take longer than other calls.
@@ -138,20 +135,6 @@ class LeaseStore(DocumentStore[Lease]):
             raise self._changed(lease.id)
         self._tell(lease, event)
 
-    def page_among(self, query: Query, keys: Iterable[bytes]) -> Page[Lease]:
-        """A page, as `page` makes it, of those leases that have one of *keys*, which ascend.
-
-        Where a range of keys is read by reading all leases that there are, it costs what is asked for and no more.
-        """
-        wanted = self._filter(replace(query, cursor=None))
-
-        def found() -> Iterator[Bson]:
-            for some in chunks(keys, _READ_CHUNK):
-                # The key comes first, for the reason that `Query.to_filter` gives.
-                yield from self._by_keys(some, wanted)
-
-        return self._page_of(found(), query.limit)
-
     def marked(self, query: Query) -> Iterator[bytes]:
         """The keys of leases that may have the facets of *query*, from its cursor on."""
         yield from self._marks.keys(Query(facets=query.facets, cursor=query.cursor).to_filter({}))
@@ -163,16 +146,13 @@ class LeaseStore(DocumentStore[Lease]):
         """
         leases, size = [], 0
         with timeout(_LONG_S):
-            for some in chunks(reservation.lease_keys(), _READ_CHUNK):
+            for some in chunks(reservation.lease_keys(), READ_CHUNK):
                 for bson in self._by_keys(some, {"reservation": reservation.id}):
                     size += bytes_written(bson)
                     if size > PAGE_MAX_BYTES:
                         return None
                     leases.append(Lease.from_bson(bson))
         return leases
-
-    def _by_keys(self, keys: Sequence[bytes], wanted: Mapping[str, Any]) -> list[Bson]:
-        return sorted(self._collection.find({"_id": among(keys), **wanted}), key=itemgetter("_id"))
 
     def _seen_by_keys(self, keys: Sequence[bytes]) -> list[Lease]:
         return [Lease.from_bson(bson) for bson in self._by_keys(keys, {}) if self._is_visible(bson)]
@@ -184,7 +164,7 @@ class LeaseStore(DocumentStore[Lease]):
         """
         wanted = [(key, reservation) for reservation, some in given.items() for key in _keys(subnet, some)]
         held: dict[ObjectId, list[Address]] = {reservation: [] for reservation in given}
-        for asked in chunks(wanted, _READ_CHUNK):
+        for asked in chunks(wanted, READ_CHUNK):
             keys = list(dict.fromkeys(key for key, _ in asked))
             for bson in self._collection.find({"_id": among(keys)}, {"reservation": 1}):
                 if (bson["_id"], holder := bson.get("reservation")) in asked:
@@ -227,9 +207,7 @@ class LeaseStore(DocumentStore[Lease]):
         """
         self._collection.update_one({"_id": mark.key}, {"$inc": {"tidied": 1}})
         bson = self._collection.find_one({"_id": mark.key}) or {}
-        outbox = Outbox(outbox_of(bson), "leases", mark.key)
-        self._events.add([outbox])
-        self._events.clear([outbox])
+        self._events.settle([Outbox(outbox_of(bson), "leases", mark.key)])
         self._marks.settle(mark, bson.get("facets", ()) if self._is_visible(bson) else ())
 
     def _is_visible(self, bson: Bson) -> bool:

@@ -1,4 +1,4 @@
-"""Finding the events that are about an address: the log keeps the prefixes of what they are about.
+"""Finding subnets, and events, that are about an address: the prefixes of what they are about are kept.
 
 A range is written as the few prefixes (CIDRs) that make it up. An address lies in one prefix of each length, so the
 prefixes that may hold it are few as well, and equality finds them, which any server answers by an index.
@@ -32,8 +32,13 @@ def prefixes_of_all(events: Iterable[Event]) -> list[bytes]:
     return sorted(set[bytes]().union(*map(_prefixes_of, events)))
 
 
+def prefixes_of_subnet(held: Range) -> list[bytes]:
+    """The keys of a subnet that has *held*, its first and last address, against others; ascending."""
+    return sorted(_keys(_SUBNETS, [held]))
+
+
 def around_in_subnets(address: Address) -> list[bytes]:
-    """Keys that an event about a subnet has, one of them at least, if *address* lies in that subnet."""
+    """Keys that a subnet, and an event about it, has, one of them at least, if *address* lies in that subnet."""
     return list(_around(_SUBNETS, address))
 
 

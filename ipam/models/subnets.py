@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING
 from pymongo.database import Database
 
-from ipam.errors import Contended, NotEmpty
+from ipam.errors import Contended, NotEmpty, Transient
 from ipam.models import facts
-from ipam.models.addresses import Address, to_place
-from ipam.models.connection import among, insert_missing, speaks_mongo
+from ipam.models.addresses import Address, from_place, to_place
+from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
-from ipam.models.events import telling
+from ipam.models.events import Outbox, telling
 from ipam.models.ledgers import Grant, Ledger, Release
-from ipam.models.store import DocumentStore, check_revision
+from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision, decode_cursor
+from ipam.models.subnet_index import SubnetIndex
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
 from ipam.retrying import retry_contended
+
+log = logging.getLogger(__name__)
+
+
+def holding(place: bytes) -> Bson:
+    """The condition that a subnet has the address at *place* against others."""
+    return {"low": {"$lte": place}, "high": {"$gte": place}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,8 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Subnet.from_bson)
+        self._pools = database["pools"]
+        self._index = SubnetIndex(database)
 
     def insert(self, subnet: Subnet) -> None:
         """Store a new subnet, hidden until it is activated; to store it twice changes nothing.
@@ -57,14 +67,37 @@ class SubnetStore(DocumentStore[Subnet]):
         found = self.find(subnet.id)
         return found if found and found.state in (SubnetState.CREATING, SubnetState.ACTIVE) else None
 
-    def activate(self, id_: ObjectId) -> Subnet | None:
+    def activate(self, created: Subnet) -> Subnet | None:
         """Show a subnet that was being created, and return it; None when it is on its way out already."""
+        self._index.enter(created)
         shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
-        self._collection.update_one({"_id": id_, "state": SubnetState.CREATING.value}, {"$set": shown})
-        subnet = self._seen(id_)
+        self._collection.update_one({"_id": created.id, "state": SubnetState.CREATING.value}, {"$set": shown})
+        subnet = self._seen(created.id)
         if subnet is not None:
             self._tell(subnet)
         return subnet
+
+    def describe(
+        self, id_: ObjectId, change: Callable[[Subnet], Subnet], revisions: frozenset[int] | None = None
+    ) -> Subnet:
+        """As that of all resources; it is found by what was written on it before that, too, until that is done."""
+        subnet = super().describe(id_, change, revisions)
+        try:
+            self._index.narrow(subnet)
+        except Transient:  # What was wanted is done.
+            log.warning("subnet %s is found by what was written on it before, as well", id_)
+        return subnet
+
+    def page(self, query: Query) -> Page[Subnet]:
+        """As that of all resources; one by address, pool or what users wrote does not go through all subnets."""
+        wanted = {name: value for condition in query.conditions for name, value in condition.items()}
+        if "low" in wanted:
+            return self.page_among(query, _from(query, self._index.around(from_place(wanted["low"]["$lte"]))))
+        if query.facets:
+            return self.page_among(query, self._index.having(query))
+        if "pool" in wanted:
+            return self.page_among(query, _from(query, sorted(self._holders([wanted["pool"]]))))
+        return super().page(query)
 
     def find(self, id_: ObjectId) -> Subnet | None:
         """The subnet in whatever state, None when it is gone."""
@@ -73,22 +106,22 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def of_pool(self, pool: ObjectId, states: Sequence[SubnetState] = (SubnetState.ACTIVE,)) -> list[Subnet]:
         """The subnets of a pool, lowest address first."""
-        wanted = {"pool": pool, "state": {"$in": [state.value for state in states]}}
-        return [Subnet.from_bson(bson) for bson in self._collection.find(wanted).sort("start", ASCENDING)]
+        subnets = (Subnet.from_bson(bson) for bson in self._of_pools([pool]))
+        return sorted((one for one in subnets if one.state in states), key=lambda one: to_place(one.start))
 
     def containing(self, address: Address) -> list[Subnet]:
         """The subnets, one a pool at most, that hold *address* against others."""
-        place = to_place(address)
-        wanted = {**self.visible, "low": {"$lte": place}, "high": {"$gte": place}}
-        return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
+        wanted = {**holding(to_place(address)), **self.visible}
+        return [
+            Subnet.from_bson(bson)
+            for keys in chunks(self._index.around(address), READ_CHUNK)
+            for bson in self._by_keys(keys, wanted)
+        ]
 
     def usage(self, pools: Iterable[ObjectId]) -> dict[ObjectId, Usage]:
         """What the subnets of each pool come to."""
         totals = {pool: Usage() for pool in pools}
-        # By the pool alone, as `_seen` reads by the key alone; what is read of those not seen is little.
-        for bson in self._collection.find(
-            {"pool": among(list(totals))}, {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}
-        ):
+        for bson in self._of_pools(list(totals), {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}):
             if not self._is_visible(bson):
                 continue
             sum_ = totals[bson["pool"]]
@@ -96,6 +129,19 @@ class SubnetStore(DocumentStore[Subnet]):
                 sum_.subnets + 1, sum_.size + int(bson["size"]), sum_.used + bson["ledger"]["used"]
             )
         return totals
+
+    def _of_pools(self, pools: Sequence[ObjectId], shown: Bson | None = None) -> Iterator[Bson]:
+        """The subnets that hold a range in any of *pools*, whatever state they are in; in no order."""
+        for keys in chunks(self._holders(pools), READ_CHUNK):
+            yield from self._collection.find({"_id": among(keys)}, shown)
+
+    def _holders(self, pools: Sequence[ObjectId]) -> Iterator[ObjectId]:
+        for keys in chunks(pools, READ_CHUNK):
+            for bson in self._pools.find({"_id": among(keys)}, {"ranges.subnet": 1}):
+                yield from (held["subnet"] for held in bson["ranges"])
+
+    def _mark(self, document: Subnet, facets: Sequence[str]) -> None:  # noqa: ARG002 (the index knows them)
+        self._index.widen(document)
 
     def change_ledger(self, subnet: Subnet, ledger: Ledger) -> Subnet:
         """Replace the ledger that was read with *subnet*, and return the subnet as it is then.
@@ -220,13 +266,19 @@ class SubnetStore(DocumentStore[Subnet]):
                 }
             },
         )
+        self._index.leave(id_)
 
     def forget(self, id_: ObjectId) -> None:
         """Remove the tombstone of a deleted subnet."""
+        self._index.leave(id_)
         self._collection.delete_one({"_id": id_, "state": SubnetState.DELETED.value})
 
+    def tell(self, subnet: Subnet) -> None:
+        """Tell of what stands in the outbox of *subnet*, which nobody did who put it there."""
+        self._events.settle([Outbox(subnet.outbox, "subnets", subnet.id)])
+
     def unfinished(self, before: datetime, deleted_before: datetime) -> list[Subnet]:
-        """Subnets on which something was begun before the time *before* and is not finished.
+        """Subnets on which something was begun before the time *before* and is not finished, or not told.
 
         And the tombstones of those that were deleted before the time *deleted_before*.
         """
@@ -237,6 +289,13 @@ class SubnetStore(DocumentStore[Subnet]):
                 {"state": SubnetState.DELETED.value, "updated_at": {"$lt": deleted_before}},
                 {"ledger.grants.at": {"$lt": before}},
                 {"ledger.releases.at": {"$lt": before}},
+                {"outbox_since": {"$lt": before}},
             ]
         }
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
+
+
+def _from(query: Query, ids: Iterable[ObjectId]) -> Iterator[ObjectId]:
+    """Those of *ids* that come after the cursor of *query*."""
+    after = decode_cursor(query.cursor) if query.cursor is not None else None
+    return (id_ for id_ in ids if after is None or id_ > after)

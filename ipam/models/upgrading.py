@@ -22,12 +22,13 @@ from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
 from ipam.models.connection import chunks, insert_missing, speaks_mongo
-from ipam.models.documents import ReservationState
+from ipam.models.documents import ReservationState, Subnet, SubnetState
 from ipam.models.events import Event
 from ipam.models.holdings import Holding, lease_key
 from ipam.models.leases import FORMER_IDS
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.prefixes import prefixes_of_all
+from ipam.models.subnet_index import SubnetIndex
 
 Bson = dict[str, Any]
 # Released leases stood in a queue, and not in bitmaps.
@@ -40,8 +41,10 @@ _BY_FACET = "by_name_tag_or_metadata"
 _OF_RESERVATION = "of_reservation"
 # Ids of leases said nothing of where they are.
 _BY_ID = "by_id"
-# Leases had indexes of what users wrote on them.
-_LEASES_BY_FACET, _UNTOLD = "by_facet", "untold"
+# Leases, and later subnets, had indexes of what users wrote on them.
+_BY_WRITTEN, _UNTOLD = "by_facet", "untold"
+# Subnets had indexes, which were written with each ledger.
+_SUBNETS_BY_ADDRESS, _OF_POOL = "by_low", "of_pool"
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -65,6 +68,7 @@ class Upgrade:
         self._jobs = database["jobs"]
         self._former_ids = database[FORMER_IDS]
         self._marks = database["marks"]
+        self._subnet_index = SubnetIndex(database)
         self._log = database["log"]
 
     def run(self) -> list[str]:
@@ -76,6 +80,7 @@ class Upgrade:
             done += self._write_holdings() if _OF_RESERVATION in self._leases.index_information() else []
             done += self._write_former_ids() if _BY_ID in self._leases.index_information() else []
             done += self._write_marks() if _UNTOLD in self._leases.index_information() else []
+            done += self._index_subnets() if _OF_POOL in self._subnets.index_information() else []
             return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
@@ -153,9 +158,18 @@ class Upgrade:
             ]
             insert_missing(self._marks, marks)
             written += len(marks)
-        for index in _LEASES_BY_FACET, _UNTOLD:
+        for index in _BY_WRITTEN, _UNTOLD:
             _drop_index(self._leases, index)
         return [f"brought over: {written} leases, with marks of what is written on them"]
+
+    def _index_subnets(self) -> list[str]:
+        written = 0
+        for bson in self._subnets.find({"state": {"$ne": SubnetState.DELETED.value}}):
+            self._subnet_index.enter(Subnet.from_bson(bson))
+            written += 1
+        for index in _BY_WRITTEN, _UNTOLD, _SUBNETS_BY_ADDRESS, _OF_POOL:
+            _drop_index(self._subnets, index)
+        return [f"brought over: {written} subnets, with an index of their own"]
 
     def _write_prefixes(self) -> list[str]:
         written = 0

@@ -54,7 +54,7 @@ DECIDED_JOB, LOST_JOB, DONE_JOB = ObjectId(), ObjectId(), ObjectId()
 def old(database: str) -> Iterator[Database[Any]]:
     """Half-done work of every kind: a decided grant, one that is not, a release, a grant on its way back."""
     made = connect(database, f"old-{uuid4().hex[:8]}", 60)
-    made["subnets"].create_indexes([IndexModel("start", name="by_start")])
+    made["subnets"].create_indexes([IndexModel("start", name="by_start"), IndexModel("pool", name="of_pool")])
     made["leases"].create_indexes([IndexModel("facets", name="by_name_tag_or_metadata", sparse=True)])
     made["leases"].create_indexes([IndexModel("slot", name="queue", unique=True, sparse=True)])
     made["leases"].create_indexes([IndexModel("reservation", name="of_reservation", sparse=True)])
@@ -62,7 +62,7 @@ def old(database: str) -> Iterator[Database[Any]]:
     made["leases"].create_indexes([IndexModel("outbox_since", name="untold", sparse=True)])
     pool = Pool(id=POOL).to_bson()
     subnet = Subnet(
-        id=SUBNET, pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
+        id=SUBNET, tags=("old",), pool=POOL, start=FIRST, end=FIRST + SIZE - 1, size=SIZE, state=SubnetState.ACTIVE
     ).to_bson()
     subnet.update({"start": to_bytes(FIRST), "end": to_bytes(FIRST + SIZE - 1), "cidr": CIDR})
     del subnet["low"], subnet["high"]
@@ -165,11 +165,12 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         "brought over: 2 reservations, with the addresses that they hold",
         "brought over: 3 leases, to be found by their ids",
         "brought over: 1 leases, with marks of what is written on them",
+        "brought over: 1 subnets, with an index of their own",
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
     halves = ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids")
-    for half in (*halves, "_write_marks"):
+    for half in (*halves, "_write_marks", "_index_subnets"):
         getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.
     stores.indexes.create()
     assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]
@@ -177,6 +178,7 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     subnet = stores.subnets.get(SUBNET)
     assert (subnet.start, subnet.end) == (FIRST, FIRST + SIZE - 1)
     assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]
+    assert stores.subnets.page(Query(facets=(("tag=old",),))).items == [subnet]
     with pytest.raises(SubnetOverlap):
         stores.pools.hold_range(replace(subnet, id=ObjectId(), start=FIRST - 1, end=FIRST - 1, cidr=None))
     services = build_services(stores, Settings(), Nobody(), Consulting())

@@ -226,7 +226,19 @@ MISTAKES = (
     ),
     Mistake(
         "what a dead process did is never told",
-        EventStore, "recover", "self.add(found)", "pass",
+        EventStore, "recover", "self.settle(found)", "pass",
+    ),
+    Mistake(
+        "what a dead process did to a subnet is never told",
+        SubnetStore, "tell", "self._events.settle(", "str(",
+    ),
+    Mistake(
+        "a subnet is not found by what is written on it until that is done",
+        SubnetStore, "_mark", "self._index.widen(document)", "pass",
+    ),
+    Mistake(
+        "a subnet is shown before it can be found",
+        SubnetStore, "activate", "self._index.enter(created)", "pass",
     ),
     Mistake(
         "a subnet that was never shown is told of",

@@ -12,10 +12,11 @@ from mongomock import Database
 
 from ipam.allocation.leasing import space_of
 from ipam.models.address_sets import AddressSet
-from ipam.models.addresses import from_bytes
+from ipam.models.addresses import from_bytes, from_place
 from ipam.models.blocks import Block
 from ipam.models.documents import Reservation, Subnet
 from ipam.models.holdings import key_at, split_lease_id, stem_of
+from ipam.models.prefixes import around_in_subnets
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events
@@ -39,6 +40,7 @@ def faults_at_rest(plain: Database, book: Book) -> list[str]:
         *_of_reservations(plain),
         *_of_leases(plain),
         *_of_marks(plain),
+        *_of_subnet_index(plain),
         *_of_jobs(plain, book),
         *_of_deletions(plain, book),
         *faults_of_events(plain),
@@ -138,6 +140,20 @@ def _of_marks(plain: Database) -> Iterator[str]:
     for lease in _held(plain):
         if not set(lease.get("facets", ())) <= set(marks.get(lease["_id"], ())):
             yield f"lease {lease['lease']} has {lease['facets']} and is found by {marks.get(lease['_id'])}"
+
+
+def _of_subnet_index(plain: Database) -> Iterator[str]:
+    """Every subnet is found by what it has and by where it lies; one that is gone is not."""
+    entries = {entry["_id"]: entry for entry in plain["subnet_index"].find({})}
+    for bson in plain["subnets"].find(_ACTIVE):
+        entry = entries.pop(bson["_id"], {"facets": [], "prefixes": []})
+        if not set(bson.get("facets", ())) <= set(entry["facets"]):
+            yield f"subnet {bson['_id']} has {bson['facets']} and is found by {entry['facets']}"
+        if not set(around_in_subnets(from_place(bson["start"]))) & set(entry["prefixes"]):
+            yield f"subnet {bson['_id']} is not found by its address"
+    for id_ in entries:
+        if not plain["subnets"].count_documents({"_id": id_}):
+            yield f"subnet {id_} is gone and is looked for"
 
 
 def _of_jobs(plain: Database, book: Book) -> Iterator[str]:

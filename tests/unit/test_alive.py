@@ -139,7 +139,7 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
     sweeps = []
     monkeypatch.setattr(services.deleting, "sweep_subnet", sweeps.append)
     for _ in range(2):
-        services.recovery._finish_subnet(seen_by_both, before)  # noqa: SLF001
+        services.recovery._finish_subnet(seen_by_both, before, before)  # noqa: SLF001
         sleep_until(utc_now())
     assert sweeps == [subnet.id]
 

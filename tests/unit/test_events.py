@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import ip_address
 
 import mongomock
@@ -149,18 +149,34 @@ def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, to
     assert event.paths[0] == f"/reservations/{job.reservation}"
 
 
-def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, told, subnet, monkeypatch):
+@pytest.mark.parametrize("kind", ["pool", "subnet"])
+def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, told, subnet, monkeypatch, kind):
+    store, id_ = {"pool": (services.stores.pools, subnet.pool), "subnet": (services.stores.subnets, subnet.id)}[
+        kind
+    ]
+
     def fail(*_):
         raise Transient("The database did not answer.")
 
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", fail)
-        changed = services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="new"))
+        changed = store.describe(id_, lambda old: documents.replace(old, name="new"))
     assert changed.name == "new"
-    assert told("subnet.updated") == []
-    services.stores.events.recover(datetime.now(UTC) + timedelta(seconds=1))
-    assert len(told("subnet.updated")) == 1
-    assert services.stores.subnets.get(subnet.id).outbox == ()
+    assert told(f"{kind}.updated") == []
+    monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
+    services.recovery.run()
+    assert len(told(f"{kind}.updated")) == 1
+    assert store.get(id_).outbox == ()
+
+
+def test_a_tombstone_of_which_nobody_was_told_stays_as_long_as_any(services, told, subnet, monkeypatch):
+    with monkeypatch.context() as outage:
+        outage.setattr(EventStore, "add", lambda *_: None)
+        services.deleting.delete_subnet(subnet.id)
+    monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
+    services.recovery.run()
+    assert len(told("subnet.deleted")) == 1
+    assert services.stores.subnets.find(subnet.id).state is documents.SubnetState.DELETED
 
 
 def test_what_was_not_told_is_told_before_what_comes_after(services, told, subnet, monkeypatch):
