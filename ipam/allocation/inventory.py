@@ -96,7 +96,7 @@ class Inventory:
                 return found  # What was in the way is gone, and another has carried the creation to its end.
             self._deleting.sweep_subnet(subnet.id)
             raise
-        shown = self._stores.subnets.activate(subnet)
+        shown = self._stores.subnets.activate(subnet.id)
         if shown is None:
             self._deleting.drop_if_deleted(subnet.pool, subnet.id)
             raise NotFound(f"There is no subnet {subnet.id}.")

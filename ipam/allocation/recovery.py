@@ -16,10 +16,12 @@ from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Rejected, Transient
 from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Subnet, SubnetState, utc_now
-from ipam.models.indexes import KEEP_TOMBSTONES_S
+from ipam.models.keys import KEEP_TOMBSTONES
 from ipam.models.stores import Stores
 
 log = logging.getLogger(__name__)
+# What was kept long enough has so many seconds of each look, so that nothing else waits for it.
+_EXPIRY_TAKES_S = 1.0
 
 
 class Recovery:
@@ -60,9 +62,7 @@ class Recovery:
         for target in self._stores.jobs.stranded(self._queued_grace_s):
             self._dispatcher.dispatch(target)
         now = utc_now()
-        before, forgotten_before = (
-            now - timedelta(seconds=seconds) for seconds in (self._claim_timeout_s, KEEP_TOMBSTONES_S)
-        )
+        before, forgotten_before = now - timedelta(seconds=self._claim_timeout_s), now - KEEP_TOMBSTONES
         _try(partial(self._stores.events.recover, before))
         _try(partial(self._stores.leases.recover, before))
         for reservation in self._stores.reservations.take_over_release(before):
@@ -71,6 +71,7 @@ class Recovery:
             _try(partial(self._finish_subnet, subnet, before, forgotten_before))
         for pool in self._stores.pools.take_over_sweep(before):
             _try(partial(self._deleting.finish_pool, pool))
+        _try(partial(self._stores.expiry.remove, now, _EXPIRY_TAKES_S))
 
     def _finish_subnet(self, subnet: Subnet, before: datetime, forgotten_before: datetime) -> None:
         if subnet.state is not SubnetState.CREATING:  # Nobody is told of one that was never shown.

@@ -17,6 +17,7 @@ from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.events import Event, outbox_of
 from ipam.models.holdings import Holding, in_order, lease_key, stem_of
+from ipam.models.keys import OPEN
 from ipam.models.ledgers import Ledger
 from ipam.origins import Origin, current_origin
 
@@ -294,7 +295,7 @@ class Reservation(Document):
             "subnets": list(self.subnets),
             "count": self.count,
             "holdings": [holding.to_bson() for holding in self.holdings],
-            "stem": stem_of(self.id),
+            "keys": [self.pool, *self.subnets, stem_of(self.id)],
             "state": self.state.value,
         }
 
@@ -441,12 +442,12 @@ class Job:
     outbox: tuple[Event, ...] = ()
 
     def to_bson(self) -> Bson:
-        """The stored form of a new job, `waiting` marking it as not yet terminal; or what is told of its end."""
+        """The stored form of a new job, or what is told of its end."""
         bson: Bson = {
             "_id": self.id,
             "kind": self.kind.value,
             "target": self.target,
-            "waiting": self.target,
+            "keys": [self.target, OPEN],
             "pool": self.pool,
             "subnet": self.subnet,
             "request": dumps(self.request),

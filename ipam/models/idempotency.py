@@ -10,6 +10,7 @@ from pymongo.database import Database
 
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import utc_now
+from ipam.models.keys import KEEP_ANSWERS, minute_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class IdempotencyStore:
             "fingerprint": fingerprint,
             "resource": resource,
             "answer": None,
-            "created_at": utc_now(),
+            "keys": [minute_of(utc_now() + KEEP_ANSWERS)],
         }
         insert_missing(self._collection, [new])
         found = self._collection.find_one({"_id": key}) or new

@@ -16,32 +16,16 @@ from ipam.models.connection import speaks_mongo
 _FACETS = IndexModel("facets", name="by_facet", sparse=True)  # lists filtered by what users wrote
 # Events that nobody has told yet: of a dead process, once they are old.
 _UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
-KEEP_JOBS_S = 7 * 24 * 3600
-KEEP_TOMBSTONES_S = KEEP_JOBS_S
-KEEP_IDEMPOTENCY_S = 24 * 3600
+# What else a document is found by; see `ipam.models.keys`.
+_KEYS = IndexModel("keys", name="by_key", sparse=True)
 
 INDEXES: dict[str, list[IndexModel]] = {
-    "pools": [
-        _FACETS,
-        _UNTOLD,
-        # A tombstone outlives every request that could still create the pool again, then goes.
-        IndexModel("deleted_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
-    ],
+    "pools": [_FACETS, _UNTOLD, _KEYS],
     # Subnets have none but `_id`, for each would be written with each ledger. A pool knows its subnets, and this
     # what users wrote on them and where their addresses lie.
     "subnet_index": [_FACETS, IndexModel("prefixes", name="by_prefix")],
-    "reservations": [
-        _FACETS,
-        _UNTOLD,
-        IndexModel("pool", name="of_pool"),
-        IndexModel("subnets", name="of_subnet"),
-        # Which reservation a lease is of, by what their ids begin with.
-        IndexModel("stem", name="of_lease", sparse=True),
-        # Releases that a dead process left half done.
-        IndexModel("unfinished", name="unfinished", sparse=True),
-        # A tombstone outlives every worker that could still try to create its reservation, then goes.
-        IndexModel("released_at", name="forget", sparse=True, expireAfterSeconds=KEEP_TOMBSTONES_S),
-    ],
+    # Those of a pool or a subnet in the order in which they are listed.
+    "reservations": [_FACETS, _UNTOLD, IndexModel([("keys", ASCENDING), ("_id", ASCENDING)], name="by_key")],
     # Leases have none but `_id`, subnet and address, which makes an address single: most of what it costs to write
     # a lease would be its indexes. A reservation knows the keys of its leases, and this what users wrote on some.
     "marks": [
@@ -51,12 +35,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ],
     # The blocks of a subnet in their order, for its deletion and for surveys; other reads are by exact key.
     "blocks": [IndexModel([("subnet", ASCENDING), ("_id", ASCENDING)], name="in_order")],
-    "jobs": [
-        _UNTOLD,
-        # What a worker may claim for a target, and which targets have anything waiting.
-        IndexModel("waiting", name="waiting", sparse=True),
-        IndexModel("finished_at", name="forget", expireAfterSeconds=KEEP_JOBS_S),
-    ],
+    "jobs": [_UNTOLD, _KEYS],
     "log": [
         # Whether an event is there already.
         IndexModel("ids", name="by_event"),
@@ -67,7 +46,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         # What comes next, by an exact key: one for each hundred sequences.
         IndexModel("hundreds", name="by_hundred"),
     ],
-    "idempotency": [IndexModel("created_at", name="forget", expireAfterSeconds=KEEP_IDEMPOTENCY_S)],
+    "idempotency": [_KEYS],
 }
 
 

@@ -15,6 +15,7 @@ from ipam.models import facts
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.events import Event, telling
+from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
 from ipam.models.store import DocumentStore
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
@@ -37,7 +38,15 @@ class JobStore(DocumentStore[Job]):
 
     def waiting(self, target: ObjectId, limit: int) -> list[Job]:
         """Up to *limit* jobs of *target* that nobody has in hand, oldest first."""
-        found = self._collection.find(_free(target)).sort("_id", 1).limit(limit).batch_size(limit)
+        now = utc_now()
+        found = self._oldest({"keys": target}, limit)
+        free = [job for job in found if job.claimed_until < now]
+        # By the key alone, for the reason that `DocumentStore._seen` gives, unless others have many in hand.
+        is_all = len(free) == len(found) or len(found) < limit
+        return free if is_all else self._oldest(_free(target), limit)
+
+    def _oldest(self, wanted: Bson, limit: int) -> list[Job]:
+        found = self._collection.find(wanted).sort("_id", 1).limit(limit).batch_size(limit)
         return [Job.from_bson(bson) for bson in found]
 
     def claim(self, jobs: Sequence[Job], hold_s: float) -> tuple[ObjectId, list[Job]]:
@@ -185,12 +194,11 @@ class JobStore(DocumentStore[Job]):
         """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""
         now = utc_now()
         lost = {"claimed_until": {"$lt": now}, "created_at": {"$lt": now - timedelta(seconds=grace_s)}}
-        found = self._collection.find({"waiting": {"$exists": True}, **lost}, {"waiting": 1})
-        return list({bson["waiting"] for bson in found})
+        return list({bson["target"] for bson in self._collection.find({"keys": OPEN, **lost}, {"target": 1})})
 
 
 def _free(target: ObjectId) -> Bson:
-    return {"waiting": target, "claimed_until": {"$lt": utc_now()}}
+    return {"keys": target, "claimed_until": {"$lt": utc_now()}}
 
 
 def _failed(job: Job, error: Bson) -> Job:
@@ -199,7 +207,6 @@ def _failed(job: Job, error: Bson) -> Job:
 
 def _close(fields: Bson, at: datetime) -> Bson:
     return {
-        "$set": {**fields, "finished_at": at},
-        "$unset": {"waiting": 1},
+        "$set": {**fields, "finished_at": at, "keys": [minute_of(at + KEEP_JOBS)]},
         "$inc": {"revision": 1},
     }

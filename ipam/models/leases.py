@@ -24,7 +24,7 @@ from ipam.models.documents import (
     succeeded_by,
 )
 from ipam.models.events import Outbox, outbox_of, telling
-from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id
+from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id, stem_of
 from ipam.models.marks import Mark, MarkStore
 from ipam.models.store import PAGE_MAX_BYTES, READ_CHUNK, DocumentStore, Query, bytes_written
 from ipam.models.writes import Writes
@@ -226,9 +226,9 @@ class LeaseStore(DocumentStore[Lease]):
         for stem, rank in map(split_lease_id, ids):
             ranks.setdefault(stem, []).append(rank)
         keys: list[bytes | None] = []
-        for bson in self._reservations.find({"stem": among(list(ranks))}, {"stem": 1, "holdings": 1}):
+        for bson in self._reservations.find({"keys": among(list(ranks))}, {"holdings": 1}):
             holdings = list(map(Holding.from_bson, bson["holdings"]))
-            keys += (key_at(rank, holdings) for rank in ranks[bson["stem"]])
+            keys += (key_at(rank, holdings) for rank in ranks[stem_of(bson["_id"])])
         if len(keys) < len(ids):
             keys += (bson["key"] for bson in self._former_ids.find({"_id": among(ids)}))
         return [key for key in keys if key is not None]

@@ -16,6 +16,7 @@ from ipam.models.addresses import to_place
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import telling, telling_new
+from ipam.models.keys import KEEP_TOMBSTONES, minute_of
 from ipam.models.store import DocumentStore, check_revision
 from ipam.origins import Origin, current_origin
 from ipam.retrying import retry_contended
@@ -46,8 +47,7 @@ class PoolStore(DocumentStore[Pool]):
     def refuse(self, pool: Pool) -> Pool | None:
         """Keep *pool* from ever being created; the pool, if the same request has created it before."""
         tombstone = replace(pool, name="", tags=(), metadata=None).to_bson()
-        dead = {"state": PoolState.DELETED.value, "deleted_at": utc_now()}
-        insert_missing(self._collection, [{**tombstone, **dead}])
+        insert_missing(self._collection, [{**tombstone, **_dead()}])
         return self._seen(pool.id)
 
     def hold_range(self, subnet: Subnet) -> None:
@@ -131,8 +131,7 @@ class PoolStore(DocumentStore[Pool]):
             {
                 "$set": {
                     **described("", (), None),
-                    "state": PoolState.DELETED.value,
-                    "deleted_at": utc_now(),
+                    **_dead(),
                 }
             },
         )
@@ -151,3 +150,7 @@ class PoolStore(DocumentStore[Pool]):
             taken = self._collection.update_one({**bson, **hidden}, {"$set": {"updated_at": utc_now()}})
             if taken.modified_count:
                 yield bson["_id"]
+
+
+def _dead() -> dict[str, Any]:
+    return {"state": PoolState.DELETED.value, "keys": [minute_of(utc_now() + KEEP_TOMBSTONES)]}

@@ -24,15 +24,14 @@ from ipam.models.documents import (
     utc_now,
 )
 from ipam.models.events import Event, telling, telling_new
-from ipam.models.store import DocumentStore, check_revision
+from ipam.models.keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
+from ipam.models.store import DocumentStore, Query, check_revision
 from ipam.models.writes import Writes
 from ipam.origins import Origin, acting_for, current_origin
 from ipam.retrying import retry_contended
 
 # What a tombstone does not keep.
-_UNNAMED = dict.fromkeys(
-    ("at_once", "unfinished", "facets", "holdings", "metadata", "pool", "stem", "subnets", "tags"), 1
-)
+_UNNAMED = dict.fromkeys(("at_once", "unfinished", "facets", "holdings", "metadata", "pool", "subnets", "tags"), 1)
 # What changes when it comes to hold less.
 _HOLDING = ("count", "holdings", "subnets")
 
@@ -64,7 +63,8 @@ class ReservationStore(DocumentStore[Reservation]):
     def insert_unwanted(self, reservation: Reservation) -> None:
         """Store a new reservation as one whose release was begun, unless it is there already."""
         hidden = succeeded_by(reservation, state=ReservationState.RELEASING)
-        bson = {**hidden.to_bson(), "unfinished": utc_now()}
+        bson = hidden.to_bson()
+        bson |= {"unfinished": utc_now(), "keys": [*bson["keys"], UNFINISHED]}
         insert_missing(self._collection, [telling_new(bson, facts.deleted(hidden))])
 
     def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None, at_once: int = 0) -> Reservation:
@@ -136,7 +136,8 @@ class ReservationStore(DocumentStore[Reservation]):
             with acting_for(origin):
                 events[old.id] = facts.deleted(new)
             unchanged = {"_id": old.id, **self.visible, "revision": old.revision}
-            updates.append(UpdateOne(unchanged, telling(moved_on(new, **fields), events[old.id])))
+            change = {**moved_on(new, **fields), "$addToSet": {"keys": UNFINISHED}}
+            updates.append(UpdateOne(unchanged, telling(change, events[old.id])))
         written = self._collection.bulk_write(updates, ordered=False).modified_count if updates else 0
         if not written:
             return {}
@@ -160,7 +161,7 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def take_over_release(self, before: datetime) -> Iterator[Reservation]:
         """Reservations whose release nobody has worked on since the time *before*: each for one caller only."""
-        for bson in list(self._collection.find({"unfinished": {"$lt": before}})):
+        for bson in list(self._collection.find({"keys": UNFINISHED, "unfinished": {"$lt": before}})):
             taken = self._collection.update_one(
                 {"_id": bson["_id"], "unfinished": bson["unfinished"]}, {"$set": {"unfinished": utc_now()}}
             )
@@ -174,8 +175,15 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def of_subnet(self, subnet: ObjectId, limit: int) -> list[Reservation]:
         """Up to *limit* of the reservations that hold addresses of *subnet*, in no order."""
-        found = self._collection.find({"subnets": subnet, **self.visible}).limit(limit).batch_size(limit)
+        wanted = self._filter(Query().where(subnets=subnet))
+        found = self._collection.find(wanted).limit(limit).batch_size(limit)
         return [Reservation.from_bson(bson) for bson in found]
+
+    def _filter(self, query: Query) -> Bson:
+        """By the key of what they are of, if that is asked for; the subnet says more than its pool."""
+        wanted = super()._filter(query)
+        owner = wanted.get("subnets", wanted.get("pool"))
+        return wanted if owner is None else {"keys": owner, **wanted}
 
     def give_back(self, id_: ObjectId, subnet: ObjectId, addresses: AddressSet) -> None:
         """Say that the reservation has given back *addresses* of *subnet*; to do it again changes nothing.
@@ -198,7 +206,8 @@ class ReservationStore(DocumentStore[Reservation]):
             old = Reservation.from_bson(bson)
             if (wanted := change(old)) == old:
                 return
-            changed = {name: value for name, value in wanted.to_bson().items() if name in _HOLDING}
+            bson_wanted = wanted.to_bson()
+            changed = {name: bson_wanted[name] for name in _HOLDING}
             if old.state is ReservationState.RELEASING:
                 unchanged = {"_id": id_, "state": old.state.value, **{name: bson[name] for name in _HOLDING}}
                 if not self._collection.update_one(unchanged, {"$set": changed}).modified_count:
@@ -206,7 +215,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 return
             if wanted.subnets:
                 new = succeeded_by(wanted)
-                update, event = moved_on(new, **changed), facts.updated(new, old)
+                update, event = moved_on(new, **changed, keys=bson_wanted["keys"]), facts.updated(new, old)
             else:
                 new = succeeded_by(old)
                 update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
@@ -221,4 +230,4 @@ class ReservationStore(DocumentStore[Reservation]):
 
 
 def _buried() -> Bson:
-    return {"state": ReservationState.RELEASED.value, "released_at": utc_now()}
+    return {"state": ReservationState.RELEASED.value, "keys": [minute_of(utc_now() + KEEP_TOMBSTONES)]}

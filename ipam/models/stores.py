@@ -9,6 +9,7 @@ from pymongo.database import Database
 from ipam.models.blocks import BlockStore
 from ipam.models.connection import Store
 from ipam.models.events import EventStore
+from ipam.models.expiry import ExpiryStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
 from ipam.models.jobs import JobStore
@@ -39,4 +40,5 @@ class Stores:
         self.events = EventStore(database)
         self.log = LogStore(database)
         self.leadership = LeadershipStore(database)
+        self.expiry = ExpiryStore(database)
         self.idempotency = IdempotencyStore(database)

@@ -67,12 +67,14 @@ class SubnetStore(DocumentStore[Subnet]):
         found = self.find(subnet.id)
         return found if found and found.state in (SubnetState.CREATING, SubnetState.ACTIVE) else None
 
-    def activate(self, created: Subnet) -> Subnet | None:
+    def activate(self, id_: ObjectId) -> Subnet | None:
         """Show a subnet that was being created, and return it; None when it is on its way out already."""
-        self._index.enter(created)
-        shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
-        self._collection.update_one({"_id": created.id, "state": SubnetState.CREATING.value}, {"$set": shown})
-        subnet = self._seen(created.id)
+        created = self.find(id_)  # By whoever was first; the same request, sent twice, may have been amended once.
+        if created is not None and created.state is SubnetState.CREATING:
+            self._index.enter(created)
+            shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
+            self._collection.update_one({"_id": id_, "state": SubnetState.CREATING.value}, {"$set": shown})
+        subnet = self._seen(id_)
         if subnet is not None:
             self._tell(subnet)
         return subnet

@@ -6,12 +6,13 @@ created afterwards: so what was cut short is done again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
 from bson import ObjectId
-from pymongo import timeout
+from pymongo import UpdateOne, timeout
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
@@ -22,9 +23,10 @@ from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
 from ipam.models.connection import chunks, insert_missing, speaks_mongo
-from ipam.models.documents import ReservationState, Subnet, SubnetState
+from ipam.models.documents import ReservationState, Subnet, SubnetState, utc_now
 from ipam.models.events import Event
-from ipam.models.holdings import Holding, lease_key
+from ipam.models.holdings import Holding, lease_key, stem_of
+from ipam.models.keys import KEEP_ANSWERS, KEEP_JOBS, KEEP_TOMBSTONES, OPEN, UNFINISHED, minute_of
 from ipam.models.leases import FORMER_IDS
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.prefixes import prefixes_of_all
@@ -43,8 +45,12 @@ _OF_RESERVATION = "of_reservation"
 _BY_ID = "by_id"
 # Leases, and later subnets, had indexes of what users wrote on them.
 _BY_WRITTEN, _UNTOLD = "by_facet", "untold"
+_WAITING = "waiting"
 # Subnets had indexes, which were written with each ledger.
 _SUBNETS_BY_ADDRESS, _OF_POOL = "by_low", "of_pool"
+# Each question had an index of its own, and the database removed what was kept long enough.
+_FORGET = "forget"
+_INDEXES_OF_RESERVATIONS = ("of_subnet", "of_lease", "unfinished", _FORGET, _OF_POOL)
 # Logs without it said nothing of addresses that could be looked for.
 _BY_PREFIX = "by_prefix"
 # It goes through all leases, once in the life of a database.
@@ -69,6 +75,7 @@ class Upgrade:
         self._former_ids = database[FORMER_IDS]
         self._marks = database["marks"]
         self._subnet_index = SubnetIndex(database)
+        self._idempotency = database["idempotency"]
         self._log = database["log"]
 
     def run(self) -> list[str]:
@@ -81,6 +88,7 @@ class Upgrade:
             done += self._write_former_ids() if _BY_ID in self._leases.index_information() else []
             done += self._write_marks() if _UNTOLD in self._leases.index_information() else []
             done += self._index_subnets() if _OF_POOL in self._subnets.index_information() else []
+            done += self._write_keys() if _OF_POOL in self._reservations.index_information() else []
             return done + (self._write_prefixes() if _BY_PREFIX not in self._log.index_information() else [])
 
     def _queue_to_bitmaps(self) -> list[str]:
@@ -170,6 +178,36 @@ class Upgrade:
         for index in _BY_WRITTEN, _UNTOLD, _SUBNETS_BY_ADDRESS, _OF_POOL:
             _drop_index(self._subnets, index)
         return [f"brought over: {written} subnets, with an index of their own"]
+
+    def _write_keys(self) -> list[str]:
+        written = self._key(self._reservations, _keys_of_reservation, "released_at", "stem")
+        written += self._key(self._jobs, _keys_of_job, "waiting")
+        written += self._key(self._pools, _keys_of_pool, "deleted_at")
+        written += self._key(self._idempotency, _keys_of_answer)
+        for index in _WAITING, _FORGET:
+            _drop_index(self._jobs, index)
+        for collection in self._pools, self._idempotency:
+            _drop_index(collection, _FORGET)
+        for index in _INDEXES_OF_RESERVATIONS:
+            _drop_index(self._reservations, index)
+        return [f"brought over: {written} documents, with the keys by which they are found"]
+
+    def _key(self, collection: Collection[Any], keys: Callable[[Bson], list[Any]], *former: str) -> int:
+        """Give each document its *keys*, in the place of *former* fields."""
+        written = 0
+        unset = dict.fromkeys(former, 1)
+        for some in chunks(collection.find({"keys": {"$exists": False}}), _CHUNK):
+            written += collection.bulk_write(
+                [
+                    UpdateOne(
+                        {"_id": bson["_id"], "keys": {"$exists": False}},
+                        {"$set": {"keys": keys(bson)}, **({"$unset": unset} if unset else {})},
+                    )
+                    for bson in some
+                ],
+                ordered=False,
+            ).modified_count
+        return written
 
     def _write_prefixes(self) -> list[str]:
         written = 0
@@ -269,6 +307,34 @@ def _drop_index(collection: Collection[Any], name: str) -> None:
     except OperationFailure:
         if name in collection.index_information():
             raise
+
+
+def _keys_of_reservation(bson: Bson) -> list[Any]:
+    if bson["state"] == ReservationState.RELEASED.value:
+        return _minute_after(bson, "released_at", KEEP_TOMBSTONES)
+    unfinished = [UNFINISHED] if "unfinished" in bson else []
+    return [bson["pool"], *bson["subnets"], stem_of(bson["_id"]), *unfinished]
+
+
+def _keys_of_job(bson: Bson) -> list[Any]:
+    return _minute_after(bson, "finished_at", KEEP_JOBS) or [bson["target"], OPEN]
+
+
+def _keys_of_pool(bson: Bson) -> list[Any]:
+    return _minute_after(bson, "deleted_at", KEEP_TOMBSTONES)
+
+
+def _keys_of_answer(bson: Bson) -> list[Any]:
+    return _minute_after(bson, "created_at", KEEP_ANSWERS)
+
+
+def _minute_after(bson: Bson, name: str, kept: timedelta) -> list[Any]:
+    """The minute when a document may go that is *kept* from a time on; none if it has no such time.
+
+    Not before tomorrow, for nobody looks any more for what may have gone yesterday.
+    """
+    since = bson.get(name)
+    return [minute_of(max(since + kept, utc_now() + timedelta(days=1)))] if since else []
 
 
 def _split(key: bytes) -> tuple[BlockOf, int]:

@@ -36,7 +36,7 @@ def a_subnet(stores: Stores, pool: ObjectId | None = None, first: str = "10.0.0.
     start = ip_address(first)
     subnet = Subnet(id=ObjectId(), pool=pool or ObjectId(), start=start, end=start + size - 1, size=size)
     stores.subnets.insert(subnet)
-    stores.subnets.activate(subnet)
+    stores.subnets.activate(subnet.id)
     return stores.subnets.get(subnet.id)
 
 

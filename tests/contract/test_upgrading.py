@@ -107,10 +107,12 @@ def old(database: str) -> Iterator[Database[Any]]:
             {"_id": RELEASED, "state": ReservationState.RELEASED.value, "released_at": AT},
         ]
     )
-    made["reservations"].update_many({}, {"$unset": {"holdings": 1, "stem": 1}})
+    made["reservations"].update_many({}, {"$unset": {"holdings": 1, "keys": 1}})
+    made["reservations"].create_indexes([IndexModel("pool", name="of_pool")])
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
     done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
-    made["jobs"].insert_one({name: value for name, value in done.items() if name != "waiting"})
+    made["jobs"].insert_one({**done, "finished_at": AT})
+    made["jobs"].update_many({}, {"$unset": {"keys": 1}})
     told = Event(
         id="x", type="ipam.reservation.created", paths=("/reservations/x", f"/pools/{POOL}"), revision=1, time=AT,
         origin=Origin(), data=f'{{"addresses": ["{FIRST}"]}}',
@@ -166,11 +168,12 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         "brought over: 3 leases, to be found by their ids",
         "brought over: 1 leases, with marks of what is written on them",
         "brought over: 1 subnets, with an index of their own",
+        "brought over: 7 documents, with the keys by which they are found",
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
     halves = ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids")
-    for half in (*halves, "_write_marks", "_index_subnets"):
+    for half in (*halves, "_write_marks", "_index_subnets", "_write_keys"):
         getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.
     stores.indexes.create()
     assert stores.log.about(around_in_pool(POOL, FIRST)) == [1]

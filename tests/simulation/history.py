@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from ipam.allocation import deleting, jobs, releasing
 from ipam.errors import IpamError
+from ipam.models.keys import OPEN
 from tests.simulation.book import Book
 from tests.simulation.database import Database
 from tests.simulation.refusals import Refusals
@@ -182,7 +183,7 @@ class History:
         """Whether nothing is left to be done; whether it is right, the verdict says."""
         plain = self.database.plain
         return not (
-            plain["jobs"].count_documents({"waiting": {"$exists": True}})
+            plain["jobs"].count_documents({"keys": OPEN})
             or plain["reservations"].count_documents({"unfinished": {"$exists": True}})
             or plain["pools"].count_documents({"state": "deleting"})
             or plain["subnets"].count_documents({"state": {"$in": ["creating", "deleting"]}})

@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from ipam.models.addresses import Address, from_place
+from ipam.models.keys import OPEN
 from tests.simulation.book import Answer, Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.scheduler import Process
@@ -163,7 +164,7 @@ class Users:
             self._delete("pools")
 
     def _cancel(self) -> None:
-        job = self._some("jobs", {"waiting": {"$exists": True}})
+        job = self._some("jobs", {"keys": OPEN})
         if job is not None:
             self._delete_path(f"/jobs/{job}")
 

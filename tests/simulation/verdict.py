@@ -16,6 +16,7 @@ from ipam.models.addresses import from_bytes, from_place
 from ipam.models.blocks import Block
 from ipam.models.documents import Reservation, Subnet
 from ipam.models.holdings import key_at, split_lease_id, stem_of
+from ipam.models.keys import KEEP_JOBS, minute_of
 from ipam.models.prefixes import around_in_subnets
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
@@ -41,6 +42,7 @@ def faults_at_rest(plain: Database, book: Book) -> list[str]:
         *_of_leases(plain),
         *_of_marks(plain),
         *_of_subnet_index(plain),
+        *_of_keys(plain),
         *_of_jobs(plain, book),
         *_of_deletions(plain, book),
         *faults_of_events(plain),
@@ -154,6 +156,19 @@ def _of_subnet_index(plain: Database) -> Iterator[str]:
     for id_ in entries:
         if not plain["subnets"].count_documents({"_id": id_}):
             yield f"subnet {id_} is gone and is looked for"
+
+
+def _of_keys(plain: Database) -> Iterator[str]:
+    """What is there is found by what it is of; what is over, by when it may go."""
+    for one in plain["reservations"].find(_ACTIVE):
+        if set(one["keys"]) != {one["pool"], *one["subnets"], stem_of(one["_id"])}:
+            yield f"reservation {one['_id']} has the keys {one['keys']}"
+    for one in plain["reservations"].find({"state": "released"}):
+        if not (len(one["keys"]) == 1 and isinstance(one["keys"][0], int)):
+            yield f"reservation {one['_id']} is released and has the keys {one['keys']}"
+    for job in plain["jobs"].find({"finished_at": {"$ne": None}}):
+        if job["keys"] != [minute_of(job["finished_at"] + KEEP_JOBS)]:
+            yield f"job {job['_id']} has ended and has the keys {job['keys']}"
 
 
 def _of_jobs(plain: Database, book: Book) -> Iterator[str]:

@@ -9,6 +9,7 @@ from bson import ObjectId
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
+from ipam.models.keys import OPEN
 from ipam.models.writes import Writes
 from ipam.wiring import Services
 from tests.stored import leases_of
@@ -64,5 +65,5 @@ def used(services: Services, subnet: Subnet) -> int:
 def let_claims_run_out(services: Services) -> None:
     """As if some time had passed: nor are jobs new after that."""
     services.stores.jobs._collection.update_many(  # noqa: SLF001
-        {"waiting": {"$exists": True}}, {"$set": {"claimed_until": NOT_CLAIMED, "created_at": NOT_CLAIMED}}
+        {"keys": OPEN}, {"$set": {"claimed_until": NOT_CLAIMED, "created_at": NOT_CLAIMED}}
     )

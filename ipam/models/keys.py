@@ -1,0 +1,26 @@
+"""What documents are found by besides their `_id`: the array `keys`, for which one index is enough.
+
+On the embedded database each index costs every document of its collection something, also those that it has no
+entry of. In the array stand ids of what a document belongs to, what the ids of its leases begin with, words for
+what recovery looks for, and the minute in which it may go. Whoever reads by one of them looks at the field that it
+was made of, too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+# A job that has not ended.
+OPEN = "open"
+# A reservation whose release was begun and is not over.
+UNFINISHED = "unfinished"
+
+KEEP_JOBS = timedelta(days=7)
+# A tombstone outlives every process that could still create again what it is of.
+KEEP_TOMBSTONES = KEEP_JOBS
+KEEP_ANSWERS = timedelta(hours=24)
+
+
+def minute_of(time: datetime) -> int:
+    """The key of what may go in the minute of *time*, as whole minutes since 1970."""
+    return int(time.timestamp()) // 60

@@ -1,0 +1,124 @@
+"""What is kept for some time only, over the wire."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from uuid import uuid4
+
+import pytest
+from bson import ObjectId
+
+from ipam.models.address_sets import AddressSet
+from ipam.models.connection import connect
+from ipam.models.documents import Job, JobKind, Pool, Reservation, utc_now
+from ipam.models.expiry import EXPIRING, ExpiryStore
+from ipam.models.holdings import Holding
+from ipam.models.stores import Stores
+
+MINUTE = timedelta(minutes=1)
+FOR_EVER_S = 1e9
+
+
+@pytest.fixture
+def stores(database: str) -> Iterator[Stores]:
+    """On a database of each test's own: how far it is, is one for all."""
+    made = connect(database, f"expiry-{uuid4().hex[:8]}", 60)
+    stores = Stores(made)
+    stores.indexes.create()
+    stores.expiry.remove(utc_now(), FOR_EVER_S)
+    yield stores
+    made.client.drop_database(made.name)
+    made.client.close()
+
+
+def count(stores: Stores) -> dict[str, int]:
+    collections = stores.pools._collection.database  # noqa: SLF001
+    return {name: collections[name].count_documents({}) for name in EXPIRING}
+
+
+def a_pool(stores: Stores) -> Pool:
+    return stores.pools.insert(Pool(id=ObjectId()))
+
+
+def a_reservation(stores: Stores) -> Reservation:
+    subnet = ObjectId()
+    holding = Holding(subnet, AddressSet.of([ip_address("10.0.0.1")]))
+    reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=1, holdings=(holding,))
+    stores.writer.write([stores.reservations.insertion([reservation])])
+    return reservation
+
+
+def a_job(target: ObjectId | None = None) -> Job:
+    target = target or ObjectId()
+    return Job(
+        id=ObjectId(), kind=JobKind.RESERVATION, target=target, pool=ObjectId(), subnet=target,
+        request={"count": 1}, reservation=ObjectId(),
+    )  # fmt: skip
+
+
+def test_what_has_ended_goes_when_its_time_is_over_and_nothing_else(stores):
+    for _ in range(2):  # One of each ends.
+        pool, reservation, job, failed = a_pool(stores), a_reservation(stores), a_job(), a_job()
+        stores.jobs.insert(job, failed)
+    stores.pools.begin_delete(pool.id, None, only_empty=True)
+    stores.pools.finish_delete(pool.id)
+    stores.pools.refuse(Pool(id=ObjectId()))
+    stores.reservations.begin_release(reservation.id, None)
+    stores.writer.write([stores.reservations.burial([reservation.id])])
+    token, claimed = stores.jobs.claim([failed], 60.0)
+    stores.jobs.finish(job.id)
+    stores.jobs.fail([(claimed[0], {})], token)
+    stores.idempotency.begin("key", "fingerprint", ObjectId())
+    all_ = {"pools": 3, "reservations": 2, "jobs": 4, "idempotency": 1}
+    now = utc_now()
+    kept = {timedelta(hours=24) - MINUTE: all_, timedelta(hours=24) + 2 * MINUTE: {**all_, "idempotency": 0}}
+    kept[timedelta(days=7) - MINUTE] = {**all_, "idempotency": 0}
+    kept[timedelta(days=7) + 2 * MINUTE] = {"pools": 1, "reservations": 1, "jobs": 2, "idempotency": 0}
+    for age, left in kept.items():
+        stores.expiry.remove(now + age, FOR_EVER_S)
+        assert count(stores) == left, age
+
+
+def test_what_there_is_no_time_for_goes_with_the_next_look(stores):
+    stores.idempotency.begin("key", "fingerprint", ObjectId())
+    later = utc_now() + timedelta(days=2)
+    for _ in range(3):
+        stores.expiry.remove(later, 0.0)
+    assert count(stores)["idempotency"] == 1
+    stores.expiry.remove(later, FOR_EVER_S)
+    assert count(stores)["idempotency"] == 0
+
+
+def test_who_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
+    stores.idempotency.begin("key", "fingerprint", ObjectId())
+    dying = ExpiryStore(stores.pools._collection.database)  # noqa: SLF001
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crash:
+        crash.setattr(dying, "_database", dict.fromkeys(EXPIRING, type("Dying", (), {"delete_many": die})()))
+        with pytest.raises(KeyboardInterrupt):
+            dying.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
+    stores.expiry.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
+    assert count(stores)["idempotency"] == 0
+
+
+def test_a_reservation_is_found_by_its_keys_as_long_as_it_is_there(stores):
+    reservation = a_reservation(stores)
+    (subnet,) = reservation.subnets
+    assert stores.reservations.of_subnet(subnet, 2) == [reservation]
+    hidden = stores.reservations.begin_release(reservation.id, None)
+    assert stores.reservations.of_subnet(subnet, 2) == []
+    assert [one.id for one in stores.reservations.take_over_release(utc_now() + MINUTE)] == [hidden.id]
+    stores.writer.write([stores.reservations.burial([reservation.id])])
+    assert list(stores.reservations.take_over_release(utc_now() + 2 * MINUTE)) == []
+
+
+def test_the_waiting_jobs_of_a_target_are_found_behind_those_in_hand(stores):
+    target = ObjectId()
+    jobs = [a_job(target) for _ in range(6)]
+    stores.jobs.insert(*jobs)
+    stores.jobs.claim(jobs[:3], 60.0)
+    assert [job.id for job in stores.jobs.waiting(target, 2)] == [job.id for job in jobs[3:5]]
+    assert [job.id for job in stores.jobs.waiting(target, 9)] == [job.id for job in jobs[3:]]
