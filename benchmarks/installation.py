@@ -26,6 +26,7 @@ from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Reservation
 from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
+from ipam.settings import Settings
 from tests import servers
 from tests.stack import Stack
 
@@ -54,6 +55,12 @@ class Installation:
         first = psutil.Process(self.processes[name])
         times = (one.cpu_times() for one in (first, *first.children(recursive=True)))
         return sum(one.user + one.system for one in times)
+
+    @staticmethod
+    def machine_used_s() -> float:
+        """How many seconds of its processors the machine has used, for whatever."""
+        times = psutil.cpu_times()
+        return float(sum(times) - times.idle - times.iowait - times.steal)
 
     def memory_mib(self, name: str) -> float:
         """How much memory that process and its children take, what they share being counted once."""
@@ -116,7 +123,14 @@ def installed(folder: Path) -> Iterator[Installation]:
             redis.start()
             running.callback(redis.stop)
             broker = f"redis://127.0.0.1:{redis.part.port}/0"
-        stack = Stack(mongo, broker, folder)
+        usual = Settings()
+        stack = Stack(
+            mongo,
+            broker,
+            folder,
+            IPAM_CLAIM_TIMEOUT_S=str(usual.claim_timeout_s),
+            IPAM_RECOVERY_INTERVAL_S=str(usual.recovery_interval_s),
+        )
         running.callback(stack.stop)
         stack.start()
         empty = EmptyCelery(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+from bson import ObjectId
 from celery import Celery
 from celery.result import AsyncResult
-from pymongo import UpdateOne
+from pymongo import InsertOne, UpdateOne
 from pymongo.collection import Collection
+from pymongo.database import Database
 
 from benchmarks.clients import seconds
 from ipam.embedded.parts import Part
+from ipam.models import facts
+from ipam.models.address_sets import AddressSet
+from ipam.models.addresses import from_number
+from ipam.models.blocks import Block
+from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.holdings import Holding
+from ipam.origins import Origin
 from tests.servers import Process, wait_until
 
 BROKER_VARIABLE = "IPAM_BENCH_EMPTY_BROKER"
@@ -25,7 +37,7 @@ def _app(broker: str) -> Celery:
 
 
 empty = _app(os.environ.get(BROKER_VARIABLE, ""))
-empty.conf.update(task_acks_late=True, worker_prefetch_multiplier=4, worker_send_task_events=True)
+empty.conf.update(task_acks_late=True, worker_prefetch_multiplier=4)
 
 
 @empty.task(name="empty.nothing")
@@ -68,6 +80,60 @@ class EmptyCelery:
 
     def _send(self) -> AsyncResult:
         return self._app.send_task("empty.nothing")
+
+
+class BareCalls:
+    """The calls to the database of one request for one address, and nothing around them.
+
+    They are what web and worker make (`tests/contract/test_calls.py` counts them), with documents as those are, in
+    collections without any index: what any service takes that makes them one after the other.
+    """
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._database = database
+        start = ip_address("10.0.0.0")
+        self._pool = Pool(id=ObjectId())
+        self._subnet = Subnet(id=ObjectId(), pool=self._pool.id, start=start, end=start + 65535, size=65536)
+        block = Block(subnet=self._subnet.id, number=0).to_bson()
+        self._block = block["_id"]
+        self._database["pools"].insert_one(self._pool.to_bson())
+        self._database["subnets"].insert_one(self._subnet.to_bson())
+        self._database["blocks"].insert_one(block)
+
+    def make(self) -> None:
+        """Make them once."""
+        subnet, pool, now = self._subnet.id, self._pool.id, utc_now()
+        job = Job(
+            id=ObjectId(), kind=JobKind.RESERVATION, target=subnet, pool=pool, subnet=subnet, request={"count": 1},
+            reservation=ObjectId(),
+        )  # fmt: skip
+        found = self._database["subnets"].find_one({"_id": subnet}) or {}
+        self._database["jobs"].insert_one(job.to_bson())
+        self._database["pools"].find_one({"_id": pool}, {"metadata": 1})
+        self._database["subnets"].find_one({"_id": subnet})
+        self._database["jobs"].find_one({"_id": job.id})
+        self._database["blocks"].find_one({"_id": self._block})
+        version = {"ledger.version": found["ledger"]["version"]}
+        self._database["subnets"].update_one({"_id": subnet, **version}, {"$set": {"ledger": found["ledger"]}})
+        lease = Lease(
+            id=ObjectId(), subnet=subnet, pool=pool, reservation=job.reservation, entry=1,
+            address=from_number(int.from_bytes(ObjectId().binary, "big")),
+        )  # fmt: skip
+        holding = Holding(subnet, AddressSet.of([lease.address]))
+        reservation = Reservation(id=job.reservation, pool=pool, subnets=(subnet,), count=1, holdings=(holding,))
+        event = facts.reserved(reservation, Origin())
+        ended = {"$set": {"state": "succeeded", "finished_at": now}, "$inc": {"revision": 1}}
+        named = partial("{}.{}".format, self._database.name)
+        self._database.client.bulk_write(
+            [
+                InsertOne(lease.to_bson(), named("leases")),
+                InsertOne({"events": [event.to_bson()]}, named("events")),
+                InsertOne(reservation.to_bson(), named("reservations")),
+                UpdateOne({"_id": job.id, "state": "queued"}, ended, namespace=named("jobs")),
+                UpdateOne({"_id": self._block}, {"$set": {"at": now}}, namespace=named("blocks")),
+                UpdateOne({"_id": subnet, **version}, {"$set": {"at": now}}, namespace=named("subnets")),
+            ]
+        )
 
 
 def seconds_to_insert(collection: Collection, documents: list[dict]) -> float:

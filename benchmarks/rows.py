@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from pymongo import MongoClient
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
-from benchmarks.limits import seconds_to_free, seconds_to_insert, wait_until_done
+from benchmarks.limits import BareCalls, seconds_to_free, seconds_to_insert, wait_until_done
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
@@ -103,16 +104,20 @@ class Measurement:
 def one_client(made: Installation, effort: Effort) -> Measurement:
     """Median latency of a sync request of one client."""
     row = Row("sync request, 1 client", "an empty Celery task's round trip", "ms", 2.5, is_most=True)
+    floor = Row("an empty task, and the calls to the database of such a request made bare", row.against, "ms")
     busy = _busy(made, row, "database")
-    subnet = made.subnet(cidr="10.0.0.0/16")
+    subnet, calls = made.subnet(cidr="10.0.0.0/16"), BareCalls(made.bare)
 
     def turn() -> None:
         tasks = [1000 * seconds(made.empty.round_trip) for _ in range(effort.samples)]
-        row.limit.append(statistics.median(tasks))
+        both = [task + 1000 * seconds(calls.make) for task in tasks]
+        for one in (row, floor):
+            one.limit.append(statistics.median(tasks))
+        floor.ours.append(statistics.median(both))
         with busy.while_it_lasts():
             row.ours.append(statistics.median(latencies(made, subnet, effort.samples)))
 
-    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
+    return Measurement([row, floor, *busy.all_rows], [turn] * effort.rounds)
 
 
 def many_clients(made: Installation, effort: Effort) -> Measurement:
@@ -126,7 +131,7 @@ def many_clients(made: Installation, effort: Effort) -> Measurement:
         with busy.while_it_lasts():
             row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
 
-    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
+    return Measurement([row, *busy.all_rows], [turn] * effort.rounds)
 
 
 def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
@@ -145,7 +150,7 @@ def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
         with busy.while_it_lasts():
             row.ours.append(effort.requests / seconds(all_done))
 
-    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
+    return Measurement([row, *busy.all_rows], [turn] * effort.rounds)
 
 
 def wherever(made: Installation, effort: Effort) -> Measurement:
@@ -232,7 +237,7 @@ def reads(made: Installation, effort: Effort) -> Measurement:
         row.limit.append(NIPAP_READS_A_SECOND)
         row.ours.append(requests / took)
 
-    return Measurement([row, *busy.rows.values()], [turn] * effort.rounds)
+    return Measurement([row, *busy.all_rows], [turn] * effort.rounds)
 
 
 def none_lost(made: Installation, effort: Effort) -> Measurement:
@@ -404,17 +409,30 @@ def latencies(
 
 @dataclass(frozen=True)
 class _Busy:
-    """Which share of a core some processes use while something lasts: who has all of one bounds it."""
+    """Which share of a core some processes use while something lasts, and of all cores the machine.
+
+    Who has all of one bounds it.
+    """
 
     made: Installation
     rows: dict[str, Row]
+    machine: Row
+
+    @property
+    def all_rows(self) -> list[Row]:
+        """Those that are filled."""
+        return [*self.rows.values(), self.machine]
 
     @contextmanager
     def while_it_lasts(self) -> Iterator[None]:
         before = {name: self.made.used_s(name) for name in self.rows}
-        began = time.perf_counter()
+        machine_before, began = self.made.machine_used_s(), time.perf_counter()
         yield
         took_s = time.perf_counter() - began
+        self.machine.limit.append(100.0)
+        self.machine.ours.append(
+            100 * (self.made.machine_used_s() - machine_before) / took_s / (os.cpu_count() or 1)
+        )
         for name, row in self.rows.items():
             row.limit.append(100.0)
             row.ours.append(100 * (self.made.used_s(name) - before[name]) / took_s)
@@ -422,7 +440,8 @@ class _Busy:
 
 def _busy(made: Installation, row: Row, *names: str) -> _Busy:
     known = [name for name in names if name in made.processes]
-    return _Busy(made, {name: Row(f"{row.name}: {name} busy", "a core", "%") for name in known})
+    rows = {name: Row(f"{row.name}: {name} busy", "a core", "%") for name in known}
+    return _Busy(made, rows, Row(f"{row.name}: machine busy", "all cores", "%"))
 
 
 def _leases() -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, 
 from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import NotFound, Rejected
-from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
+from ipam.models.documents import Job, JobState, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
@@ -98,11 +98,15 @@ class ReservationsOf:
         def create(new: ObjectId) -> None:
             owner = self._reader.get(target)
             job = self._services.jobs.accept(new, owner, wanted)
-            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), owner)
+            around = {owner.id: owner.metadata}
+            if waiting.seconds and isinstance(owner, Subnet):  # While a worker is at the job.
+                around[owner.pool] = self._metadata_of_other(owner.pool)
+            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), around)
 
         self._idempotency.once(req, resp, body, create)
 
-    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, owner: Pool | Subnet) -> None:
+    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, around: dict[ObjectId, Any]) -> None:
+        """Say how *job* stands; *around* is the metadata of pools and subnets that was read before it ended."""
         match job.state:
             case JobState.SUCCEEDED:
                 if (result := result_of(job)) is not None:
@@ -111,9 +115,8 @@ class ReservationsOf:
                 else:
                     reservation = self._services.stores.reservations.get(job.reservation)
                     leases = _leases(self._services, reservation)
-                around = {owner.id: owner.metadata}
                 other = reservation.pool if self._kind == "subnet" else reservation.subnet
-                if other is not None:
+                if other is not None and other not in around:
                     around[other] = self._metadata_of_other(other)
                 value = {**reservation_json(reservation, around), **leases}
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")

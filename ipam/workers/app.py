@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -16,6 +17,8 @@ from ipam.workers.redis_transport import use_redis_transport
 
 CARRY_OUT = "ipam.carry_out"
 RECOVER = "ipam.recover"
+# That a message has come and was handled; what became of a job, the job says.
+_SAY_SOMETHING_OF_EACH_MESSAGE = ("celery.worker.strategy", "celery.app.trace")
 # In steps of 0.1 s, as billiard counts.
 _READ_WITHIN_TENTHS_S = 20
 # Longer than what a worker has fetched already takes, or recovery would never run where there is much to do.
@@ -47,7 +50,6 @@ def create_celery(settings: Settings, place: Place) -> Celery:
         worker_prefetch_multiplier=4,
         worker_concurrency=settings.concurrency,
         worker_hijack_root_logger=False,
-        worker_send_task_events=True,
         # A broker that restarts is waited for as long as it takes.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -87,6 +89,9 @@ def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> N
     # A process that is to end waits until its results are read, one of which the worker's own process may have
     # forgotten already: then it would wait for half a minute, and be killed before that.
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = _READ_WITHIN_TENTHS_S
+    if settings.log_level != "debug":
+        for name in _SAY_SOMETHING_OF_EACH_MESSAGE:
+            logging.getLogger(name).setLevel(logging.WARNING)
     app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
 
 

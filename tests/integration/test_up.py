@@ -91,13 +91,25 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             child.kill()
 
 
+def flower_is_told_of_tasks_once_it_watches(up: Up) -> None:
+    """Workers tell of them when it asks for that, seconds after its start."""
+    flower, subnet = f"http://127.0.0.1:{up.flower_port}", up.api.subnet(cidr="10.1.0.0/24")
+    assert requests.get(flower, timeout=20).status_code == 200
+
+    def is_told() -> bool:
+        up.api.reserve(subnet)
+        return 'task="ipam.carry_out",type="task-succeeded"' in requests.get(f"{flower}/metrics", timeout=20).text
+
+    wait_until(is_told, 30, "Flower to be told of a task")
+
+
 def test_everything_starts_outlives_deaths_and_stops_on_ctrl_c(folder: Path):
     """The second time, after it was killed, by a Consul agent, with which it leaves nothing."""
     first = Up(folder)
     assert [name for name in PARTS if f"ipam: {name} started" not in first.text] == []
     subnet = first.api.subnet(cidr="10.0.0.0/29")
     reservation = first.api.reserve(subnet)
-    assert requests.get(f"http://127.0.0.1:{first.flower_port}/", timeout=20).status_code == 200
+    flower_is_told_of_tasks_once_it_watches(first)
     strangers_are_kept_out(folder / "data", first)
     what_is_in_the_way_is_said_in_one_line(folder, first)
     a_child_that_dies_is_started_again(first)

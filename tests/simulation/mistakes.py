@@ -292,7 +292,7 @@ MISTAKES = (
     Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),
     Mistake(
         "what a hook has refused can be created all the same",
-        PoolStore, "refuse", "insert_missing(self._collection, [{**tombstone, **dead}])", "pass",
+        PoolStore, "refuse", "insert_missing(self._collection, [{**tombstone, **_dead()}])", "pass",
     ),
     Mistake(
         "what was created is refused",
