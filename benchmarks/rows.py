@@ -123,15 +123,21 @@ def one_client(made: Installation, effort: Effort) -> Measurement:
 def many_clients(made: Installation, effort: Effort) -> Measurement:
     """Sync requests of 8 clients."""
     row = Row(f"sync requests, {CLIENTS} clients", "NetBox 4.6.8, as measured before", "a second", 6.0)
+    floor = Row(
+        f"the calls to the database of such requests, made bare by {CLIENTS} threads", row.against, row.unit
+    )
     busy = _busy(made, row, "database", "web", "worker")
-    subnet = made.subnet(cidr="10.0.0.0/16")
+    subnet, calls = made.subnet(cidr="10.0.0.0/16"), BareCalls(made.bare)
 
     def turn() -> None:
-        row.limit.append(NETBOX_A_SECOND)
+        for one in (row, floor):
+            one.limit.append(NETBOX_A_SECOND)
+        took, _ = times_of(CLIENTS, effort.requests, lambda _: calls.make())
+        floor.ours.append(effort.requests / took)
         with busy.while_it_lasts():
             row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
 
-    return Measurement([row, *busy.all_rows], [turn] * effort.rounds)
+    return Measurement([row, floor, *busy.all_rows], [turn] * effort.rounds)
 
 
 def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
@@ -225,19 +231,30 @@ def given_back(made: Installation, effort: Effort) -> Measurement:
 
 def reads(made: Installation, effort: Effort) -> Measurement:
     """GET of one reservation by 8 clients."""
-    row = Row(f"reads of a reservation, {CLIENTS} clients", "NIPAP, as measured before", "a second", 0.6)
+    name, against = f"reads of a reservation, {CLIENTS} clients", "NIPAP, as measured before"
+    row = Row(name, against, "a second", 0.6)
+    spread = Row(f"{name}, a web process for each core", against, "a second", 0.6)
+    floor = Row(f"GET /livez, {CLIENTS} clients: HTTP and nothing else", against, "a second")
     busy = _busy(made, row, "database", "web")
     subnet = made.subnet(cidr="10.0.0.0/24")
-    held = made.client.post(f"/subnets/{subnet['id']}/reservations", {})
+    path = "/reservations/" + made.client.post(f"/subnets/{subnet['id']}/reservations", {})["id"]
+    requests = 3 * effort.requests
+
+    def speed(client: Client, what: str) -> float:
+        took, _ = times_of(CLIENTS, requests, lambda _: client.get(what))
+        return requests / took
 
     def turn() -> None:
-        requests = 3 * effort.requests
         with busy.while_it_lasts():
-            took, _ = times_of(CLIENTS, requests, lambda _: made.client.get(f"/reservations/{held['id']}"))
-        row.limit.append(NIPAP_READS_A_SECOND)
-        row.ours.append(requests / took)
+            row.ours.append(speed(made.client, path))
+        floor.ours.append(speed(made.client, "/livez"))
+        with made.web_of_many() as client:
+            speed(client, path)  # Until all of them are warm.
+            spread.ours.append(speed(client, path))
+        for one in (row, spread, floor):
+            one.limit.append(NIPAP_READS_A_SECOND)
 
-    return Measurement([row, *busy.all_rows], [turn] * effort.rounds)
+    return Measurement([row, *busy.all_rows, spread, floor], [turn] * effort.rounds)
 
 
 def none_lost(made: Installation, effort: Effort) -> Measurement:

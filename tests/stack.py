@@ -113,6 +113,7 @@ class Stack:
             **variables,
         }
         self.environment = environment
+        self.folder = folder
         self.api = Api(f"http://127.0.0.1:{port}")
         ipam = [sys.executable, "-m", "ipam"]
         web = Part("web", [*ipam, "serve", "--port", str(port)], port, environment)
