@@ -16,7 +16,7 @@ from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.addresses import Address, from_number, to_number
 from ipam.models.documents import Lease, Subnet
 from ipam.models.holdings import address_in, lease_key
-from ipam.models.store import Page, Query, decode_cursor
+from ipam.models.store import Page, Query
 from ipam.models.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.
@@ -84,26 +84,26 @@ class Surveying:
         Which addresses those of a reservation have, it knows, and of a subnet its blocks and its ledger. By what
         users wrote on them they are found by their marks.
         """
+        after = self._stores.leases.after(query) or b""
         wanted = {name: value for condition in query.conditions for name, value in condition.items()}
         if "_id" in wanted:
             return self._stores.leases.page(query)
         if "reservation" in wanted:
-            return self._stores.leases.page_among(query, self._keys_of_reservation(wanted["reservation"], query))
+            return self._stores.leases.page_among(query, self._keys_of_reservation(wanted["reservation"], after))
         if query.facets:
             return self._stores.leases.page_among(query, self._stores.leases.marked(query))
         if "subnet" in wanted:
-            return self._stores.leases.page_among(query, self._keys_of_subnet(wanted["subnet"], query))
+            return self._stores.leases.page_among(query, self._keys_of_subnet(wanted["subnet"], after))
         return self._stores.leases.page(query)
 
-    def _keys_of_reservation(self, id_: ObjectId, query: Query) -> Iterator[bytes]:
-        """The keys that leases of a reservation may have, from the cursor of *query* on."""
-        after = _cursor(query)
+    def _keys_of_reservation(self, id_: ObjectId, after: bytes) -> Iterator[bytes]:
+        """The keys behind *after* that leases of a reservation may have."""
         for reservation in self._stores.reservations.get_many([id_]).values():
             yield from (key for key in reservation.lease_keys() if key > after)
 
-    def _keys_of_subnet(self, id_: ObjectId, query: Query) -> Iterator[bytes]:
-        """The keys that leases of a subnet may have, from the cursor of *query* on."""
-        subnet, after = self._stores.subnets.find(id_), _cursor(query)
+    def _keys_of_subnet(self, id_: ObjectId, after: bytes) -> Iterator[bytes]:
+        """The keys behind *after* that leases of a subnet may have."""
+        subnet = self._stores.subnets.find(id_)
         if subnet is None:
             return
         first, last = to_number(subnet.start), to_number(subnet.end)
@@ -163,12 +163,6 @@ def network_around(subnet: Subnet) -> Network:
     """The smallest network that has all addresses of *subnet*."""
     differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
     return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
-
-
-def _cursor(query: Query) -> bytes:
-    """The key that the page before ended with; before all keys, if there was none."""
-    key = decode_cursor(query.cursor) if query.cursor is not None else b""
-    return key if isinstance(key, bytes) else key.binary
 
 
 def _count(taken: FrozenBitMap, offset: int, width: int, used: list[int]) -> None:

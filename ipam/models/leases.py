@@ -59,6 +59,7 @@ class LeaseStore(DocumentStore[Lease]):
     """The collection `leases`; a document without `reservation` is of an address that was given back."""
 
     kind = "lease"
+    _key = bytes
     visible = {"reservation": {"$exists": True}}
 
     def __init__(self, database: Database[Any]) -> None:

@@ -124,7 +124,11 @@ def decode_cursor(cursor: str) -> ObjectId | bytes:
         return ObjectId(raw)
     if len(raw) == 28:  # noqa: PLR2004 (a lease's key)
         return raw
-    raise InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.")
+    raise _strange_cursor()
+
+
+def _strange_cursor() -> InvalidParameter:
+    return InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.")
 
 
 @speaks_mongo
@@ -139,6 +143,7 @@ class DocumentStore(Generic[D]):
     """
 
     kind: ClassVar[str]
+    _key: ClassVar[type] = ObjectId  # The type of its `_id`, and so of what its lists go on from.
     visible: ClassVar[Mapping[str, Any]] = {}
     unread: ClassVar[tuple[str, ...]] = ()
     unlisted: ClassVar[tuple[str, ...]] = ()
@@ -184,13 +189,28 @@ class DocumentStore(Generic[D]):
         """A page of documents in the order of their keys: by age, leases by subnet and address.
 
         It ends at the limit of *query*, or when what users wrote on its documents comes to 8 MiB.
+
+        Raises:
+            InvalidParameter: If the cursor is of another list.
         """
+        self.after(query)
         with (
             self._collection.find(self._filter(query), _all_but(*self.unread, *self.unlisted))
             .sort("_id", ASCENDING)
             .limit(query.limit + 1) as found
         ):
             return self._page_of(found, query.limit)
+
+    def after(self, query: Query) -> Any:
+        """The `_id` that the page before ended with; None if there was none.
+
+        Raises:
+            InvalidParameter: If the cursor is of another list.
+        """
+        key = decode_cursor(query.cursor) if query.cursor is not None else None
+        if key is not None and not isinstance(key, self._key):
+            raise _strange_cursor()
+        return key
 
     def page_among(self, query: Query, keys: Iterable[Any]) -> Page[D]:
         """A page, as `page` makes it, of those documents that have one of *keys*, which ascend.

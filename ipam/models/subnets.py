@@ -18,7 +18,7 @@ from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import Outbox, telling
 from ipam.models.ledgers import Grant, Ledger, Release
-from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision, decode_cursor
+from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision
 from ipam.models.subnet_index import SubnetIndex
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
@@ -93,13 +93,16 @@ class SubnetStore(DocumentStore[Subnet]):
     def page(self, query: Query) -> Page[Subnet]:
         """As that of all resources; one by address, pool or what users wrote does not go through all subnets."""
         wanted = {name: value for condition in query.conditions for name, value in condition.items()}
+        after = self.after(query)
         if "low" in wanted:
-            return self.page_among(query, _from(query, self._index.around(from_place(wanted["low"]["$lte"]))))
-        if query.facets:
-            return self.page_among(query, self._index.having(query))
-        if "pool" in wanted:
-            return self.page_among(query, _from(query, sorted(self._holders([wanted["pool"]]))))
-        return super().page(query)
+            ids: Iterable[ObjectId] = self._index.around(from_place(wanted["low"]["$lte"]))
+        elif query.facets:
+            ids = self._index.having(query)
+        elif "pool" in wanted:
+            ids = sorted(self._holders([wanted["pool"]]))
+        else:
+            return super().page(query)
+        return self.page_among(query, (id_ for id_ in ids if after is None or id_ > after))
 
     def find(self, id_: ObjectId) -> Subnet | None:
         """The subnet in whatever state, None when it is gone."""
@@ -295,9 +298,3 @@ class SubnetStore(DocumentStore[Subnet]):
             ]
         }
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]
-
-
-def _from(query: Query, ids: Iterable[ObjectId]) -> Iterator[ObjectId]:
-    """Those of *ids* that come after the cursor of *query*."""
-    after = decode_cursor(query.cursor) if query.cursor is not None else None
-    return (id_ for id_ in ids if after is None or id_ > after)

@@ -150,6 +150,25 @@ def test_a_bad_path_or_parameter_is_refused(api: Api, path, expected):
     assert problem(api.get(path)) == expected
 
 
+def test_a_cursor_of_another_list_is_refused(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/24")
+    of_subnet, of_pool = f"/subnets/{subnet['id']}", f"/pools/{subnet['pool']}"
+    leases = (
+        "/leases",
+        "/leases?tag=x",
+        f"{of_subnet}/leases",
+        f"/reservations/{api.reserve(subnet)['id']}/leases",
+    )
+    others = (
+        *("/pools", "/subnets", "/subnets?tag=x", "/subnets?address=10.0.0.1", f"{of_pool}/subnets"),
+        *("/reservations", f"{of_subnet}/reservations", f"{of_pool}/reservations", "/jobs"),
+    )
+    for paths, cursor in ((leases, "A" * 16), (others, "A" * 38)):
+        for path in paths:
+            assert problem(api.get(path, params={"cursor": cursor})) == (400, "invalid-parameter"), path
+            assert api.get(path).status_code == 200
+
+
 def test_a_method_that_is_not_there_is_a_problem_too(api: Api):
     answer = api.delete("/pools")
     assert problem(answer) == (405, "method-not-allowed")
