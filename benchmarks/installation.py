@@ -59,8 +59,8 @@ class Installation:
     @staticmethod
     def machine_used_s() -> float:
         """How many seconds of its processors the machine has used, for whatever."""
-        times = psutil.cpu_times()
-        return float(sum(times) - times.idle - times.iowait - times.steal)
+        times = psutil.cpu_times()._asdict()
+        return float(sum(took for name, took in times.items() if name not in ("idle", "iowait", "steal")))
 
     def memory_mib(self, name: str) -> float:
         """How much memory that process and its children take, what they share being counted once."""

@@ -114,7 +114,8 @@ class BareCalls:
         self._database["jobs"].find_one({"_id": job.id})
         self._database["blocks"].find_one({"_id": self._block})
         version = {"ledger.version": found["ledger"]["version"]}
-        self._database["subnets"].update_one({"_id": subnet, **version}, {"$set": {"ledger": found["ledger"]}})
+        taken = {"$set": {"ledger": {**found["ledger"], "at": now}}}
+        self._database["subnets"].update_one({"_id": subnet, **version}, taken)
         lease = Lease(
             id=ObjectId(), subnet=subnet, pool=pool, reservation=job.reservation, entry=1,
             address=from_number(int.from_bytes(ObjectId().binary, "big")),

@@ -85,7 +85,7 @@ class Surveying:
         users wrote on them they are found by their marks.
         """
         after = self._stores.leases.after(query) or b""
-        wanted = {name: value for condition in query.conditions for name, value in condition.items()}
+        wanted = query.by_field
         if "_id" in wanted:
             return self._stores.leases.page(query)
         if "reservation" in wanted:

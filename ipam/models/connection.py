@@ -149,6 +149,14 @@ def among(keys: Sequence[Any]) -> Any:
     return keys[0] if len(keys) == 1 else {"$in": list(keys)}
 
 
+def keys_among(collection: Collection[Any], field: str, values: Iterable[Any]) -> list[Any]:
+    """The `_id` of all documents that have one of *values* in *field*, of which there is an index; ascending."""
+    found: set[Any] = set()
+    for some in chunks(values, KEYS_CHUNK):
+        found.update(bson["_id"] for bson in collection.find({field: {"$in": some}}, {"_id": 1}))
+    return sorted(found)
+
+
 def insert_missing(collection: Collection[Any], documents: Sequence[dict[str, Any]]) -> None:
     """Insert those of *documents* whose `_id` is not there yet; so doing it again changes nothing.
 

@@ -147,9 +147,9 @@ class EventStore:
         for collection in TELLING:
             overdue = self._database[collection].find({"outbox_since": {"$lt": before}}, {"outbox": 1})
             found = [Outbox(outbox_of(bson), collection, bson["_id"]) for bson in overdue.limit(_RECOVERED_AT_ONCE)]
-            self.settle(found)
+            self.add_and_clear(found)
 
-    def settle(self, outboxes: Sequence[Outbox]) -> None:
+    def add_and_clear(self, outboxes: Sequence[Outbox]) -> None:
         """Add the events of *outboxes* and empty these, whoever put them there being gone."""
         self.add(outboxes)
         self.clear(outboxes)

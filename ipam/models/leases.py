@@ -138,7 +138,7 @@ class LeaseStore(DocumentStore[Lease]):
 
     def marked(self, query: Query) -> Iterator[bytes]:
         """The keys of leases that may have the facets of *query*, from its cursor on."""
-        yield from self._marks.keys(Query(facets=query.facets, cursor=query.cursor).to_filter({}))
+        yield from self._marks.having(query)
 
     def embedded(self, reservation: Reservation) -> list[Lease] | None:
         """All leases of *reservation*, by subnet, lowest address first; None if users wrote too much on them.
@@ -208,7 +208,7 @@ class LeaseStore(DocumentStore[Lease]):
         """
         self._collection.update_one({"_id": mark.key}, {"$inc": {"tidied": 1}})
         bson = self._collection.find_one({"_id": mark.key}) or {}
-        self._events.settle([Outbox(outbox_of(bson), "leases", mark.key)])
+        self._events.add_and_clear([Outbox(outbox_of(bson), "leases", mark.key)])
         self._marks.settle(mark, bson.get("facets", ()) if self._is_visible(bson) else ())
 
     def _is_visible(self, bson: Bson) -> bool:

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import Contended
-from ipam.models.connection import KEYS_CHUNK, chunks, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, chunks, keys_among, speaks_mongo
 from ipam.models.documents import utc_now
 from ipam.models.events import Event, Outbox, grouped
 from ipam.models.prefixes import prefixes_of_all
@@ -167,10 +167,7 @@ class LogStore:
 
     def about(self, prefixes: Iterable[bytes]) -> list[int]:
         """The documents, each by its first sequence, that have one of *prefixes*; ascending."""
-        found: set[int] = set()
-        for chunk in chunks(prefixes, KEYS_CHUNK):
-            found.update(group["_id"] for group in self._log.find({"prefixes": {"$in": chunk}}, {"_id": 1}))
-        return sorted(found)
+        return keys_among(self._log, "prefixes", prefixes)
 
     def document(self, first: int) -> Written:
         """The document whose first event has the sequence *first*; one that is gone holds nothing."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import Contended
 from ipam.models.connection import among, speaks_mongo
-from ipam.models.documents import Bson, utc_now
+from ipam.models.documents import utc_now
+from ipam.models.store import Query, keys_having
 
 _AT_ONCE = 500
 
@@ -60,10 +60,9 @@ class MarkStore:
         found = self._collection.find_one({"_id": key}, {"writes": 1})
         return Mark(key, found["writes"]) if found else None
 
-    def keys(self, wanted: Bson) -> Iterator[bytes]:
-        """The keys of leases that may have the facets *wanted*, a filter, ascending."""
-        for bson in self._collection.find(wanted, {"_id": 1}).sort("_id", ASCENDING):
-            yield bson["_id"]
+    def having(self, query: Query) -> Iterator[bytes]:
+        """The keys of leases that may have the facets of *query*, from its cursor on; ascending."""
+        yield from keys_having(self._collection, query)
 
     def untidy(self, before: datetime) -> list[Mark]:
         """Some of those that were put before the time *before* and not settled since."""

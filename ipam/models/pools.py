@@ -13,11 +13,11 @@ from pymongo.database import Database
 from ipam.errors import NotEmpty, SubnetOverlap
 from ipam.models import facts
 from ipam.models.addresses import to_place
-from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import telling, telling_new
 from ipam.models.keys import KEEP_TOMBSTONES, minute_of
-from ipam.models.store import DocumentStore, check_revision
+from ipam.models.store import READ_CHUNK, DocumentStore, check_revision
 from ipam.origins import Origin, current_origin
 from ipam.retrying import retry_contended
 
@@ -114,10 +114,14 @@ class PoolStore(DocumentStore[Pool]):
 
         retry_contended(attempt)
 
-    def holders(self, id_: ObjectId) -> list[ObjectId]:
-        """The subnets that hold a range in the pool, whatever state they or it are in."""
-        found = self._collection.find_one({"_id": id_}, {"ranges.subnet": 1}) or {"ranges": ()}
-        return [held["subnet"] for held in found["ranges"]]
+    def holders(self, *ids: ObjectId) -> list[ObjectId]:
+        """The subnets that hold a range in any of these pools, whatever state they or the pools are in."""
+        found = (
+            bson
+            for some in chunks(ids, READ_CHUNK)
+            for bson in self._collection.find({"_id": among(some)}, {"ranges.subnet": 1})
+        )
+        return [held["subnet"] for bson in found for held in bson["ranges"]]
 
     def deleted_by(self, id_: ObjectId) -> Origin:
         """Where the deletion of a hidden pool comes from."""

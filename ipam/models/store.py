@@ -65,6 +65,11 @@ class Query:
     limit: int = LIMIT_DEFAULT
     cursor: str | None = None
 
+    @property
+    def by_field(self) -> Bson:
+        """What the conditions demand of each field; of one that several name, the last."""
+        return {name: value for condition in self.conditions for name, value in condition.items()}
+
     def where(self, **equals: Any) -> Query:
         """The same query with more conditions."""
         return replace(self, conditions=(*self.conditions, equals))
@@ -125,6 +130,13 @@ def decode_cursor(cursor: str) -> ObjectId | bytes:
     if len(raw) == 28:  # noqa: PLR2004 (a lease's key)
         return raw
     raise _strange_cursor()
+
+
+def keys_having(index: Collection[Any], query: Query) -> Iterator[Any]:
+    """The keys in an *index* that is kept by hand, of what may have the facets of *query*, from its cursor on."""
+    wanted = Query(facets=query.facets, cursor=query.cursor).to_filter({})
+    for bson in index.find(wanted, {"_id": 1}).sort("_id", ASCENDING):
+        yield bson["_id"]
 
 
 def _strange_cursor() -> InvalidParameter:

@@ -9,19 +9,18 @@ It may say too much and never too little; who reads by it looks at the subnet as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING
 from pymongo.database import Database
 
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address
-from ipam.models.connection import KEYS_CHUNK, chunks, insert_missing, speaks_mongo
+from ipam.models.connection import insert_missing, keys_among, speaks_mongo
 from ipam.models.documents import Subnet
 from ipam.models.prefixes import around_in_subnets, prefixes_of_subnet
-from ipam.models.store import Query
+from ipam.models.store import Query, keys_having
 
 
 @speaks_mongo
@@ -41,12 +40,10 @@ class SubnetIndex:
         }
         insert_missing(self._collection, [entry])
 
-    def widen(self, subnet: Subnet) -> None:
-        """Let a subnet also be found by what is about to be written on it: *subnet* is as it will be then."""
-        self._collection.update_one(
-            {"_id": subnet.id},
-            {"$addToSet": {"facets": {"$each": _facets(subnet)}}, "$max": {"revision": subnet.revision}},
-        )
+    def widen(self, id_: ObjectId, revision: int, facets: Sequence[str]) -> None:
+        """Let a subnet also be found by the *facets* that a *revision* has which is about to be written."""
+        also = {"$addToSet": {"facets": {"$each": list(facets)}}, "$max": {"revision": revision}}
+        self._collection.update_one({"_id": id_}, also)
 
     def narrow(self, subnet: Subnet) -> None:
         """Let it be found only by what was written on it, unless somebody is about to write on it again.
@@ -63,17 +60,12 @@ class SubnetIndex:
         self._collection.delete_one({"_id": id_})
 
     def having(self, query: Query) -> Iterator[ObjectId]:
-        """The subnets that may have the facets of *query*, from its cursor on."""
-        wanted = Query(facets=query.facets, cursor=query.cursor).to_filter({})
-        for bson in self._collection.find(wanted, {"_id": 1}).sort("_id", ASCENDING):
-            yield bson["_id"]
+        """The subnets that may have the facets of *query*, from its cursor on; ascending."""
+        yield from keys_having(self._collection, query)
 
     def around(self, address: Address) -> list[ObjectId]:
         """The subnets that may hold *address*, in the order of their ids."""
-        found: set[ObjectId] = set()
-        for chunk in chunks(around_in_subnets(address), KEYS_CHUNK):
-            found.update(bson["_id"] for bson in self._collection.find({"prefixes": {"$in": chunk}}, {"_id": 1}))
-        return sorted(found)
+        return keys_among(self._collection, "prefixes", around_in_subnets(address))
 
 
 def _facets(subnet: Subnet) -> list[str]:

@@ -18,6 +18,7 @@ from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import Outbox, telling
 from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.pools import PoolStore
 from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision
 from ipam.models.subnet_index import SubnetIndex
 from ipam.models.writes import Writes
@@ -50,7 +51,7 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Subnet.from_bson)
-        self._pools = database["pools"]
+        self._pools = PoolStore(database)
         self._index = SubnetIndex(database)
 
     def insert(self, subnet: Subnet) -> None:
@@ -92,14 +93,14 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def page(self, query: Query) -> Page[Subnet]:
         """As that of all resources; one by address, pool or what users wrote does not go through all subnets."""
-        wanted = {name: value for condition in query.conditions for name, value in condition.items()}
+        wanted = query.by_field
         after = self.after(query)
         if "low" in wanted:
             ids: Iterable[ObjectId] = self._index.around(from_place(wanted["low"]["$lte"]))
         elif query.facets:
             ids = self._index.having(query)
         elif "pool" in wanted:
-            ids = sorted(self._holders([wanted["pool"]]))
+            ids = sorted(self._pools.holders(wanted["pool"]))
         else:
             return super().page(query)
         return self.page_among(query, (id_ for id_ in ids if after is None or id_ > after))
@@ -137,16 +138,11 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def _of_pools(self, pools: Sequence[ObjectId], shown: Bson | None = None) -> Iterator[Bson]:
         """The subnets that hold a range in any of *pools*, whatever state they are in; in no order."""
-        for keys in chunks(self._holders(pools), READ_CHUNK):
+        for keys in chunks(self._pools.holders(*pools), READ_CHUNK):
             yield from self._collection.find({"_id": among(keys)}, shown)
 
-    def _holders(self, pools: Sequence[ObjectId]) -> Iterator[ObjectId]:
-        for keys in chunks(pools, READ_CHUNK):
-            for bson in self._pools.find({"_id": among(keys)}, {"ranges.subnet": 1}):
-                yield from (held["subnet"] for held in bson["ranges"])
-
-    def _mark(self, document: Subnet, facets: Sequence[str]) -> None:  # noqa: ARG002 (the index knows them)
-        self._index.widen(document)
+    def _mark(self, document: Subnet, facets: Sequence[str]) -> None:
+        self._index.widen(document.id, document.revision, facets)
 
     def change_ledger(self, subnet: Subnet, ledger: Ledger) -> Subnet:
         """Replace the ledger that was read with *subnet*, and return the subnet as it is then.
@@ -280,7 +276,7 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def tell(self, subnet: Subnet) -> None:
         """Tell of what stands in the outbox of *subnet*, which nobody did who put it there."""
-        self._events.settle([Outbox(subnet.outbox, "subnets", subnet.id)])
+        self._events.add_and_clear([Outbox(subnet.outbox, "subnets", subnet.id)])
 
     def unfinished(self, before: datetime, deleted_before: datetime) -> list[Subnet]:
         """Subnets on which something was begun before the time *before* and is not finished, or not told.

@@ -193,20 +193,20 @@ class Upgrade:
         return [f"brought over: {written} documents, with the keys by which they are found"]
 
     def _key(self, collection: Collection[Any], keys: Callable[[Bson], list[Any]], *former: str) -> int:
-        """Give each document its *keys*, in the place of *former* fields."""
+        """Give each document that is to have any its *keys*, in the place of *former* fields."""
         written = 0
         unset = dict.fromkeys(former, 1)
         for some in chunks(collection.find({"keys": {"$exists": False}}), _CHUNK):
-            written += collection.bulk_write(
-                [
-                    UpdateOne(
-                        {"_id": bson["_id"], "keys": {"$exists": False}},
-                        {"$set": {"keys": keys(bson)}, **({"$unset": unset} if unset else {})},
-                    )
-                    for bson in some
-                ],
-                ordered=False,
-            ).modified_count
+            updates = [
+                UpdateOne(
+                    {"_id": bson["_id"], "keys": {"$exists": False}},
+                    {"$set": {"keys": found}, **({"$unset": unset} if unset else {})},
+                )
+                for bson in some
+                if (found := keys(bson))
+            ]
+            if updates:
+                written += collection.bulk_write(updates, ordered=False).modified_count
         return written
 
     def _write_prefixes(self) -> list[str]:

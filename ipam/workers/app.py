@@ -50,6 +50,8 @@ def create_celery(settings: Settings, place: Place) -> Celery:
         worker_prefetch_multiplier=4,
         worker_concurrency=settings.concurrency,
         worker_hijack_root_logger=False,
+        # Task events are not sent from the start: Flower asks for them when it watches.
+        worker_send_task_events=False,
         # A broker that restarts is waited for as long as it takes.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

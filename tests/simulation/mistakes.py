@@ -226,15 +226,15 @@ MISTAKES = (
     ),
     Mistake(
         "what a dead process did is never told",
-        EventStore, "recover", "self.settle(found)", "pass",
+        EventStore, "recover", "self.add_and_clear(found)", "pass",
     ),
     Mistake(
         "what a dead process did to a subnet is never told",
-        SubnetStore, "tell", "self._events.settle(", "str(",
+        SubnetStore, "tell", "self._events.add_and_clear(", "str(",
     ),
     Mistake(
         "a subnet is not found by what is written on it until that is done",
-        SubnetStore, "_mark", "self._index.widen(document)", "pass",
+        SubnetStore, "_mark", "self._index.widen(document.id, document.revision, facets)", "pass",
     ),
     Mistake(
         "a subnet is shown before it can be found",

@@ -107,7 +107,7 @@ def test_who_writes_while_another_tidies_is_found(services, plain, pool, monkeyp
 
     def sleep(index, mine):
         monkeypatch.setattr(SubnetIndex, "narrow", narrow)
-        index.widen(replace(mine, tags=("c",), revision=mine.revision + 1))  # Another is about to write.
+        index.widen(mine.id, mine.revision + 1, ["tag=c"])  # Another is about to write.
         narrow(index, mine)
 
     monkeypatch.setattr(SubnetIndex, "narrow", sleep)
