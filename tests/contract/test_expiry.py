@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_address
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -90,14 +91,18 @@ def test_what_there_is_no_time_for_goes_with_the_next_look(stores):
 
 
 def test_who_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
+    database = stores.pools._collection.database  # noqa: SLF001
     stores.idempotency.begin("key", "fingerprint", ObjectId())
-    dying = ExpiryStore(stores.pools._collection.database)  # noqa: SLF001
+    (minute,) = database["idempotency"].find_one({"_id": "key"})["keys"]
+    dying = ExpiryStore(database)
 
-    def die(*_):
-        raise KeyboardInterrupt
+    class Dying:
+        def delete_many(self, wanted: dict[str, Any]) -> None:
+            if minute in wanted["keys"]["$in"]:
+                raise KeyboardInterrupt
 
     with monkeypatch.context() as crash:
-        crash.setattr(dying, "_database", dict.fromkeys(EXPIRING, type("Dying", (), {"delete_many": die})()))
+        crash.setattr(dying, "_database", dict.fromkeys(EXPIRING, Dying()))
         with pytest.raises(KeyboardInterrupt):
             dying.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
     stores.expiry.remove(utc_now() + timedelta(days=2), FOR_EVER_S)

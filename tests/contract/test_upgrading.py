@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import uuid4
@@ -28,8 +28,11 @@ from ipam.models.documents import (
     ReservationState,
     Subnet,
     SubnetState,
+    utc_now,
 )
 from ipam.models.events import Event
+from ipam.models.holdings import stem_of
+from ipam.models.keys import OPEN, UNFINISHED, minute_of
 from ipam.models.metadata import metadata_facets
 from ipam.models.prefixes import around_in_pool
 from ipam.models.store import Query
@@ -107,12 +110,12 @@ def old(database: str) -> Iterator[Database[Any]]:
             {"_id": RELEASED, "state": ReservationState.RELEASED.value, "released_at": AT},
         ]
     )
-    made["reservations"].update_many({}, {"$unset": {"holdings": 1, "keys": 1}})
+    made["reservations"].update_many({}, {"$unset": {"holdings": 1, "keys": 1}, "$set": {"stem": b"old"}})
     made["reservations"].create_indexes([IndexModel("pool", name="of_pool")])
     made["jobs"].insert_many([a_job(DECIDED_JOB, GRANTED, DECIDED_BATCH, 3), a_job(LOST_JOB, ObjectId(), None, 1)])
     done = {**a_job(DONE_JOB, RELEASED, DECIDED_BATCH, 1), "state": JobState.SUCCEEDED.value}
     made["jobs"].insert_one({**done, "finished_at": AT})
-    made["jobs"].update_many({}, {"$unset": {"keys": 1}})
+    made["jobs"].update_many({}, {"$unset": {"keys": 1}, "$set": {"waiting": SUBNET}})
     told = Event(
         id="x", type="ipam.reservation.created", paths=("/reservations/x", f"/pools/{POOL}"), revision=1, time=AT,
         origin=Origin(), data=f'{{"addresses": ["{FIRST}"]}}',
@@ -159,6 +162,7 @@ def addresses(services: Services, reservation: ObjectId) -> list[Address]:
 def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     stores = Stores(old)
     before = len(list(old["leases"].find()))
+    tomorrow = minute_of(utc_now() + timedelta(days=1))
     said = stores.upgrade.run()
     assert said == [
         f"brought over: 1 ledgers and {before} leases, from a queue to bitmaps",
@@ -172,6 +176,15 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
         "brought over: 1 events, to be found by address",
     ]
     assert stores.upgrade.run() == []
+    reservations = {bson["_id"]: bson for bson in old["reservations"].find()}
+    assert reservations[HOLDER]["keys"] == [POOL, SUBNET, stem_of(HOLDER)]
+    assert reservations[RELEASING]["keys"] == [POOL, SUBNET, stem_of(RELEASING), UNFINISHED]
+    jobs = {bson["_id"]: bson for bson in old["jobs"].find()}
+    assert jobs[DECIDED_JOB]["keys"] == jobs[LOST_JOB]["keys"] == [SUBNET, OPEN]
+    for over in reservations[RELEASED], jobs[DONE_JOB]:  # Long ago, so that it may go soon, but not unseen.
+        assert tomorrow <= over["keys"][0] <= minute_of(utc_now() + timedelta(days=1))
+    for bson in (*reservations.values(), *jobs.values()):
+        assert not {"stem", "released_at", "waiting"} & bson.keys()
     halves = ("_queue_to_bitmaps", "_write_places", "_write_facets", "_write_holdings", "_write_former_ids")
     for half in (*halves, "_write_marks", "_index_subnets", "_write_keys"):
         getattr(stores.upgrade, half)()  # By a process that started at the same time and is slower.

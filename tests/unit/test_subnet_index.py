@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
 from ipam.errors import Transient
+from ipam.models import pools, subnets
 from ipam.models.addresses import to_place
 from ipam.models.documents import Pool, Subnet
 from ipam.models.store import Query
@@ -67,6 +68,17 @@ def test_all_that_fit_are_found_page_by_page(services, pool):
     assert list(pages(services, around("10.0.2.110").where(pool=pool.id))) == [mine[2].id]
     assert [*pages(services, around("10.0.2.201")), *pages(services, tagged("no"))] == []
     assert services.stores.subnets.of_pool(pool.id) == mine
+
+
+def test_subnets_of_many_pools_are_counted_some_at_a_time(services, monkeypatch):
+    monkeypatch.setattr(pools, "READ_CHUNK", 2)
+    monkeypatch.setattr(subnets, "READ_CHUNK", 2)
+    many = [services.inventory.create_pool(Pool(id=ObjectId())) for _ in range(5)]
+    for n, pool in enumerate(many):
+        for place in range(n):
+            put(services, pool, f"10.0.{place}.1", f"10.0.{place}.3")
+    usage = services.stores.subnets.usage(pool.id for pool in many)
+    assert [(usage[pool.id].subnets, usage[pool.id].size) for pool in many] == [(n, 3 * n) for n in range(5)]
 
 
 @pytest.mark.parametrize(
