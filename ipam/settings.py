@@ -99,6 +99,10 @@ class Settings(BaseModel):
     processes: int = Field(
         1, ge=1, le=64, description="Web processes that share the port; each uses one core at most."
     )
+    any_core: bool = Field(
+        False,  # noqa: FBT003 (as all of them)
+        description="Let web processes go from core to core; each stays on one otherwise, which makes it faster.",
+    )
     threads: int = Field(
         96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
     )

@@ -35,14 +35,7 @@ class Process:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._child = subprocess.Popen(
-                self.part.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **self.part.environment},
-                start_new_session=True,
-            )
+            self._child = self.part.start(log)
         wait_until(self._ready_or_dead, READY_TIMEOUT_S, f"{self.part.name} to be ready")
 
     def _ready_or_dead(self) -> bool:

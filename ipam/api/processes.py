@@ -20,8 +20,10 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _CANNOT_START = 2
 
 
-def run_processes(count: int, serve: Callable[[], None], sockets: Sequence[socket.socket]) -> None:
+def run_processes(count: int, serve: Callable[[int], None], sockets: Sequence[socket.socket]) -> None:
     """Run *serve* in *count* processes that share *sockets*, until SIGTERM or SIGINT; one that dies is replaced.
+
+    It gets the process's place, from 0 on; who replaces another takes that one's.
 
     In each of them this returns when *serve* does. That must open all by itself which is not to be shared; nothing
     else may be open, and no thread may run, when this is called.
@@ -30,10 +32,9 @@ def run_processes(count: int, serve: Callable[[], None], sockets: Sequence[socke
         SystemExit: In the process that looks after the others, with the worst of their exit codes.
     """
     if count == 1:
-        serve()
+        serve(0)
         return
-    if _Family(count, sockets).look_after():
-        serve()
+    serve(_Family(count, sockets).look_after())
 
 
 class _Family:
@@ -42,14 +43,14 @@ class _Family:
     def __init__(self, count: int, sockets: Sequence[socket.socket]) -> None:
         self._count = count
         self._sockets = sockets
-        self._children: set[int] = set()
+        self._children: dict[int, int] = {}
         self._is_stopping = False
         self._worst = 0
         # Nobody writes to it: it comes to its end when all who could are gone, which is the parent alone.
         self._alive, self._held = os.pipe()
 
-    def look_after(self) -> bool:
-        """Look after children until the last has ended; True in a child, at its beginning.
+    def look_after(self) -> int:
+        """Look after children until the last has ended; this returns in a child only, with its place.
 
         Raises:
             SystemExit: At that end.
@@ -57,13 +58,13 @@ class _Family:
         for number in _STOP:
             signal.signal(number, lambda *_: self._stop())
         while True:
-            while len(self._children) < self._count and not self._is_stopping:
-                if self._fork():
-                    return True
+            for place in set(range(self._count)) - set(self._children.values()):
+                if not self._is_stopping and self._fork(place):
+                    return place
             if not self._children:
                 sys.exit(self._worst)
             pid, status = os.wait()
-            self._children.discard(pid)
+            self._children.pop(pid, None)
             self._hear(pid, os.waitstatus_to_exitcode(status))
 
     def _hear(self, pid: int, code: int) -> None:
@@ -85,11 +86,11 @@ class _Family:
             with suppress(ProcessLookupError):  # It has just been waited for.
                 os.kill(pid, signal.SIGTERM)
 
-    def _fork(self) -> bool:
+    def _fork(self, place: int) -> bool:
         """True in the child."""
         with _undisturbed():  # By a signal that would find it neither there nor not there.
             if pid := os.fork():
-                self._children.add(pid)
+                self._children[pid] = place
                 return False
             os.setpgid(0, 0)  # Ctrl-C is for the parent, who tells its children.
             for number in _STOP:

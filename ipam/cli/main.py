@@ -22,6 +22,7 @@ from ipam.api.server import Server, listen_on
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
+from ipam.cores import keep_to_one, quiet_cores
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
 from ipam.events.answering import Function
@@ -105,7 +106,7 @@ def cli() -> None:
 
 @cli.command()
 @_settings(
-    *("host", "port", "hosts", "insecure", "processes", "threads", "stop_timeout_s"),
+    *("host", "port", "hosts", "insecure", "processes", "any_core", "threads", "stop_timeout_s"),
     *(*_DATABASE, "mongo_timeout_s", *_BROKER, "claim_timeout_s"),
     *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s", "hooks", *_BUS),
 )
@@ -114,7 +115,13 @@ def serve(settings: Settings) -> None:
     settings.refuse_open("host")
     declared_hooks(settings)  # What is wrong with them is said here, and not by each process.
     sockets = listen_on(settings.host, settings.port)
-    run_processes(settings.processes, lambda: _serve(settings, sockets), sockets)
+    cores = [] if settings.any_core else quiet_cores()
+
+    def serve_at(place: int) -> None:
+        keep_to_one(cores, place)
+        _serve(settings, sockets)
+
+    run_processes(settings.processes, serve_at, sockets)
 
 
 def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:

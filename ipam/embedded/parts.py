@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
+from ipam.cores import keep_to_one, quiet_cores
 from ipam.embedded.access import MONGODB, SECANTUSDB
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
@@ -32,6 +36,7 @@ class Part:
         port: Where it listens; None when it does not.
         environment: Variables that it gets on top of ours.
         program: What is run, where there is a choice.
+        on_one_core: Whether it is kept to one core.
     """
 
     name: str
@@ -39,6 +44,23 @@ class Part:
     port: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
     program: str = ""
+    on_one_core: bool = False
+
+    def start(self, output: int | IO[Any]) -> subprocess.Popen[str]:
+        """Start it, in a process group of its own; all that it prints goes to *output*."""
+        cores = quiet_cores() if self.on_one_core else []
+        child = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **self.environment},
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        keep_to_one(cores, pid=child.pid)
+        return child
 
 
 def free_port() -> int:
@@ -86,7 +108,7 @@ def _secantusdb_part(data: Path, *, auth: bool) -> Part:
     port = free_port()
     command = [found, "--config", str(config), "--host", LOOPBACK, "--port", str(port)]
     command += ["--storage-path", str(data / SECANTUSDB), "--standalone", "--log-level", "WARNING"]
-    return Part("database", [*command, *(["--auth"] if auth else [])], port, program="SecantusDB")
+    return Part("database", [*command, *(["--auth"] if auth else [])], port, program="SecantusDB", on_one_core=True)
 
 
 def redis_part(data: Path, password: str | None = None) -> Part:

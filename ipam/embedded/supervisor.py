@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import threading
@@ -74,16 +73,7 @@ class Supervisor:
         self._reaper.wait()
 
     def _start(self, part: Part, wave: int) -> None:
-        child = subprocess.Popen(
-            part.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **part.environment},
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        )
+        child = part.start(subprocess.PIPE)
         self._waves[wave][part.name] = (part, child)
         if self._reaper.stdin is not None:
             self._reaper.stdin.write(f"{wave} {child.pid}\n")

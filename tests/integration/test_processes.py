@@ -56,6 +56,22 @@ def test_all_of_them_serve_the_same_and_one_that_dies_is_replaced(stack: Stack):
     assert {pool["name"] for pool in stack.api.pages("/pools", "pools")} == pools
 
 
+@pytest.mark.skipif(not psutil.LINUX, reason="no other system keeps processes to cores")
+def test_each_stays_on_a_core_of_its_own_unless_told_otherwise(stack: Stack):
+    usable = psutil.Process().cpu_affinity()
+    wait_until(lambda: stack.web.said().count("serving on") == PROCESSES, 20, "all to serve")
+    kept = [child.cpu_affinity() for child in serving(stack)]
+    assert {len(cores) for cores in kept} == {1}
+    assert len({core for cores in kept for core in cores}) == min(PROCESSES, len(usable))
+    serving(stack)[0].kill()
+    wait_until(lambda: stack.web.said().count("serving on") == PROCESSES + 1, 20, "another in its place")
+    assert sorted(child.cpu_affinity() for child in serving(stack)) == sorted(kept)
+    stack.web.stop()
+    stack.web.part.environment["IPAM_ANY_CORE"] = "true"
+    stack.web.start()
+    assert [child.cpu_affinity() for child in serving(stack)] == [usable] * PROCESSES
+
+
 def test_told_to_stop_they_answer_what_they_have_begun(stack: Stack):
     children = serving(stack)
     subnet = stack.api.subnet(cidr="10.0.0.0/24")

@@ -109,6 +109,8 @@ def test_everything_starts_outlives_deaths_and_stops_on_ctrl_c(folder: Path):
     assert [name for name in PARTS if f"ipam: {name} started" not in first.text] == []
     subnet = first.api.subnet(cidr="10.0.0.0/29")
     reservation = first.api.reserve(subnet)
+    if psutil.LINUX:
+        assert [len(first.running(word).cpu_affinity()) for word in ("--storage-path", "serve")] == [1, 1]
     flower_is_told_of_tasks_once_it_watches(first)
     strangers_are_kept_out(folder / "data", first)
     what_is_in_the_way_is_said_in_one_line(folder, first)

@@ -1,0 +1,61 @@
+"""Which core a process is kept to."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from ipam import cores
+from ipam.cores import keep_to_one, processes_by_core, quiet_cores
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other system keeps processes to cores")
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process that waits, and may use all cores that this one may."""
+    waiting = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield waiting.pid
+    waiting.communicate()
+
+
+def test_a_process_stays_on_the_core_of_its_place_and_places_go_round(child: int):
+    (*_, last) = usable = sorted(os.sched_getaffinity(0))
+    keep_to_one(usable, len(usable) - 1, child)
+    assert os.sched_getaffinity(child) == {last}
+    keep_to_one(usable, len(usable), child)
+    assert os.sched_getaffinity(child) == {usable[0]}
+
+
+def test_the_quietest_core_comes_first(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(cores, "processes_by_core", lambda: Counter({0: 2, 1: 1, 3: 3}))
+    assert quiet_cores() == [2, 1, 0, 3]
+
+
+def test_who_is_kept_to_one_core_is_counted_there_and_nobody_else(child: int):
+    core = min(os.sched_getaffinity(0))
+    before = processes_by_core()[core]
+    keep_to_one([core], pid=child)
+    alone = len(os.sched_getaffinity(0)) == 1  # Then everybody is kept to it.
+    assert processes_by_core()[core] == before + (not alone)
+
+
+def test_a_process_that_cannot_be_kept_goes_on_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    usable = os.sched_getaffinity(0)
+
+    def refuse(pid: int, mask: set[int]) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    keep_to_one([min(usable)])
+    keep_to_one([])
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_where_processes_cannot_be_kept_there_are_no_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert quiet_cores() == []
