@@ -40,16 +40,37 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
-    """A connection that lingers after a refusal: closed at once, it would take the answer from who still sends.
+    """A connection that waitress's loop leaves alone while an answer is sent, and that lingers after a refusal.
 
-    Our half of it is closed, and what comes in is thrown away until the caller closes his, or has been silent for
-    waitress's `channel_timeout`.
+    Closed at once, it would take the answer from who still sends. So our half of it is closed, and what comes in is
+    thrown away until the caller closes his, or has been silent for waitress's `channel_timeout`.
     """
 
     error_task_class = ProblemTask
     close_when_flushed: bool
+    will_close: bool
     lingers_at_end = False
     _lingers = False
+    _is_sending = False
+
+    def write_soon(self, data: bytes) -> int:
+        """Send what the caller takes of *data* at once, in the thread of his request; the loop sends the rest."""
+        self._is_sending = True
+        try:
+            return int(super().write_soon(data))
+        finally:
+            self._is_sending = False
+            if self.total_outbufs_len:
+                self.server.pull_trigger()
+
+    def writable(self) -> bool:
+        """Whether waitress's loop is to send when there is room.
+
+        Not while the request's thread does. There mostly is room, so the loop would be told so again and again, and
+        each time take the interpreter from that thread. Above the mark that thread waits for the loop.
+        """
+        is_left_alone = self._is_sending and self.total_outbufs_len <= self.adj.outbuf_high_watermark
+        return bool(self.will_close or (super().writable() and not is_left_alone))
 
     def readable(self) -> bool:
         """Whether to look for what the caller sends."""

@@ -1,12 +1,20 @@
-"""Where a web process listens."""
+"""Where a web process listens, and how its answers go out."""
 
+import socket
 import threading
+import time
+from collections.abc import Iterator
 
 import falcon
 import pytest
+from waitress.adjustments import Adjustments
+from waitress.server import BaseWSGIServer
 
+from ipam.api.channel import Channel
 from ipam.api.server import Server, listen_on
 from ipam.errors import InvalidSettings
+
+MEGABYTE = 1024 * 1024
 
 
 def test_a_host_that_cannot_be_listened_on_is_named():
@@ -24,3 +32,91 @@ def test_who_has_bound_a_port_and_is_late_to_listen_is_told_that_it_is_taken(mon
     monkeypatch.setattr("ipam.api.server.create_server", lambda *_, **__: later.listen())
     with quicker, later, pytest.raises(InvalidSettings, match=f"Cannot listen on 127.0.0.1:{port}: "):
         Server(falcon.App(), sockets=[later], threads=4, stopping=threading.Event(), stop_timeout_s=1)
+
+
+class Pieces:
+    """Answers with a piece that no socket takes at once; when that has come, with others, and the last has to wait.
+
+    For waitress has whoever answers wait while it keeps more than 16 MiB.
+    """
+
+    sizes = (16 * MEGABYTE, 40 * MEGABYTE, MEGABYTE)
+
+    def __init__(self) -> None:
+        self.first_has_come = threading.Event()
+        self.last_is_next = threading.Event()
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.stream, resp.content_length = self._pieces(), sum(self.sizes)
+
+    def _pieces(self) -> Iterator[bytes]:
+        first, second, last = (bytes([number]) * size for number, size in enumerate(self.sizes))
+        yield first
+        assert self.first_has_come.wait(20)
+        yield second
+        self.last_is_next.set()
+        yield last
+
+
+@pytest.fixture
+def pieces() -> Pieces:
+    return Pieces()
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch, pieces: Pieces) -> Iterator[socket.socket]:
+    """To a server whose loop, if nobody wakes it, sleeps for longer than anybody waits here."""
+    monkeypatch.setattr(Adjustments, "asyncore_loop_timeout", 300)
+    wake = BaseWSGIServer.pull_trigger
+
+    def wake_and_wait(server: BaseWSGIServer) -> None:
+        wake(server)
+        time.sleep(0.1)  # So that the loop has looked before this thread goes on.
+
+    monkeypatch.setattr(BaseWSGIServer, "pull_trigger", wake_and_wait)
+    app = falcon.App()
+    app.add_route("/", pieces)
+    listening = listen_on("127.0.0.1", 0)
+    server = Server(app, sockets=listening, threads=4, stopping=threading.Event(), stop_timeout_s=20)
+    loop = threading.Thread(target=server._server.run)  # noqa: SLF001 (`run` is for a main thread)
+    loop.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        yield connection
+    server._end()  # noqa: SLF001
+    loop.join(20)
+    assert not loop.is_alive()
+
+
+def test_an_answer_that_is_sent_in_parts_reaches_its_end(connection: socket.socket, pieces: Pieces):
+    connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    with connection.makefile("rb") as received:
+        while received.readline().strip():
+            pass
+        first, *rest = (bytes([number]) * size for number, size in enumerate(pieces.sizes))
+        assert received.read(len(first)) == first
+        pieces.first_has_come.set()
+        assert pieces.last_is_next.wait(20)
+        time.sleep(0.3)  # By then it waits.
+        assert received.read(sum(map(len, rest))) == b"".join(rest)
+
+
+def test_the_loop_sleeps_while_an_answer_is_sent(connection: socket.socket, monkeypatch: pytest.MonkeyPatch):
+    """Were it to ask whether there is room to send, it would be told so at once, again and again."""
+    looks: list[Channel] = []
+    look, send = Channel.readable, Channel.send
+
+    def count(channel: Channel) -> bool:
+        looks.append(channel)
+        return look(channel)
+
+    def send_slowly(channel: Channel, *args: object, **kwargs: object) -> int:
+        channel.server.pull_trigger()  # As another request does that has been answered.
+        return send(channel, *args, **kwargs)
+
+    monkeypatch.setattr(Channel, "readable", count)
+    monkeypatch.setattr(Channel, "send", send_slowly)
+    connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    with connection.makefile("rb") as received:
+        assert received.readline().startswith(b"HTTP/1.1 404")
+        received.read()
+    assert 0 < len(looks) < 20
