@@ -16,11 +16,12 @@ from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, sp
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
-from ipam.models.store import DocumentStore
+from ipam.models.store import DocumentStore, Query
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
 
-_OPEN = {"$in": [state.value for state in JobState if not state.terminal]}
+_OPEN_STATES = [state.value for state in JobState if not state.terminal]
+_OPEN = {"$in": _OPEN_STATES}
 
 
 @speaks_mongo
@@ -35,6 +36,12 @@ class JobStore(DocumentStore[Job]):
     def insert(self, *jobs: Job) -> None:
         """Store new jobs; to store one twice changes nothing."""
         insert_missing(self._collection, [job.to_bson() for job in jobs])
+
+    def _filter(self, query: Query) -> Bson:
+        """Those that have not ended by their key, whatever else is asked: of all that are kept they are few."""
+        if query.by_field.get("state") in _OPEN_STATES:
+            query = replace(query, conditions=({"keys": OPEN}, *query.conditions))
+        return super()._filter(query)
 
     def waiting(self, target: ObjectId, limit: int) -> list[Job]:
         """Up to *limit* jobs of *target* that nobody has in hand, oldest first."""

@@ -455,6 +455,24 @@ def test_only_who_has_claimed_a_job_can_cancel_it(stores):
     assert [job.id for job in stores.jobs.ended([first.id, second.id])] == [first.id]
 
 
+def test_jobs_that_have_not_ended_are_listed_by_their_key_and_others_are_not_read(stores, database, database_name):
+    target = ObjectId()
+    queued, cancelled, running = (a_job(stores, target) for _ in range(3))
+    token, _ = stores.jobs.claim([cancelled], 60.0)
+    stores.jobs.cancel(cancelled, token)
+    stores.jobs.claim([running], 60.0)
+
+    def listed(state: JobState) -> list[ObjectId]:
+        return [job.id for job in stores.jobs.page(Query().where(subnet=target, state=state.value)).items]
+
+    assert listed(JobState.QUEUED) == [queued.id]
+    assert listed(JobState.RUNNING) == [running.id]
+    assert listed(JobState.CANCELLED) == [cancelled.id]
+    with connect(database, database_name, 20).client as client:
+        client[database_name]["jobs"].update_many({"subnet": target}, {"$set": {"keys": [target]}})
+    assert listed(JobState.QUEUED) == listed(JobState.RUNNING) == []
+
+
 def test_jobs_left_alone_are_found_again(stores):
     queued, running, fresh = ObjectId(), ObjectId(), ObjectId()
     a_job(stores, queued)
