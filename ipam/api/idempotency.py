@@ -18,6 +18,7 @@ _KEY_MAX = 255
 _KEEP_BODY_BYTES = 1024 * 1024
 _KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied", "vary")
 _ACCEPTED = 202
+_HEADER = "Idempotency-Key"
 
 
 class Idempotency:
@@ -39,16 +40,16 @@ class Idempotency:
             Invalid: If the key was used with another request.
             InvalidParameter: If the key is not 1 to 255 printable characters.
         """
-        key = req.get_header("Idempotency-Key")
+        key = req.get_header(_HEADER)
         if key is None:
             create(ObjectId())
             return
         if not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
-            raise InvalidParameter(f"Idempotency-Key: must be 1 to {_KEY_MAX} printable ASCII characters.")
+            raise InvalidParameter(f"{_HEADER}: must be 1 to {_KEY_MAX} printable ASCII characters.")
         record = self._store.begin(key, _fingerprint(req, body), ObjectId())
         if record.fingerprint != _fingerprint(req, body):
             message = "This Idempotency-Key was used with another request; use a new key for a new request."
-            raise Invalid(message, errors=[{"header": "Idempotency-Key", "detail": message}])
+            raise Invalid(message, errors=[{"header": _HEADER, "detail": message}])
         if record.answer is not None:
             _replay(resp, record.answer)
             return
@@ -67,6 +68,11 @@ class Idempotency:
         kept = self._store.finish(key, answer)
         if kept != answer:  # The same request, sent twice at once, was answered by the other process first.
             _replay(resp, kept)
+
+
+def is_keyed(req: falcon.Request) -> bool:
+    """Whether what *req* asks for may have been asked for before."""
+    return req.get_header(_HEADER) is not None
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:

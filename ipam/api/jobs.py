@@ -35,10 +35,23 @@ FILTERS: Filters = {
 POLL_AFTER_S = 1
 
 
-def wait_for(services: Services, req: falcon.Request, resp: falcon.Response, job: Job, waiting: Waiting) -> Job:
-    """*job* at its end, or as it is when *waiting* is over."""
+def wait_for(  # noqa: PLR0913 (a request, and what it waits for)
+    services: Services,
+    req: falcon.Request,
+    resp: falcon.Response,
+    job: Job,
+    waiting: Waiting,
+    *,
+    is_new: bool = False,
+) -> Job:
+    """*job* at its end, or as it is when *waiting* is over.
+
+    One that is new, and that nobody waits for, is as it was accepted: then it is not read again.
+    """
     if waiting.applied:
         resp.set_header("Preference-Applied", waiting.applied)
+    if is_new and not waiting.seconds:
+        return job
     ended = services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
     return ended or services.stores.jobs.get(job.id)
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from ipam.allocation.results import result_of
 from ipam.api import bodies
 from ipam.api.fields import is_empty, writable
-from ipam.api.idempotency import Idempotency
+from ipam.api.idempotency import Idempotency, is_keyed
 from ipam.api.items import Item
 from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object
@@ -101,7 +101,9 @@ class ReservationsOf:
             around = {owner.id: owner.metadata}
             if waiting.seconds and isinstance(owner, Subnet):  # While a worker is at the job.
                 around[owner.pool] = self._metadata_of_other(owner.pool)
-            self._answer(req, resp, wait_for(self._services, req, resp, job, waiting), around)
+            is_new = not is_keyed(req)
+            job = wait_for(self._services, req, resp, job, waiting, is_new=is_new)
+            self._answer(req, resp, job, around)
 
         self._idempotency.once(req, resp, body, create)
 

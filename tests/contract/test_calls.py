@@ -76,6 +76,29 @@ def test_a_sync_request_takes_three_calls_in_its_web_process(
     assert (answers[0].status_code, made) == (201, (2, 1)), calls.made
 
 
+def test_an_async_request_takes_two_calls_and_is_answered_with_the_job_as_it_is_stored(
+    services: Services, calls: Calls, subnet: Subnet
+):
+    api, answers = TestClient(create_app(services, lambda: None, Event(), ["*"])), []
+    path, headers = f"/subnets/{subnet.id}/reservations", {"Prefer": "respond-async"}
+    made = calls.of(lambda: answers.append(api.simulate_post(path, json={}, headers=headers)))
+    assert (answers[0].status_code, made) == (202, (1, 1)), calls.made
+    assert api.simulate_get(f"/jobs/{answers[0].json['id']}").json == answers[0].json
+
+
+def test_an_async_request_that_is_sent_again_is_answered_with_what_has_become_of_it(
+    services: Services, subnet: Subnet
+):
+    api = TestClient(create_app(services, lambda: None, Event(), ["*"]))
+    path, headers = f"/subnets/{subnet.id}/reservations", {"Prefer": "respond-async", "Idempotency-Key": "k"}
+    first = api.simulate_post(path, json={}, headers=headers)
+    assert api.simulate_post(path, json={}, headers=headers).json == first.json
+    services.jobs.carry_out(subnet.id)
+    again = api.simulate_post(path, json={}, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 201)
+    assert again.json["id"] == api.simulate_get(f"/jobs/{first.json['id']}").json["reservation"]
+
+
 def test_a_reservation_is_shown_with_what_is_around_it_in_three_calls(
     services: Services, calls: Calls, subnet: Subnet
 ):
