@@ -67,17 +67,6 @@ class Installation:
         first = psutil.Process(self.processes[name])
         return float(sum(one.memory_full_info().pss for one in (first, *first.children(recursive=True))) / 2**20)
 
-    @contextmanager
-    def web_of_many(self) -> Iterator[Client]:
-        """Another web, with a process for each core, on the same servers."""
-        environment = {**self.stack.environment, "IPAM_PROCESSES": str(os.cpu_count())}
-        many = Stack(environment["IPAM_MONGO"], environment["IPAM_BROKER"], self.stack.folder, **environment)
-        many.web.start()
-        try:
-            yield Client(many.api.url)
-        finally:
-            many.web.stop()
-
     def subnet(self, **fields: Any) -> dict[str, Any]:
         """A new subnet in a pool of its own."""
         pool = self.client.post("/pools", {"name": "measured"})
@@ -160,5 +149,5 @@ def installed(folder: Path) -> Iterator[Installation]:
             bare=connection[f"{name}-bare"],
             processes={**processes, "web": stack.web.pid, "worker": stack.workers[0].pid, "relay": stack.relay.pid},
         )
-        for one in (name, f"{name}-bare"):
+        for one in (name, f"{name}-bare", f"{name}-bare-batches"):
             connection.drop_database(one)

@@ -17,14 +17,23 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from benchmarks.clients import seconds
+from ipam.allocation.consulting import Consulting
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.ranges import bounds, parse_network
+from ipam.allocation.requests import ReservationRequest
 from ipam.embedded.parts import Part
+from ipam.events.relay import Relay
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
 from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet, utc_now
 from ipam.models.holdings import Holding
+from ipam.models.stores import Stores
 from ipam.origins import Origin
+from ipam.settings import Settings
+from ipam.wiring import build_services
+from tests.calls import Nobody
 from tests.servers import Process, wait_until
 
 BROKER_VARIABLE = "IPAM_BENCH_EMPTY_BROKER"
@@ -102,11 +111,7 @@ class BareCalls:
 
     def make(self) -> None:
         """Make them once."""
-        subnet, pool, now = self._subnet.id, self._pool.id, utc_now()
-        job = Job(
-            id=ObjectId(), kind=JobKind.RESERVATION, target=subnet, pool=pool, subnet=subnet, request={"count": 1},
-            reservation=ObjectId(),
-        )  # fmt: skip
+        subnet, pool, now, job = self._subnet.id, self._pool.id, utc_now(), _job(self._subnet)
         found = self._database["subnets"].find_one({"_id": subnet}) or {}
         self._database["jobs"].insert_one(job.to_bson())
         self._database["pools"].find_one({"_id": pool}, {"metadata": 1})
@@ -135,6 +140,44 @@ class BareCalls:
                 UpdateOne({"_id": subnet, **version}, {"$set": {"at": now}}, namespace=named("subnets")),
             ]
         )
+
+
+class Batches:
+    """Requests for one address of one subnet that all come together: what web, worker and relay do in the database.
+
+    ipam's own services do it, in this process and in a database of their own; there is no HTTP, no queue and nobody
+    else.
+    """
+
+    _RELAYED_TOGETHER = 3  # The relay looks five times a second.
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._stores = Stores(database)
+        self._stores.indexes.create()
+        self._services = build_services(self._stores, Settings(), Nobody(), Consulting())
+        self._relay = Relay(self._stores)
+        self._pool = self._services.inventory.create_pool(Pool(id=ObjectId())).id
+        start, end = bounds(parse_network("10.0.0.0/16", ""))
+        self._subnet = self._services.inventory.create_subnet(
+            ObjectId(), self._pool, SubnetDraft(start=start, end=end)
+        ).id
+
+    def carry_out(self, requests: int, at_once: int) -> None:
+        """Carry out so many *requests*, in batches of *at_once*."""
+        for batch in range(requests // at_once):
+            subnet = self._stores.subnets.get(self._subnet)
+            self._stores.jobs.insert(*(_job(subnet) for _ in range(at_once)))
+            self._stores.pools.metadata_of([self._pool])
+            self._services.jobs.carry_out(self._subnet)
+            if batch % self._RELAYED_TOGETHER == 0:
+                self._relay.step()
+
+
+def _job(subnet: Subnet) -> Job:
+    return Job(
+        id=ObjectId(), kind=JobKind.RESERVATION, target=subnet.id, pool=subnet.pool, subnet=subnet.id,
+        request=ReservationRequest().to_json(), reservation=ObjectId(),
+    )  # fmt: skip
 
 
 def seconds_to_insert(collection: Collection, documents: list[dict]) -> float:

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
-from benchmarks.limits import BareCalls, seconds_to_free, seconds_to_insert, wait_until_done
+from benchmarks.limits import BareCalls, Batches, seconds_to_free, seconds_to_insert, wait_until_done
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
@@ -126,18 +126,28 @@ def many_clients(made: Installation, effort: Effort) -> Measurement:
     floor = Row(
         f"the calls to the database of such requests, made bare by {CLIENTS} threads", row.against, row.unit
     )
+    by_database = Row(
+        f"batches of {CLIENTS} such requests with nothing else going on, by the database's processor time alone",
+        row.against,
+        row.unit,
+    )
     busy = _busy(made, row, "database", "web", "worker")
     subnet, calls = made.subnet(cidr="10.0.0.0/16"), BareCalls(made.bare)
+    batches = Batches(made.bare.client[f"{made.bare.name}-batches"])
 
     def turn() -> None:
-        for one in (row, floor):
+        for one in (row, floor, by_database):
             one.limit.append(NETBOX_A_SECOND)
         took, _ = times_of(CLIENTS, effort.requests, lambda _: calls.make())
         floor.ours.append(effort.requests / took)
+        if "database" in made.processes:
+            before = made.used_s("database")
+            batches.carry_out(effort.requests, CLIENTS)
+            by_database.ours.append(effort.requests / (made.used_s("database") - before))
         with busy.while_it_lasts():
             row.ours.append(_speed(made, subnet, CLIENTS, effort.requests))
 
-    return Measurement([row, floor, *busy.all_rows], [turn] * effort.rounds)
+    return Measurement([row, floor, by_database, *busy.all_rows], [turn] * effort.rounds)
 
 
 def accepted_then_done(made: Installation, effort: Effort) -> Measurement:
@@ -233,28 +243,24 @@ def reads(made: Installation, effort: Effort) -> Measurement:
     """GET of one reservation by 8 clients."""
     name, against = f"reads of a reservation, {CLIENTS} clients", "NIPAP, as measured before"
     row = Row(name, against, "a second", 0.6)
-    spread = Row(f"{name}, a web process for each core", against, "a second", 0.6)
     floor = Row(f"GET /livez, {CLIENTS} clients: HTTP and nothing else", against, "a second")
     busy = _busy(made, row, "database", "web")
     subnet = made.subnet(cidr="10.0.0.0/24")
     path = "/reservations/" + made.client.post(f"/subnets/{subnet['id']}/reservations", {})["id"]
     requests = 3 * effort.requests
 
-    def speed(client: Client, what: str) -> float:
-        took, _ = times_of(CLIENTS, requests, lambda _: client.get(what))
+    def speed(what: str) -> float:
+        took, _ = times_of(CLIENTS, requests, lambda _: made.client.get(what))
         return requests / took
 
     def turn() -> None:
         with busy.while_it_lasts():
-            row.ours.append(speed(made.client, path))
-        floor.ours.append(speed(made.client, "/livez"))
-        with made.web_of_many() as client:
-            speed(client, path)  # Until all of them are warm.
-            spread.ours.append(speed(client, path))
-        for one in (row, spread, floor):
+            row.ours.append(speed(path))
+        floor.ours.append(speed("/livez"))
+        for one in (row, floor):
             one.limit.append(NIPAP_READS_A_SECOND)
 
-    return Measurement([row, *busy.all_rows, spread, floor], [turn] * effort.rounds)
+    return Measurement([row, *busy.all_rows, floor], [turn] * effort.rounds)
 
 
 def none_lost(made: Installation, effort: Effort) -> Measurement:
