@@ -13,6 +13,7 @@ from ipam.models.addresses import Address
 from ipam.models.documents import Job, JobState, Lease, Reservation, Subnet
 from ipam.models.holdings import Holding, in_order, lease_id, stem_of
 from ipam.models.ledgers import Grant
+from ipam.models.views import Json, lease_json
 
 # So many addresses are told with the end of their job; more of them are read where they are stored.
 _TOLD = 1000
@@ -75,22 +76,29 @@ def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
     return min(grant.at for grant in grants.values())
 
 
-def result_of(job: Job) -> tuple[Reservation, list[Lease]] | None:
-    """The reservation and the leases of *job*, as they were at its end; None if that was not told with it."""
+def result_of(job: Job) -> tuple[Reservation, list[Json]] | None:
+    """The reservation of *job* and the JSON of its leases, at its end; None if that was not told with it.
+
+    Leases are alike as long as nobody has written on them, so one is made and the others are like it.
+    """
     if job.held is None or job.held_since is None:
         return None
-    stem, since = stem_of(job.reservation), job.held_since
-    places = ((holding.subnet, address) for holding in in_order(job.held) for address in holding.given)
-    leases = [
+    held = in_order(job.held)
+    stem, first = stem_of(job.reservation), next(iter(held[0].given))
+    like = lease_json(
         Lease(
-            id=lease_id(stem, rank),
-            subnet=subnet,
+            id=lease_id(stem, 0),
+            subnet=held[0].subnet,
             pool=job.pool,
             reservation=job.reservation,
-            address=address,
+            address=first,
             entry=0,
-            created_at=since,
+            created_at=job.held_since,
         )
+    )
+    places = ((str(holding.subnet), str(address)) for holding in held for address in holding.given)
+    leases = [
+        {**like, "id": str(lease_id(stem, rank)), "subnet": subnet, "address": address}
         for rank, (subnet, address) in enumerate(places)
     ]
-    return reservation_of(job, job.held, since), leases
+    return reservation_of(job, job.held, job.held_since), leases

@@ -113,7 +113,7 @@ class ReservationsOf:
             case JobState.SUCCEEDED:
                 if (result := result_of(job)) is not None:
                     reservation, held = result
-                    leases: Json = {"leases": [lease_json(lease) for lease in held]}
+                    leases: Json = {"leases": held}
                 else:
                     reservation = self._services.stores.reservations.get(job.reservation)
                     leases = _leases(self._services, reservation)

@@ -12,6 +12,7 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
 from ipam.models.documents import Job, JobKind, Pool, utc_now
+from ipam.models.views import lease_json
 from ipam.wiring import Services
 from ipam.workers.ends import read_ends, write_ends
 from tests.stored import leases_of
@@ -38,7 +39,7 @@ def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
     assert result_of(services.stores.jobs.get(job.id)) is None  # Which is not stored with it.
     reservation, leases = result_of(told[job.id])
     assert reservation == services.stores.reservations.get(job.reservation)
-    assert [str(lease.address) for lease in leases] == addresses(services, job)
+    assert [lease["address"] for lease in leases] == addresses(services, job)
     assert read_ends(json.loads(json.dumps(write_ends(told)))) == told
 
 
@@ -50,11 +51,12 @@ def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(
     job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=5))
     services.jobs.carry_out(pool.id)
     _, leases = result_of(told[job.id])
-    assert len({lease.subnet for lease in leases}) == 2
-    assert [services.stores.leases.get(lease.id) for lease in leases] == leases_of(services.stores, job.reservation)
-    services.releasing.release_lease(leases[1].id)
-    kept = [lease.id for lease in leases if lease is not leases[1]]
-    assert set(services.stores.leases.get_many([lease.id for lease in leases])) == set(kept)
+    assert len({lease["subnet"] for lease in leases}) == 2
+    ids = [ObjectId(lease["id"]) for lease in leases]
+    assert list(map(lease_json, leases_of(services.stores, job.reservation))) == leases
+    assert [lease_json(services.stores.leases.get(id_)) for id_ in ids] == leases
+    services.releasing.release_lease(ids[1])
+    assert set(services.stores.leases.get_many(ids)) == {*ids} - {ids[1]}
 
 
 def test_of_a_large_job_only_the_end_is_told(services, told):
