@@ -17,7 +17,7 @@ from pathlib import Path
 def quiet_cores() -> list[int]:
     """The cores that this process may use, those first that the fewest processes are kept to; of equals, any.
 
-    None where the system keeps no process to a core, as macOS.
+    Empty where the system keeps no process to a core, as on macOS.
     """
     if not hasattr(os, "sched_getaffinity"):
         return []

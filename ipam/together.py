@@ -13,7 +13,7 @@ W = TypeVar("W")
 G = TypeVar("G")
 
 
-def _held() -> threading.Lock:
+def _locked() -> threading.Lock:
     lock = threading.Lock()
     lock.acquire()
     return lock
@@ -27,7 +27,7 @@ class _Asked(Generic[W, G]):
     got: G | None = None
     error: BaseException | None = None
     call_for: Sequence[_Asked[W, G]] = ()
-    asleep: threading.Lock = field(default_factory=_held)
+    asleep: threading.Lock = field(default_factory=_locked)
 
     def result(self) -> G:
         if self.error is not None:
@@ -62,14 +62,13 @@ class Together(Generic[W, G]):
         """
         mine: _Asked[W, G] = _Asked(wanted)
         with self._changing:
-            waiting = self._waiting.get(about)
-            if waiting is None:
+            if about in self._waiting:
+                self._waiting[about].append(mine)
+            else:
                 self._waiting[about] = []
                 mine.call_for = [mine]
-            else:
-                waiting.append(mine)
-        if waiting is not None:
-            mine.asleep.acquire()
+                mine.asleep.release()
+        mine.asleep.acquire()
         if mine.call_for:
             self._serve(mine.call_for)
             self._hand_over(about)

@@ -42,8 +42,8 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
 class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     """A connection that waitress's loop leaves alone while an answer is sent, and that lingers after a refusal.
 
-    Closed at once, it would take the answer from who still sends. So our half of it is closed, and what comes in is
-    thrown away until the caller closes his, or has been silent for waitress's `channel_timeout`.
+    One that is closed at once would take the answer from who still sends. So our half of it is closed, and what
+    comes in is thrown away until the caller closes his, or has been silent for waitress's `channel_timeout`.
     """
 
     error_task_class = ProblemTask

@@ -43,7 +43,7 @@ class _Family:
     def __init__(self, count: int, sockets: Sequence[socket.socket]) -> None:
         self._count = count
         self._sockets = sockets
-        self._children: dict[int, int] = {}
+        self._children: dict[int, int] = {}  # The place of each, by its process id.
         self._is_stopping = False
         self._worst = 0
         # Nobody writes to it: it comes to its end when all who could are gone, which is the parent alone.

@@ -1,4 +1,4 @@
-"""What `ipam up` starts: the command line of each process."""
+"""What `ipam up` starts: the command line of each process, and how it is started."""
 
 from __future__ import annotations
 

@@ -6,10 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from ipam import cores
 from ipam.cores import keep_to_one, processes_by_core, quiet_cores
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other system keeps processes to cores")
 
@@ -17,7 +19,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other system
 @pytest.fixture
 def child() -> Iterator[int]:
     """A process that waits, and may use all cores that this one may."""
-    waiting = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    waits = [sys.executable, "-c", "print('here', flush=True); input()"]
+    waiting = subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert waiting.stdout.readline()  # Until then it may not be what it is to become.
     yield waiting.pid
     waiting.communicate()
 
@@ -36,12 +40,15 @@ def test_the_quietest_core_comes_first(monkeypatch: pytest.MonkeyPatch):
     assert quiet_cores() == [2, 1, 0, 3]
 
 
-def test_who_is_kept_to_one_core_is_counted_there_and_nobody_else(child: int):
+def test_who_is_kept_to_one_core_is_counted_there_until_he_ends(child: int):
     core = min(os.sched_getaffinity(0))
     before = processes_by_core()[core]
     keep_to_one([core], pid=child)
     alone = len(os.sched_getaffinity(0)) == 1  # Then everybody is kept to it.
     assert processes_by_core()[core] == before + (not alone)
+    psutil.Process(child).kill()
+    wait_until(lambda: psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 20, "its end")
+    assert processes_by_core()[core] == before - alone
 
 
 def test_a_process_that_cannot_be_kept_goes_on_as_it_is(monkeypatch: pytest.MonkeyPatch):

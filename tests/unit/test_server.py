@@ -45,6 +45,7 @@ class Pieces:
     def __init__(self) -> None:
         self.first_has_come = threading.Event()
         self.last_is_next = threading.Event()
+        self.last_waits = threading.Event()
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.stream, resp.content_length = self._pieces(), sum(self.sizes)
@@ -67,12 +68,21 @@ def pieces() -> Pieces:
 def connection(monkeypatch: pytest.MonkeyPatch, pieces: Pieces) -> Iterator[socket.socket]:
     """To a server whose loop, if nobody wakes it, sleeps for longer than anybody waits here."""
     monkeypatch.setattr(Adjustments, "asyncore_loop_timeout", 300)
-    wake = BaseWSGIServer.pull_trigger
+    wake, look, has_looked = BaseWSGIServer.pull_trigger, BaseWSGIServer.readable, threading.Event()
+
+    def look_and_say_so(server: BaseWSGIServer) -> bool:
+        has_looked.set()
+        return look(server)
 
     def wake_and_wait(server: BaseWSGIServer) -> None:
+        """Go on when the loop has looked."""
+        has_looked.clear()
         wake(server)
-        time.sleep(0.1)  # So that the loop has looked before this thread goes on.
+        assert has_looked.wait(20)
+        if pieces.last_is_next.is_set():
+            pieces.last_waits.set()
 
+    monkeypatch.setattr(BaseWSGIServer, "readable", look_and_say_so)
     monkeypatch.setattr(BaseWSGIServer, "pull_trigger", wake_and_wait)
     app = falcon.App()
     app.add_route("/", pieces)
@@ -95,8 +105,7 @@ def test_an_answer_that_is_sent_in_parts_reaches_its_end(connection: socket.sock
         first, *rest = (bytes([number]) * size for number, size in enumerate(pieces.sizes))
         assert received.read(len(first)) == first
         pieces.first_has_come.set()
-        assert pieces.last_is_next.wait(20)
-        time.sleep(0.3)  # By then it waits.
+        assert pieces.last_waits.wait(20)
         assert received.read(sum(map(len, rest))) == b"".join(rest)
 
 
@@ -111,6 +120,7 @@ def test_the_loop_sleeps_while_an_answer_is_sent(connection: socket.socket, monk
 
     def send_slowly(channel: Channel, *args: object, **kwargs: object) -> int:
         channel.server.pull_trigger()  # As another request does that has been answered.
+        time.sleep(0.1)  # In which a loop that has been told of nothing sleeps.
         return send(channel, *args, **kwargs)
 
     monkeypatch.setattr(Channel, "readable", count)
