@@ -1,6 +1,7 @@
 """Servers and stacks that the tests share; what is shared is never stopped by a test."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from tests.stack import Api, Stack
 # The same examples in each run; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("gate", derandomize=True, deadline=None, database=None)
 settings.load_profile("gate")
+
+
+# In the background of a shell SIGINT is ignored, and so it would be by all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
