@@ -94,7 +94,7 @@ class Installation:
                 reservation=reservation.id,
                 address=from_number(number),
                 entry=1,
-            )
+            ).to_bson()
             for number in sorted(taken)
         )
         for writes in self.stores.leases.insertion(leases):

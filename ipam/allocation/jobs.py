@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096
-# A request for a few addresses of one subnet that has just come is granted them without being claimed: that saves a
-# call. One that has waited for longer may be what makes workers fail, which is counted by claims that run out.
+# A request that has just come, for addresses of one subnet and no more than a batch has, is granted them without a
+# claim: that saves a call. One that has waited for longer may be what makes workers fail, which is counted by
+# claims that run out.
 NEW_FOR_S = 5.0
-NEW_ADDRESSES = 256
 # A job that has failed so often may be what makes workers fail: it gets a batch of its own, so that no other job
 # fails with it.
 ALONE_AFTER_FAILURES = 3
@@ -183,7 +183,7 @@ class Jobs:
             _is_of_subnet(job)
             and job.claim is None
             and utc_now() - job.created_at < timedelta(seconds=NEW_FOR_S)
-            and ReservationRequest.from_json(job.request).count <= NEW_ADDRESSES
+            and ReservationRequest.from_json(job.request).count <= BATCH_ADDRESSES
             and (job.consulted or not self._consulting.is_asked_about(job))
         )
 

@@ -11,13 +11,11 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space, parse_exclusion
-from ipam.allocation.results import lease_of
+from ipam.allocation.results import leases_of
 from ipam.errors import Contended
-from ipam.models.address_sets import BLOCK_BITS, EMPTY, AddressSet
-from ipam.models.addresses import from_number
+from ipam.models.address_sets import EMPTY, AddressSet
 from ipam.models.blocks import Block
-from ipam.models.documents import Lease, Subnet
-from ipam.models.holdings import lease_id, stem_of
+from ipam.models.documents import Bson, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
@@ -58,17 +56,17 @@ class Leasing:
         happen a second time.
         """
         blocks = self._seen_or_read(subnet.id, [grant.addresses for grant in grants], seen)
-        fresh: list[Lease] = []
-        recycled: list[Lease] = []
+        fresh: list[Bson] = []
+        recycled: list[Bson] = []
         for grant in grants:
-            stem, rank = stem_of(grant.reservation), ranks.get(grant.reservation, 0)
-            for number, positions in grant.addresses.blocks.items():
-                known = blocks[number].known
-                for position in positions:
-                    address = from_number(number << BLOCK_BITS | position)
-                    lease = lease_of(grant, subnet, address, lease_id(stem, rank))
-                    (recycled if position in known else fresh).append(lease)
-                    rank += 1
+            leases = leases_of(grant, subnet, ranks.get(grant.reservation, 0))
+            held_before = (
+                position in blocks[number].known
+                for number, positions in grant.addresses.blocks.items()
+                for position in positions
+            )
+            for lease, was_held in zip(leases, held_before, strict=True):
+                (recycled if was_held else fresh).append(lease)
         yield from self._stores.leases.insertion(fresh)
         yield from self._stores.leases.taking(recycled)
 

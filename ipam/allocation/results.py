@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.models.addresses import Address
-from ipam.models.documents import Job, JobState, Lease, Reservation, Subnet
-from ipam.models.holdings import Holding, in_order, lease_id, stem_of
+from ipam.models.documents import Bson, Job, JobState, Lease, Reservation, Subnet
+from ipam.models.holdings import Holding, in_order, lease_id, lease_key, stem_of
 from ipam.models.ledgers import Grant
 from ipam.models.views import Json, lease_json
 
@@ -35,17 +34,28 @@ def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime
     )
 
 
-def lease_of(grant: Grant, subnet: Subnet, address: Address, id_: ObjectId) -> Lease:
-    """The lease of an *address* of *subnet* by *grant*."""
-    return Lease(
-        id=id_,
+def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
+    """The stored forms of the leases of *subnet* by *grant*, lowest address first.
+
+    Args:
+        grant: Which counts.
+        subnet: In whose ledger it stands.
+        rank: That of the first of its addresses among all that its reservation is given.
+
+    They are alike as long as nobody has written on them, so one is made and the others are like it.
+    """
+    stem = stem_of(grant.reservation)
+    like = Lease(
+        id=lease_id(stem, rank),
         reservation=grant.reservation,
         pool=subnet.pool,
         subnet=subnet.id,
-        address=address,
+        address=subnet.start,
         entry=grant.version,
         created_at=grant.at,
-    )
+    ).to_bson()
+    for number, address in enumerate(grant.addresses, rank):
+        yield {**like, "_id": lease_key(subnet.id, address), "lease": lease_id(stem, number)}
 
 
 def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
@@ -79,7 +89,7 @@ def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
 def result_of(job: Job) -> tuple[Reservation, list[Json]] | None:
     """The reservation of *job* and the JSON of its leases, at its end; None if that was not told with it.
 
-    Leases are alike as long as nobody has written on them, so one is made and the others are like it.
+    Of its leases, too, one is made and the others are like it.
     """
     if job.held is None or job.held_since is None:
         return None

@@ -27,6 +27,7 @@ from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
 from ipam.events.answering import Function
 from ipam.exact_json import dumps
+from ipam.pauses import shorten_pauses
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.wiring import (
     Services,
@@ -143,6 +144,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     hearing = Hearing(app, services.waiting.hear_of, services.waiting.rely)
     hearing.start()
     registration = web_registration(settings, server.port)
+    shorten_pauses()
     if registration is None:
         server.run()
     else:
@@ -186,7 +188,9 @@ def relay(settings: Settings) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    build_relay(stores, settings).run(stopped)
+    relay = build_relay(stores, settings)
+    shorten_pauses()
+    relay.run(stopped)
     stores.whole.close()
 
 

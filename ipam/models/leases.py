@@ -85,17 +85,17 @@ class LeaseStore(DocumentStore[Lease]):
             self._tidy(mark)
         return lease
 
-    def insertion(self, leases: Iterable[Lease]) -> Iterator[Writes]:
-        """How leases of addresses are stored that were never held; what is there already is left alone."""
+    def insertion(self, leases: Iterable[Bson]) -> Iterator[Writes]:
+        """How stored forms of leases are written whose addresses were never held; what is there already stays."""
         for chunk in chunks(leases, _CHUNK):
-            yield Writes("leases", inserts=[lease.to_bson() for lease in chunk])
+            yield Writes("leases", inserts=chunk)
 
-    def taking(self, leases: Iterable[Lease]) -> Iterator[Writes]:
-        """How leases of addresses are stored that were given back; one that a later entry has handed out stays."""
+    def taking(self, leases: Iterable[Bson]) -> Iterator[Writes]:
+        """How those are whose addresses were given back; one that a later entry has handed out stays."""
         updates: Iterator[tuple[Bson, Bson]] = (
             (
-                {"_id": lease_key(lease.subnet, lease.address), **_FREE, "entry": {"$lt": lease.entry}},
-                {"$set": _without_id(lease.to_bson())},
+                {"_id": lease["_id"], **_FREE, "entry": {"$lt": lease["entry"]}},
+                {"$set": {name: value for name, value in lease.items() if name != "_id"}},
             )
             for lease in leases
         )
@@ -252,7 +252,3 @@ class LeaseStore(DocumentStore[Lease]):
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:
     return (lease_key(subnet, address) for address in addresses)
-
-
-def _without_id(bson: Bson) -> Bson:
-    return {name: value for name, value in bson.items() if name != "_id"}

@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import billiard.pool
 from celery import Celery
-from celery.signals import worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
 from kombu import Exchange, Queue
 
 from ipam.discovery.places import Place
+from ipam.pauses import shorten_pauses
 from ipam.settings import Settings
 from ipam.workers.redis_transport import use_redis_transport
 
@@ -87,6 +88,8 @@ def create_following_celery(settings: Settings, place: Place) -> Celery:
 
 def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> None:
     """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end."""
+    for is_ready in (worker_process_init, worker_ready):  # One of its processes, and the one that feeds these.
+        is_ready.connect(shorten_pauses)
     worker_process_shutdown.connect(lambda **_: finish(), weak=False)
     # A process that is to end waits until its results are read, one of which the worker's own process may have
     # forgotten already: then it would wait for half a minute, and be killed before that.

@@ -82,7 +82,7 @@ def test_every_document_comes_back_as_it_was_stored(stores):
     )
     stores.writer.write([stores.reservations.insertion([reservation])])
     lease = replace(a_lease(subnet, 5, reservation.id), id=lease_id(stem_of(reservation.id), 1))
-    stores.writer.write([*stores.leases.insertion([lease])])
+    stores.writer.write([*stores.leases.insertion([lease.to_bson()])])
     assert replace(stores.pools.get(pool.id), outbox=()) == pool
     assert replace(stores.subnets.get(subnet.id), outbox=()) == subnet
     assert stores.reservations.get(reservation.id) == reservation
@@ -92,8 +92,8 @@ def test_every_document_comes_back_as_it_was_stored(stores):
 def test_an_address_is_in_one_lease_whoever_inserts_it(stores):
     subnet = a_subnet(stores)
     first, second = a_lease(subnet, 1), a_lease(subnet, 1)
-    stores.writer.write([*stores.leases.insertion([first])])
-    stores.writer.write([*stores.leases.insertion([second, a_lease(subnet, 2)])])
+    stores.writer.write([*stores.leases.insertion([first.to_bson()])])
+    stores.writer.write([*stores.leases.insertion([second.to_bson(), a_lease(subnet, 2).to_bson()])])
     assert leases_of(stores, first.reservation) == [first]
     assert leases_of(stores, second.reservation) == []
 
@@ -102,16 +102,16 @@ def test_a_lease_that_was_given_back_is_taken_once_by_a_younger_entry(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
     alone = AddressSet.of([held.address])
-    stores.writer.write([*stores.leases.insertion([held])])
+    stores.writer.write([*stores.leases.insertion([held.to_bson()])])
     stores.leases.put_back(subnet.id, {ObjectId(): alone})
     assert leases_of(stores, held.reservation) == [held]
     stores.leases.put_back(subnet.id, {held.reservation: alone})
     assert leases_of(stores, held.reservation) == []
-    stores.writer.write([*stores.leases.taking([held])])
+    stores.writer.write([*stores.leases.taking([held.to_bson()])])
     assert leases_of(stores, held.reservation) == []
     next_holder, too_late = replace(a_lease(subnet, 3), entry=2), replace(a_lease(subnet, 3), entry=3)
-    stores.writer.write([*stores.leases.taking([next_holder])])
-    stores.writer.write([*stores.leases.taking([too_late])])
+    stores.writer.write([*stores.leases.taking([next_holder.to_bson()])])
+    stores.writer.write([*stores.leases.taking([too_late.to_bson()])])
     stores.leases.put_back(subnet.id, {held.reservation: alone})
     assert leases_of(stores, next_holder.reservation) == [next_holder]
 
@@ -273,13 +273,13 @@ def test_a_tombstone_keeps_its_place(stores):
 def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
     subnet = a_subnet(stores)
     held = a_lease(subnet, 3)
-    stores.writer.write([*stores.leases.insertion([held])])
+    stores.writer.write([*stores.leases.insertion([held.to_bson()])])
     alone = AddressSet.of([held.address])
     stores.leases.retire(subnet.id, alone)
-    stores.writer.write([*stores.leases.insertion([held])])
+    stores.writer.write([*stores.leases.insertion([held.to_bson()])])
     assert leases_of(stores, held.reservation) == []
     stores.leases.forget(subnet.id, alone)
-    stores.writer.write([*stores.leases.insertion([held])])
+    stores.writer.write([*stores.leases.insertion([held.to_bson()])])
     assert leases_of(stores, held.reservation) == [held]
 
 
@@ -401,7 +401,7 @@ def test_what_many_write_on_a_lease_while_its_mark_is_tidied_is_kept_and_found(s
     holding = Holding(subnet.id, AddressSet.of([subnet.start]))
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=(holding,))
     lease = replace(a_lease(subnet, 0, reservation.id), id=lease_id(stem_of(reservation.id), 0))
-    stores.writer.write([*stores.leases.insertion([lease]), stores.reservations.insertion([reservation])])
+    stores.writer.write([*stores.leases.insertion([lease.to_bson()]), stores.reservations.insertion([reservation])])
 
     def tag_or_tidy(n: int) -> None:
         if n % 4:

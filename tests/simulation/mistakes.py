@@ -108,7 +108,7 @@ MISTAKES = (
     Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",
-        LeaseStore, "taking", ', "entry": {"$lt": lease.entry}}', "}",
+        LeaseStore, "taking", ', "entry": {"$lt": lease["entry"]}}', "}",
     ),
     Mistake(
         "a lease is put back whoever holds it", LeaseStore, "put_back", '{"reservation": reservation}', "{}"
