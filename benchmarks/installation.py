@@ -149,5 +149,5 @@ def installed(folder: Path) -> Iterator[Installation]:
             bare=connection[f"{name}-bare"],
             processes={**processes, "web": stack.web.pid, "worker": stack.workers[0].pid, "relay": stack.relay.pid},
         )
-        for one in (name, f"{name}-bare", f"{name}-bare-batches"):
+        for one in (name, f"{name}-bare", f"{name}-bare-batches", f"{name}-bare-listed"):
             connection.drop_database(one)

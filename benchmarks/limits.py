@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -171,6 +172,52 @@ class Batches:
             self._services.jobs.carry_out(self._subnet)
             if batch % self._RELAYED_TOGETHER == 0:
                 self._relay.step()
+
+
+class ListedDocuments:
+    """What is stored of so many requests for one address each that came in one list: jobs, reservations, leases."""
+
+    def __init__(self, count: int) -> None:
+        start = ip_address("10.0.0.0")
+        subnet = Subnet(id=ObjectId(), pool=ObjectId(), start=start, end=start + count - 1, size=count)
+        self._jobs = [_job(subnet) for _ in range(count)]
+        holdings = [(Holding(subnet.id, AddressSet.of([start + n])),) for n in range(count)]
+        self._reservations = [
+            Reservation(id=job.reservation, pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=held)
+            for job, held in zip(self._jobs, holdings, strict=True)
+        ]
+        self._leases = [
+            Lease(
+                id=ObjectId(),
+                subnet=subnet.id,
+                pool=subnet.pool,
+                reservation=job.reservation,
+                address=start + n,
+                entry=1,
+            ).to_bson()
+            for n, job in enumerate(self._jobs)
+        ]
+
+    def seconds_to_insert(self, database: Database[Any]) -> float:
+        """How long a bare `insert_many` of each kind takes, into collections without any index."""
+        written = {"jobs": self._jobs, "reservations": self._reservations}
+        stored = {name: [one.to_bson() for one in some] for name, some in written.items()}
+        return sum(
+            seconds_to_insert(database[name], some) for name, some in {**stored, "leases": self._leases}.items()
+        )
+
+    def seconds_to_store(self, stores: Stores, at_once: int) -> float:
+        """How long it takes to store them with their indexes, *at_once* of each in a call, and close the jobs."""
+
+        def work() -> None:
+            for first in range(0, len(self._jobs), at_once):
+                some = slice(first, first + at_once)
+                stores.jobs.insert(*self._jobs[some])
+                leases, made = stores.leases.insertion(self._leases[some]), self._reservations[some]
+                closed = stores.jobs.success(replace(job, finished_at=utc_now()) for job in self._jobs[some])
+                stores.writer.write([*leases, stores.reservations.insertion(made), closed])
+
+        return seconds(work)
 
 
 def _job(subnet: Subnet) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from threading import Event
 from typing import Any
@@ -20,8 +22,16 @@ from pymongo import MongoClient
 
 from benchmarks.clients import Client, seconds, times_of
 from benchmarks.installation import Installation
-from benchmarks.limits import BareCalls, Batches, seconds_to_free, seconds_to_insert, wait_until_done
+from benchmarks.limits import (
+    BareCalls,
+    Batches,
+    ListedDocuments,
+    seconds_to_free,
+    seconds_to_insert,
+    wait_until_done,
+)
 from ipam.allocation.consulting import Consulting
+from ipam.allocation.jobs import BATCH_JOBS
 from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
 from ipam.models.documents import Lease
@@ -224,6 +234,37 @@ def bulk(made: Installation, effort: Effort) -> Measurement:
     return Measurement([row], [turn] * effort.rounds)
 
 
+def listed(made: Installation, effort: Effort) -> Measurement:
+    """1000 requests for one address each in one POST."""
+    row = Row(f"{BULK} requests in one POST", "a bare insert_many of their documents", "requests a second", 0.3)
+    floor = Row("such documents stored with their indexes, and the jobs closed", row.against, row.unit)
+    busy = _busy(made, row, "database")
+    subnet = made.subnet(cidr="10.0.0.0/12")
+    indexed = Stores(made.bare.client[f"{made.bare.name}-listed"])
+    indexed.indexes.create()
+    body = {"reservations": [{}] * BULK}
+
+    def ask() -> None:
+        status, answer = made.client.request(
+            "POST", f"/subnets/{subnet['id']}/reservations", body, Prefer="wait=60"
+        )
+        outcomes = json.loads(answer)["outcomes"]
+        assert status == HTTPStatus.OK, status
+        assert [one["status"] for one in outcomes] == [HTTPStatus.CREATED] * BULK
+
+    def turn() -> None:
+        documents = ListedDocuments(BULK)
+        took = documents.seconds_to_insert(made.bare)
+        for one in (row, floor):
+            one.limit.append(BULK / took)
+        floor.ours.append(BULK / documents.seconds_to_store(indexed, BATCH_JOBS))
+        with busy.while_it_lasts():
+            row.ours.append(BULK / seconds(ask))
+        wait_until_done(made.client)
+
+    return Measurement([row, floor, *busy.all_rows], [turn] * effort.rounds)
+
+
 def given_back(made: Installation, effort: Effort) -> Measurement:
     """A reservation of 1000 addresses is released."""
     row = Row(f"{BULK} addresses given back", "a bare bulk update of as many leases", "addresses a second", 0.7)
@@ -394,7 +435,7 @@ def crowded(made: Installation, effort: Effort) -> Measurement:
 
 MEASURED = (
     *(calls, one_client, many_clients, accepted_then_done, wherever),
-    *(bulk, given_back, reads, none_lost),
+    *(bulk, listed, given_back, reads, none_lost),
 )
 # On servers of their own, which are empty.
 MEASURED_APART = (crowded,)

@@ -77,6 +77,11 @@ class Invalid(Rejected):
         """One fault at one place, *pointer* being a JSON pointer (RFC 6901)."""
         return cls.of([(pointer, detail)])
 
+    def within(self, pointer: str) -> Self:
+        """The same of a part of a body, which *pointer* leads to."""
+        faults = [(pointer + fault["pointer"], fault["detail"]) for fault in self.facts["errors"]]
+        return type(self).of(faults)
+
     @classmethod
     def of(cls, faults: Sequence[tuple[str, str]]) -> Self:
         """Several *faults*, each with its place and what is wrong there."""

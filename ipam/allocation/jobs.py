@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -19,6 +19,7 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import NotQueued, Transient
+from ipam.models.connection import chunks
 from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
@@ -78,17 +79,14 @@ class Jobs:
 
     def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
         """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing."""
-        pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
-        new = Job(
-            id=id_,
-            kind=JobKind.RESERVATION,
-            target=owner.id,
-            pool=pool,
-            subnet=subnet,
-            request=request.to_json(),
-            reservation=ObjectId(),
-        )
-        return self._store(new)
+        return self._store(_new_job(id_, owner, request))
+
+    def accept_all(self, owner: Subnet | Pool, requests: Mapping[ObjectId, ReservationRequest]) -> list[Job]:
+        """As `accept`, for several *requests* by the ids of their jobs, which are begun in this order."""
+        jobs = [_new_job(id_, owner, request) for id_, request in requests.items()]
+        for some in chunks(jobs, BATCH_JOBS):
+            self._store_some(some)
+        return jobs
 
     def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Store *jobs* that were accepted at the same moment, with one message for each target."""
@@ -284,6 +282,19 @@ class Jobs:
                 self._granting.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
         self._dispatcher.announce(self._settling.finish(wanted, outcome.subnets, outcome.seen))
+
+
+def _new_job(id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
+    pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
+    return Job(
+        id=id_,
+        kind=JobKind.RESERVATION,
+        target=owner.id,
+        pool=pool,
+        subnet=subnet,
+        request=request.to_json(),
+        reservation=ObjectId(),
+    )
 
 
 def _is_of_subnet(job: Job) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 
 from bson import ObjectId
@@ -17,10 +18,13 @@ from ipam.models.jobs import JobStore
 
 log = logging.getLogger(__name__)
 
-# While ends are announced, those who wait look by themselves only for what was not: as often as this.
-_LOOKS_ANYWAY_AFTER_S = 0.5
+# While ends are announced, those who wait look by themselves only for what was not, its worker having died before
+# that: for what they have waited longer than this, and as often as this.
+_LOOKS_ANYWAY_AFTER_S = 2.0
 # Ends that are remembered, for who begins to wait a moment after them.
-_REMEMBERED = 512
+_REMEMBERED = 2048
+# So many jobs at once, of which lists may have thousands.
+_LOOKS_ANYWAY_AT = 256
 # While they are not, the pause after a query that found nothing: short enough not to be felt, and at least three
 # times what the query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
@@ -48,6 +52,7 @@ class Waiting:
         self._announced: dict[ObjectId, Job | None] = {}  # In the order in which they were.
         self._is_announced = False
         self._looks_at = 0.0
+        self._waited_long: list[ObjectId] = []  # For these somebody waited already when it was last time to look.
         self._thread: threading.Thread | None = None
 
     def hear_of(self, ends: Ends) -> None:
@@ -64,51 +69,62 @@ class Waiting:
         """From now on, ends are announced, or they are not."""
         with self._changed:
             self._is_announced = is_announced
-            self._looks_at = 0.0
+            self._looks_at, self._waited_long = 0.0, list(self._waited)
             self._changed.notify()
 
-    def wait(self, job: ObjectId, timeout_s: float, given_up: Callable[[], bool]) -> Job | None:
-        """*job* when it has ended; None when *timeout_s* seconds are over, or the caller has *given_up*.
+    def wait(
+        self, jobs: Collection[ObjectId], timeout_s: float, given_up: Callable[[], bool], *, are_new: bool = False
+    ) -> dict[ObjectId, Job]:
+        """Those of *jobs* that have ended: all, or when *timeout_s* seconds are over or the caller has *given_up*.
 
-        And None at once when all places are taken, or enough others wait for the same job.
+        None at once when all places are taken. A job that enough others wait for is not waited for. Unless they
+        *are_new*, they are looked at once: that they have ended may have been told to somebody else.
         """
         if timeout_s <= 0 or not self._places.acquire(blocking=False):
-            return None
-        ended: Future[Job] = Future()
+            return {}
         deadline = time.monotonic() + timeout_s
+        ends: dict[ObjectId, Future[Job]] = {job: Future() for job in jobs}
         try:
-            if not self._join(job, ended):
-                return None
-            while True:
-                try:
-                    return ended.result(min(_LOOKS_UP_AFTER_S, max(0.0, deadline - time.monotonic())))
-                except TimeoutError:
-                    if given_up() or time.monotonic() >= deadline:
-                        return None
+            going_on = self._join(ends, are_new=are_new)
+            while going_on:
+                pause_s = min(_LOOKS_UP_AFTER_S, max(0.0, deadline - time.monotonic()))
+                _, going_on = futures.wait(going_on, pause_s)
+                if going_on and (given_up() or time.monotonic() >= deadline):
+                    break
+            return {job: ended.result() for job, ended in ends.items() if ended.done()}
         finally:
-            with self._changed:
+            self._leave(ends)
+            self._places.release()
+
+    def _join(self, ends: Mapping[ObjectId, Future[Job]], *, are_new: bool) -> set[Future[Job]]:
+        """Be among those who wait for the *ends* of jobs; of which, unless they are many, is returned."""
+        joined: set[Future[Job]] = set()
+        with self._changed:
+            for job, ended in ends.items():
+                waiters = self._waited.setdefault(job, [])
+                if len(waiters) >= _WAITERS_OF_A_JOB:
+                    continue
+                waiters.append(ended)
+                joined.add(ended)
+                job_ended = self._announced.get(job)
+                if job_ended is not None:
+                    self._end(job_ended)
+                elif not are_new:
+                    self._announced[job] = None
+            if self._thread is None and self._waited:
+                self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return joined
+
+    def _leave(self, ends: Mapping[ObjectId, Future[Job]]) -> None:
+        with self._changed:
+            for job, ended in ends.items():
                 waiters = self._waited.get(job, [])
                 if ended in waiters:
                     waiters.remove(ended)
                 if not waiters:
                     self._waited.pop(job, None)
-            self._places.release()
-
-    def _join(self, job: ObjectId, ended: Future[Job]) -> bool:
-        """Be among those who wait for *job*, unless they are many."""
-        with self._changed:
-            waiters = self._waited.setdefault(job, [])
-            if len(waiters) >= _WAITERS_OF_A_JOB:
-                return False
-            waiters.append(ended)
-            job_ended = self._announced.get(job)
-            if job_ended is not None and self._end(job_ended):
-                return True
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-            return True
 
     def _end(self, job: Job) -> bool:
         """Let those who wait for *job*, which has ended, go on; False if there are none."""
@@ -129,19 +145,27 @@ class Waiting:
             return ()
 
     def _wanted(self) -> list[ObjectId]:
-        """Those jobs that are waited for whose end was announced; all, when it is time to look for the rest."""
+        """Those jobs that are waited for whose end was announced, and those to look at anyway."""
         with self._changed:
             while True:
-                pause_s = self._looks_at - time.monotonic()
-                wanted = [job for job in self._waited if pause_s <= 0 or job in self._announced]
+                overdue = self._overdue()
+                wanted = [job for job in self._waited if job in overdue or job in self._announced]
                 if wanted:
                     break
-                self._changed.wait(pause_s if self._waited else None)
+                self._changed.wait(self._looks_at - time.monotonic() if self._waited else None)
             for job in wanted:
                 self._announced.pop(job, None)
-            if pause_s <= 0 and self._is_announced:
-                self._looks_at = time.monotonic() + _LOOKS_ANYWAY_AFTER_S
             return wanted
+
+    def _overdue(self) -> Collection[ObjectId]:
+        """When it is time to look anyway: all that is waited for, or if ends are announced, what is so for long."""
+        if time.monotonic() < self._looks_at:
+            return ()
+        if not self._is_announced:
+            return self._waited.keys()
+        overdue = [job for job in self._waited_long if job in self._waited]
+        self._looks_at, self._waited_long = time.monotonic() + _LOOKS_ANYWAY_AFTER_S, list(self._waited)
+        return frozenset(overdue[:_LOOKS_ANYWAY_AT])
 
     def _watch(self) -> None:
         while True:

@@ -21,6 +21,8 @@ Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)
 
 EXCLUSIONS_MAX = 1000
+# In one list.
+REQUESTS_MAX = 1000
 
 
 class SubnetBody(Description):
@@ -48,7 +50,7 @@ class ReservationBody(Description):
 
 
 # Promised by the contract, not there yet: refused by name, so that nobody believes to have got them.
-_LATER = ("ttl", "expires_at", "reservations")
+_LATER = ("ttl", "expires_at")
 _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
@@ -103,6 +105,23 @@ def _check_inside(first: Address, last: Address, low: Address, high: Address, po
     outside = next((one for one in (first, last) if not int(low) <= int(one) <= int(high)), None)
     if outside is not None:
         raise Invalid.at(pointer, f"{outside} is not in the subnet, which is {low} to {high}")
+
+
+def requests_in(body: Json) -> list[Any]:
+    """The bodies of the requests in *body*, which has a list of them under `reservations`.
+
+    Raises:
+        Invalid: If that is none, or too long, or something else is there as well.
+    """
+    beside = [name for name, value in body.items() if name != "reservations" and not is_empty(value)]
+    if beside:
+        raise Invalid.of([(f"/{name}", "stands beside a list; put it into the requests in it") for name in beside])
+    requests = body["reservations"]
+    if not isinstance(requests, list):
+        raise Invalid.at("/reservations", "must be a list of requests")
+    if len(requests) > REQUESTS_MAX:
+        raise Invalid.at("/reservations", f"has {len(requests)} requests; it may have {REQUESTS_MAX} at most")
+    return requests
 
 
 def reservation_request(body: Json, kind: str) -> ReservationRequest:

@@ -46,7 +46,9 @@ class Idempotency:
             return
         if not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
             raise InvalidParameter(f"{_HEADER}: must be 1 to {_KEY_MAX} printable ASCII characters.")
-        record = self._store.begin(key, _fingerprint(req, body), ObjectId())
+        new = ObjectId()
+        record = self._store.begin(key, _fingerprint(req, body), new)
+        req.context.is_repeated = record.resource != new
         if record.fingerprint != _fingerprint(req, body):
             message = "This Idempotency-Key was used with another request; use a new key for a new request."
             raise Invalid(message, errors=[{"header": _HEADER, "detail": message}])
@@ -70,9 +72,9 @@ class Idempotency:
             _replay(resp, kept)
 
 
-def is_keyed(req: falcon.Request) -> bool:
-    """Whether what *req* asks for may have been asked for before."""
-    return req.get_header(_HEADER) is not None
+def is_repeated(req: falcon.Request) -> bool:
+    """Whether what *req* asks for has been asked for before, under the same key."""
+    return getattr(req.context, "is_repeated", False)
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:

@@ -76,7 +76,7 @@ class Item(Generic[D]):
         waiting = preferred(req)
         job = self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
         if job is not None:
-            job = wait_for(self._services, req, resp, job, waiting)
+            (job,) = wait_for(self._services, req, resp, [job], waiting)
             if not job.state.terminal:
                 settle_for_json(req, "job")
                 render_accepted(req, resp, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import falcon
@@ -39,21 +40,23 @@ def wait_for(  # noqa: PLR0913 (a request, and what it waits for)
     services: Services,
     req: falcon.Request,
     resp: falcon.Response,
-    job: Job,
+    jobs: Sequence[Job],
     waiting: Waiting,
     *,
-    is_new: bool = False,
-) -> Job:
-    """*job* at its end, or as it is when *waiting* is over.
+    are_new: bool = False,
+) -> list[Job]:
+    """*jobs* at their ends, or as they are when *waiting* is over.
 
-    One that is new, and that nobody waits for, is as it was accepted: then it is not read again.
+    Those that are new, and that nobody waits for, are as they were accepted: then they are not read again.
     """
     if waiting.applied:
         resp.set_header("Preference-Applied", waiting.applied)
-    if is_new and not waiting.seconds:
-        return job
-    ended = services.waiting.wait(job.id, waiting.seconds, req.context.given_up)
-    return ended or services.stores.jobs.get(job.id)
+    if are_new and not waiting.seconds:
+        return list(jobs)
+    ids = [job.id for job in jobs]
+    ended = services.waiting.wait(ids, waiting.seconds, req.context.given_up, are_new=are_new)
+    others = services.stores.jobs.get_many(job.id for job in jobs if job.id not in ended)
+    return [ended.get(job.id) or others[job.id] for job in jobs]
 
 
 def render_accepted(req: falcon.Request, resp: falcon.Response, job: Job) -> None:
@@ -89,8 +92,8 @@ class JobItem:
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
         job = self._reader.get(object_id(id_, "job"))
         if seconds and not job.state.terminal:
-            ended = self._services.waiting.wait(job.id, seconds, req.context.given_up)
-            job = ended or self._reader.get(job.id)
+            ended = self._services.waiting.wait([job.id], seconds, req.context.given_up)
+            job = ended.get(job.id) or self._reader.get(job.id)
         render(req, resp, "job", job_json(job))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import falcon
@@ -51,15 +52,15 @@ def answer_type(req: falcon.Request, kind: str) -> str:
     return JSON if req.context.plain else vendor_type(kind)
 
 
-def read_object(req: falcon.Request, kind: str) -> dict[str, Any]:
-    """The JSON object in the body of a request that writes a *kind*.
+def read_object(req: falcon.Request, *kinds: str) -> dict[str, Any]:
+    """The JSON object in the body of a request that writes one of *kinds*.
 
     Raises:
         UnsupportedMediaType: If the body is of another type or version.
         TooLarge: If it is over 1 MiB.
         MalformedJson: If it is no JSON object.
     """
-    _check_type(req, kind)
+    _check_type(req, kinds)
     raw = req.bounded_stream.read(MAX_BODY_BYTES + 1)
     if len(raw) > MAX_BODY_BYTES or (req.content_length or 0) > MAX_BODY_BYTES:
         raise too_large()
@@ -84,8 +85,9 @@ def too_large() -> TooLarge:
     return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
 
 
-def _check_type(req: falcon.Request, kind: str) -> None:
-    accepted = [f"application/vnd.ipam.{kind}+json", JSON, *([MERGE_PATCH] if req.method == "PATCH" else [])]
+def _check_type(req: falcon.Request, kinds: Sequence[str]) -> None:
+    vendor_types = (f"application/vnd.ipam.{kind}+json" for kind in kinds)
+    accepted = [*vendor_types, JSON, *([MERGE_PATCH] if req.method == "PATCH" else [])]
     media_type, parameters = mediatypes.parse_header(req.content_type or "")
     if media_type.lower() not in accepted:
         sent = req.content_type or "none"

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlencode
 
 import falcon
 from bson import ObjectId
 
+from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
 from ipam.api import bodies
 from ipam.api.fields import is_empty, writable
-from ipam.api.idempotency import Idempotency, is_keyed
+from ipam.api.idempotency import Idempotency, is_repeated
 from ipam.api.items import Item
 from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object
-from ipam.api.preferences import preferred
+from ipam.api.outcomes import Outcome, id_at, render_outcomes
+from ipam.api.preferences import Waiting, preferred
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
 from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
-from ipam.errors import NotFound, Rejected
-from ipam.models.documents import Job, JobState, Reservation, ReservationState, Subnet
+from ipam.errors import Invalid, NotFound, Rejected
+from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
@@ -84,50 +86,101 @@ class ReservationsOf:
         _list(self._services, req, resp, query.where(**{self._field: owner.id}))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
-        """Reserve addresses: a job, whose end is waited for as the caller prefers."""
-        negotiate(req, "reservation", "job")
+        """Reserve addresses: a job, whose end is waited for as the caller prefers; or several, if it is a list."""
+        negotiate(req, "reservation", "job", "outcomes")
         refuse_unknown(req)
-        waiting = preferred(req)
-        body = read_object(req, "reservation")
-        target = object_id(id_, self._kind)
-        fixed = {"id": None, "subnet": None, "pool": None, self._kind: id_}
-        if self._kind == "subnet" and not is_empty(body.get("pool")):
-            fixed["pool"] = str(self._owners.get(target).pool)
-        wanted = bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
+        body = read_object(req, "reservation", "reservations")
+        reserve = self._reserve_all if "reservations" in body else self._reserve
+        reserve(req, resp, object_id(id_, self._kind), body)
+
+    def _reserve(self, req: falcon.Request, resp: falcon.Response, target: ObjectId, body: Json) -> None:
+        """Carry out the request in *body*, and answer with what became of it."""
+        waiting, wanted = preferred(req), self._reading(target)(body)
 
         def create(new: ObjectId) -> None:
             owner = self._reader.get(target)
-            job = self._services.jobs.accept(new, owner, wanted)
-            around = {owner.id: owner.metadata}
-            if waiting.seconds and isinstance(owner, Subnet):  # While a worker is at the job.
-                around[owner.pool] = self._metadata_of_other(owner.pool)
-            is_new = not is_keyed(req)
-            job = wait_for(self._services, req, resp, job, waiting, is_new=is_new)
-            self._answer(req, resp, job, around)
+            accepted = self._services.jobs.accept(new, owner, wanted)
+            around = self._around(owner, waiting)
+            (job,) = wait_for(self._services, req, resp, [accepted], waiting, are_new=not is_repeated(req))
+            if job.state.terminal:
+                value = self._result(job, around)
+                render(req, resp, "reservation", value, status=201, location=f"/reservations/{job.reservation}")
+            else:
+                render_accepted(req, resp, job)
 
         self._idempotency.once(req, resp, body, create)
 
-    def _answer(self, req: falcon.Request, resp: falcon.Response, job: Job, around: dict[ObjectId, Any]) -> None:
-        """Say how *job* stands; *around* is the metadata of pools and subnets that was read before it ended."""
-        match job.state:
-            case JobState.SUCCEEDED:
-                if (result := result_of(job)) is not None:
-                    reservation, held = result
-                    leases: Json = {"leases": held}
-                else:
-                    reservation = self._services.stores.reservations.get(job.reservation)
-                    leases = _leases(self._services, reservation)
-                other = reservation.pool if self._kind == "subnet" else reservation.subnet
-                if other is not None and other not in around:
-                    around[other] = self._metadata_of_other(other)
-                value = {**reservation_json(reservation, around), **leases}
-                render(req, resp, "reservation", value, status=201, location=f"/reservations/{reservation.id}")
-            case JobState.FAILED:
-                raise Rejected.from_record(job.error or {})
-            case JobState.CANCELLED:
-                raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
-            case _:
-                render_accepted(req, resp, job)
+    def _reserve_all(self, req: falcon.Request, resp: falcon.Response, target: ObjectId, body: Json) -> None:
+        """Carry out the list of requests in *body*, and answer with what became of each."""
+        waiting, read = preferred(req), self._reading(target)
+        wanted = [_read_at(place, one, read) for place, one in enumerate(bodies.requests_in(body))]
+
+        def create(new: ObjectId) -> None:
+            owner = self._reader.get(target)
+            valid = {id_at(place, new): one for place, one in enumerate(wanted) if not isinstance(one, Invalid)}
+            accepted = self._services.jobs.accept_all(owner, valid)
+            around = self._around(owner, waiting)
+            jobs = iter(wait_for(self._services, req, resp, accepted, waiting, are_new=not is_repeated(req)))
+            outcomes = (
+                Outcome.refused(one) if isinstance(one, Invalid) else self._outcome(next(jobs), around)
+                for one in wanted
+            )
+            render_outcomes(req, resp, outcomes)
+
+        self._idempotency.once(req, resp, body, create)
+
+    def _reading(self, target: ObjectId) -> Callable[[Json], ReservationRequest]:
+        """What reads from a body which addresses of *target* are wanted, or raises `Invalid`."""
+        pool = cache(lambda: str(self._owners.get(target).pool))
+
+        def read(body: Json) -> ReservationRequest:
+            fixed = {"id": None, "subnet": None, "pool": None, self._kind: str(target)}
+            if self._kind == "subnet" and not is_empty(body.get("pool")):
+                fixed["pool"] = pool()
+            return bodies.reservation_request(writable(body, fixed, COMPUTED), self._kind)
+
+        return read
+
+    def _around(self, owner: Subnet | Pool, waiting: Waiting) -> dict[ObjectId, Any]:
+        """The metadata of *owner*, and of its pool if somebody waits: meanwhile a worker is at the job."""
+        around = {owner.id: owner.metadata}
+        if waiting.seconds and isinstance(owner, Subnet):
+            around[owner.pool] = self._metadata_of_other(owner.pool)
+        return around
+
+    def _outcome(self, job: Job, around: dict[ObjectId, Any]) -> Outcome:
+        """What became of *job*, one of several; *around* as in `_result`."""
+        if not job.state.terminal:
+            return Outcome.accepted(job)
+        try:
+            value = self._result(job, around)
+        except Rejected as error:
+            return Outcome.refused(error, job)
+        return Outcome(201, "reservation", value, f"/reservations/{job.reservation}")
+
+    def _result(self, job: Job, around: dict[ObjectId, Any]) -> Json:
+        """The reservation that *job* has come to, with its leases.
+
+        *around* is the metadata of pools and subnets as it was read before; what is missing is added.
+
+        Raises:
+            NotFound: If the job was cancelled, or the reservation is gone already.
+            Rejected: If the job has failed, with why.
+        """
+        if job.state is JobState.FAILED:
+            raise Rejected.from_record(job.error or {})
+        if job.state is JobState.CANCELLED:
+            raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
+        if (result := result_of(job)) is not None:
+            reservation, held = result
+            leases: Json = {"leases": held}
+        else:
+            reservation = self._services.stores.reservations.get(job.reservation)
+            leases = _leases(self._services, reservation)
+        other = reservation.pool if self._kind == "subnet" else reservation.subnet
+        if other is not None and other not in around:
+            around[other] = self._metadata_of_other(other)
+        return {**reservation_json(reservation, around), **leases}
 
 
 class ReservationItem(Item[Reservation]):
@@ -157,6 +210,16 @@ class ReservationItem(Item[Reservation]):
         if embed:
             value |= _leases(self._services, reservation)
         render(req, resp, "reservation", value)
+
+
+def _read_at(place: int, body: Any, read: Callable[[Json], ReservationRequest]) -> ReservationRequest | Invalid:
+    """What *body*, at this *place* of a list, asks for; or what is wrong with it."""
+    try:
+        if not isinstance(body, dict):
+            raise Invalid.at("", "must be an object, {} at least")
+        return read(body)
+    except Invalid as error:
+        return error.within(f"/reservations/{place}")
 
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:

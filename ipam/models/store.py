@@ -18,7 +18,7 @@ from pymongo.database import Database
 
 from ipam.errors import Contended, InvalidParameter, NotFound, Stale, Transient
 from ipam.models import facts, metadata
-from ipam.models.connection import among, chunks, speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
 from ipam.models.events import Event, EventStore, Outbox, telling
 from ipam.retrying import retry_contended
@@ -178,11 +178,12 @@ class DocumentStore(Generic[D]):
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, D]:
         """Those of *ids* that users see, by id."""
-        wanted = list(dict.fromkeys(ids))
-        if not wanted:
-            return {}
-        found = self._collection.find({"_id": among(wanted)}, self._projection)
-        return {bson["_id"]: self._decode(bson) for bson in found if self._is_visible(bson)}
+        return {
+            bson["_id"]: self._decode(bson)
+            for some in chunks(dict.fromkeys(ids), KEYS_CHUNK)
+            for bson in self._collection.find({"_id": among(some)}, self._projection)
+            if self._is_visible(bson)
+        }
 
     def metadata_of(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Any]:
         """The metadata of those of *ids* that users see, by id."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -38,6 +39,10 @@ def ended() -> SimpleNamespace:
     return SimpleNamespace(id=ObjectId())
 
 
+def end_of(job: ObjectId, places: Waiting, given_up: Callable[[], bool] = lambda: False) -> Job | None:
+    return places.wait([job], FOR_EVER_S, given_up, are_new=True).get(job)
+
+
 def in_thread(call) -> threading.Thread:
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
@@ -47,7 +52,7 @@ def in_thread(call) -> threading.Thread:
 def test_who_waits_hears_of_the_end(jobs):
     places, job = Waiting(jobs, 1), ObjectId()
     heard = []
-    waiter = in_thread(lambda: heard.append(places.wait(job, FOR_EVER_S, lambda: False)))
+    waiter = in_thread(lambda: heard.append(end_of(job, places)))
     jobs.done.add(job)
     waiter.join(20)
     assert [one.id for one in heard] == [job]
@@ -56,8 +61,8 @@ def test_who_waits_hears_of_the_end(jobs):
 def test_who_gives_up_gives_his_place_back(jobs):
     """A caller who has hung up is not waited for, and another one gets his place."""
     places, job, later = Waiting(jobs, 1), ObjectId(), ObjectId()
-    places.wait(job, FOR_EVER_S, lambda: True)
-    waiter = in_thread(lambda: places.wait(later, FOR_EVER_S, lambda: False))
+    end_of(job, places, lambda: True)
+    waiter = in_thread(lambda: end_of(later, places))
     jobs.done.add(later)
     waiter.join(20)
     assert later in jobs.watched
@@ -78,7 +83,7 @@ def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
     monkeypatch.setattr(jobs, "ended", let_the_first_wait)
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + away_s[0])
     monkeypatch.setattr(waiting, "time", clock)
-    waiter = in_thread(lambda: Waiting(jobs, 1).wait(job, FOR_EVER_S, lambda: False))
+    waiter = in_thread(lambda: end_of(job, Waiting(jobs, 1)))
     waiter.join(20)
     assert not waiter.is_alive()
 
@@ -86,10 +91,10 @@ def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
 def test_one_job_keeps_few_waiting(jobs, monkeypatch):
     monkeypatch.setattr(waiting, "_WAITERS_OF_A_JOB", 2)
     places, job = Waiting(jobs, 10), ObjectId()
-    waiters = [in_thread(lambda: places.wait(job, FOR_EVER_S, lambda: False)) for _ in range(2)]
+    waiters = [in_thread(lambda: end_of(job, places)) for _ in range(2)]
     while len(places._waited.get(job, ())) < 2:  # noqa: SLF001
         pass
-    places.wait(job, FOR_EVER_S, lambda: False)  # Returns at once.
+    end_of(job, places)  # Returns at once.
     assert not jobs.done
     jobs.done.add(job)
     for waiter in waiters:
@@ -100,16 +105,16 @@ def test_one_job_keeps_few_waiting(jobs, monkeypatch):
 def announced(jobs, monkeypatch) -> Waiting:
     """Whose ends are announced, and who never looks by himself after he was told so."""
     monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", FOR_EVER_S)
-    places, first = Waiting(jobs, 10), ObjectId()
-    jobs.done.add(first)
+    places, first = Waiting(jobs, 10), ended()
     places.rely(True)  # noqa: FBT003
-    places.wait(first, FOR_EVER_S, lambda: False)  # The one look before that.
+    places.hear_of({first.id: first})
+    end_of(first.id, places)  # From now on he watches.
     return places
 
 
 def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced):
     first, second, other = ObjectId(), ObjectId(), ObjectId()
-    waiters = [in_thread(lambda job=job: announced.wait(job, FOR_EVER_S, lambda: False)) for job in (first, second)]
+    waiters = [in_thread(lambda job=job: end_of(job, announced)) for job in (first, second)]
     wait_until(lambda: len(announced._waited) == 2, 20, "both wait")  # noqa: SLF001
     del jobs.looks[:]
     for job, waiter in zip((first, second), waiters, strict=True):
@@ -123,7 +128,7 @@ def test_an_end_that_was_announced_a_moment_before_is_not_missed(jobs, announced
     job = ObjectId()
     jobs.done.add(job)
     announced.hear_of({job: None})
-    assert announced.wait(job, FOR_EVER_S, lambda: False).id == job
+    assert end_of(job, announced).id == job
 
 
 @pytest.mark.parametrize("comes", ["before", "while"])
@@ -133,12 +138,10 @@ def test_an_end_that_is_told_is_not_looked_at(jobs, announced, comes):
     del jobs.looks[:]
     if comes == "before":
         announced.hear_of({job.id: job, other.id: other})
-        assert announced.wait(job.id, FOR_EVER_S, lambda: False) is job
+        assert end_of(job.id, announced) is job
     else:
         heard: list[Job | None] = []
-        waiters = [
-            in_thread(lambda: heard.append(announced.wait(job.id, FOR_EVER_S, lambda: False))) for _ in range(2)
-        ]
+        waiters = [in_thread(lambda: heard.append(end_of(job.id, announced))) for _ in range(2)]
         wait_until(lambda: len(announced._waited.get(job.id, ())) == 2, 20, "both wait")  # noqa: SLF001
         announced.hear_of({job.id: job, other.id: other})
         for waiter in waiters:
@@ -165,9 +168,9 @@ def test_an_end_that_was_not_announced_is_found_all_the_same(jobs, announced, mo
         while not stop.is_set():
             announced.hear_of({busy: None})
 
-    others = [in_thread(lambda: announced.wait(busy, FOR_EVER_S, stop.is_set)), in_thread(announce_without_a_pause)]
+    others = [in_thread(lambda: end_of(busy, announced, stop.is_set)), in_thread(announce_without_a_pause)]
     jobs.done.add(lost)
-    assert announced.wait(lost, FOR_EVER_S, lambda: False).id == lost
+    assert end_of(lost, announced).id == lost
     stop.set()
     for thread in others:
         thread.join(20)
@@ -175,8 +178,61 @@ def test_an_end_that_was_not_announced_is_found_all_the_same(jobs, announced, mo
 
 def test_when_the_announcing_ends_he_looks_by_himself(jobs, announced):
     job = ObjectId()
-    waiter = in_thread(lambda: announced.wait(job, FOR_EVER_S, lambda: False))
+    waiter = in_thread(lambda: end_of(job, announced))
     jobs.done.add(job)
     announced.rely(False)  # noqa: FBT003
     waiter.join(20)
     assert not waiter.is_alive()
+
+
+@pytest.mark.parametrize("comes", ["before", "while"])
+def test_who_waits_for_several_goes_on_when_all_have_ended(jobs, announced, comes):
+    """Some of which are told, and some to be looked at."""
+    told, looked_at = [ended() for _ in range(3)], [ObjectId() for _ in range(3)]
+    wanted = [*(job.id for job in told), *looked_at]
+    heard: list[dict[ObjectId, Job]] = []
+    if comes == "before":
+        jobs.done.update(looked_at)
+        announced.hear_of({**{job.id: job for job in told}, **dict.fromkeys(looked_at)})
+    waiter = in_thread(lambda: heard.append(announced.wait(wanted, FOR_EVER_S, lambda: False, are_new=True)))
+    if comes == "while":
+        wait_until(lambda: len(announced._waited) == 6, 20, "all are waited for")  # noqa: SLF001
+        announced.hear_of({job.id: job for job in told[1:]})
+        announced.hear_of({told[0].id: told[0]})
+        assert not heard
+        jobs.done.update(looked_at)
+        announced.hear_of(dict.fromkeys(looked_at))
+    waiter.join(20)
+    assert heard[0].keys() == set(wanted)
+    assert [heard[0][job.id] for job in told] == told
+    assert not announced._waited  # noqa: SLF001
+
+
+def test_what_is_not_new_is_looked_at_once(jobs, announced):
+    """That it has ended may have been told to somebody else."""
+    first, second, going_on = ended(), ObjectId(), ObjectId()
+    announced.hear_of({first.id: first})
+    jobs.done.add(second)
+    del jobs.looks[:]
+    heard = announced.wait([first.id, second, going_on], 0.1, lambda: False)
+    assert heard.keys() == {first.id, second}
+    assert jobs.looks == [{second, going_on}]
+
+
+def test_who_gives_up_has_those_that_have_ended_by_then(announced):
+    first, other = ended(), ObjectId()
+    announced.hear_of({first.id: first})
+    assert announced.wait([other, first.id], FOR_EVER_S, lambda: True) == {first.id: first}
+    assert not announced._waited  # noqa: SLF001
+
+
+def test_a_job_that_enough_others_wait_for_holds_nobody_up(announced, monkeypatch):
+    monkeypatch.setattr(waiting, "_WAITERS_OF_A_JOB", 1)
+    busy, other, stop = ObjectId(), ended(), threading.Event()
+    first = in_thread(lambda: end_of(busy, announced, stop.is_set))
+    wait_until(lambda: busy in announced._waited, 20, "one waits")  # noqa: SLF001
+    announced.hear_of({other.id: other})
+    assert announced.wait([busy, other.id], FOR_EVER_S, lambda: False) == {other.id: other}
+    assert busy in announced._waited  # noqa: SLF001
+    stop.set()
+    first.join(20)
