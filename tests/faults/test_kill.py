@@ -154,6 +154,38 @@ def test_releases_survive_the_death_of_the_web_process(lone_stack: Stack, broker
     assert_hands_out_all(api, subnet["id"])
 
 
+@pytest.mark.long
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("broker", BROKERS, indirect=True)
+def test_a_list_that_is_sent_until_it_is_answered_is_carried_out_once(lone_stack: Stack, broker: Process):
+    """Under one key, while web and workers are killed again and again."""
+    api = lone_stack.api
+    subnet = api.subnet(cidr="10.0.0.0/22")
+    body, key = {"reservations": [{"name": str(place)} for place in range(600)]}, {"Idempotency-Key": "a list"}
+    killer = Killer([lone_stack.web, *lone_stack.workers], random.Random(SEED), ROUNDS)
+    killer.start()
+
+    def answer() -> requests.Response | None:
+        """Unless it is not answered, or some of it goes on."""
+        try:
+            given = api.post(f"/subnets/{subnet['id']}/reservations", body, headers=key)
+        except requests.RequestException:
+            return None
+        assert given.status_code in (200, 202, 503), given.text
+        return given if given.status_code == 200 else None
+
+    while killer.is_alive():
+        answer()
+    wait_until(answer, 120, "the list to be carried out")
+    outcomes = answer().json()["outcomes"]
+    assert [one["status"] for one in outcomes] == [201] * 600
+    assert [one["reservation"]["name"] for one in outcomes] == [one["name"] for one in body["reservations"]]
+    assert len({one["reservation"]["leases"][0]["address"] for one in outcomes}) == 600
+    lone_stack.wait_for_jobs()
+    assert len(assert_ledger_is_true(api, subnet["id"])) == 600
+    assert_log_is_true(api)
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_broker_that_loses_every_message_only_costs_time(lone_stack: Stack, broker: Process):

@@ -101,8 +101,9 @@ OBJECTS = (
     st.fixed_dictionaries({"count": COUNTS}),
     st.fixed_dictionaries({"name": TEXT, "metadata": VALUES}),
 )
+LISTS = st.fixed_dictionaries({"reservations": st.lists(st.one_of(*OBJECTS, VALUES), max_size=5)})
 BODIES = st.one_of(
-    *[one.map(lambda body: json.dumps(body).encode()) for one in (*OBJECTS, *OBJECTS, VALUES)],
+    *[one.map(lambda body: json.dumps(body).encode()) for one in (*OBJECTS, *OBJECTS, LISTS, VALUES)],
     st.binary(max_size=40),
 )
 
