@@ -49,7 +49,9 @@ class Waiting:
         self._places = threading.BoundedSemaphore(places)
         self._changed = threading.Condition()
         self._waited: dict[ObjectId, list[Future[Job]]] = {}
-        self._announced: dict[ObjectId, Job | None] = {}  # In the order in which they were.
+        # What has ended and nobody waited for, in the order in which that was announced.
+        self._announced: dict[ObjectId, Job | None] = {}
+        self._to_look_at: set[ObjectId] = set()
         self._is_announced = False
         self._looks_at = 0.0
         self._waited_long: list[ObjectId] = []  # For these somebody waited already when it was last time to look.
@@ -59,11 +61,12 @@ class Waiting:
         """Let those who wait have their jobs as they have ended, or look at once, where that was not announced."""
         with self._changed:
             for id_, job in ends.items():
-                if job is None or not self._end(job):
+                if job is None and id_ in self._waited:
+                    self._look_at(id_)
+                elif job is None or not self._end(job):
                     self._announced[id_] = job
             for _ in range(len(self._announced) - _REMEMBERED):
                 del self._announced[next(iter(self._announced))]
-            self._changed.notify()
 
     def rely(self, is_announced: bool) -> None:  # noqa: FBT001 (a callback)
         """From now on, ends are announced, or they are not."""
@@ -106,15 +109,15 @@ class Waiting:
                     continue
                 waiters.append(ended)
                 joined.add(ended)
-                job_ended = self._announced.get(job)
-                if job_ended is not None:
+                if (job_ended := self._announced.get(job)) is not None:
                     self._end(job_ended)
-                elif not are_new:
-                    self._announced[job] = None
-            if self._thread is None and self._waited:
+                elif job in self._announced or not are_new:
+                    self._look_at(job)
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if not self._is_announced:  # Else he is not woken for each request: he looks up by himself.
+                self._changed.notify()
         return joined
 
     def _leave(self, ends: Mapping[ObjectId, Future[Job]]) -> None:
@@ -125,6 +128,11 @@ class Waiting:
                     waiters.remove(ended)
                 if not waiters:
                     self._waited.pop(job, None)
+
+    def _look_at(self, job: ObjectId) -> None:
+        self._announced.pop(job, None)
+        self._to_look_at.add(job)
+        self._changed.notify()
 
     def _end(self, job: Job) -> bool:
         """Let those who wait for *job*, which has ended, go on; False if there are none."""
@@ -145,27 +153,25 @@ class Waiting:
             return ()
 
     def _wanted(self) -> list[ObjectId]:
-        """Those jobs that are waited for whose end was announced, and those to look at anyway."""
+        """Those jobs that are to be looked at, and are waited for still."""
         with self._changed:
             while True:
-                overdue = self._overdue()
-                wanted = [job for job in self._waited if job in overdue or job in self._announced]
+                wanted = [job for job in (*self._to_look_at, *self._overdue()) if job in self._waited]
+                self._to_look_at.clear()
                 if wanted:
-                    break
-                self._changed.wait(self._looks_at - time.monotonic() if self._waited else None)
-            for job in wanted:
-                self._announced.pop(job, None)
-            return wanted
+                    return wanted
+                is_awake = self._waited or self._is_announced
+                self._changed.wait(self._looks_at - time.monotonic() if is_awake else None)
 
-    def _overdue(self) -> Collection[ObjectId]:
+    def _overdue(self) -> Sequence[ObjectId]:
         """When it is time to look anyway: all that is waited for, or if ends are announced, what is so for long."""
         if time.monotonic() < self._looks_at:
             return ()
         if not self._is_announced:
-            return self._waited.keys()
+            return list(self._waited)
         overdue = [job for job in self._waited_long if job in self._waited]
         self._looks_at, self._waited_long = time.monotonic() + _LOOKS_ANYWAY_AFTER_S, list(self._waited)
-        return frozenset(overdue[:_LOOKS_ANYWAY_AT])
+        return overdue[:_LOOKS_ANYWAY_AT]
 
     def _watch(self) -> None:
         while True:
