@@ -28,10 +28,12 @@ from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from tests import servers
+from tests.servers import wait_until
 from tests.stack import Stack
 
 # Celery's worker as the tests start it.
 PROCESSES = 2
+_LOG_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Installation:
         """A new subnet in a pool of its own."""
         pool = self.client.post("/pools", {"name": "measured"})
         return self.client.post(f"/pools/{pool['id']}/subnets", fields)
+
+    def wait_for_log(self) -> None:
+        """Wait until the audit log has all that has happened."""
+        untold = self.bare.client[self.stack.environment["IPAM_DATABASE"]]["events"]
+        wait_until(lambda: untold.find_one() is None, _LOG_TIMEOUT_S, "the audit log to be complete")
 
     def fill(self, subnet: dict[str, Any], share: float, runs_of: int = 0) -> None:
         """Take so large a *share* of a small subnet's addresses, at random; some runs are left free, if so long."""
