@@ -14,8 +14,8 @@ from ipam.models.holdings import Holding, in_order, lease_id, lease_key, stem_of
 from ipam.models.ledgers import Grant
 from ipam.models.views import Json, lease_json
 
-# So many addresses are told with the end of their job; more of them are read where they are stored.
-_TOLD = 1000
+# So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.
+_TOLD = 4096
 
 
 def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime) -> Reservation:
