@@ -61,8 +61,9 @@ class Heard:
     def lines(self) -> list[str]:
         return [line for line in whole_lines(self._log) if line[:1].isdigit()]
 
-    def wait_for(self, count: int) -> list[str]:
-        wait_until(lambda: len(self.lines()) >= count, TIMEOUT_S, f"{count} events in\n{self._log.read_text()}")
+    def wait_for(self, last: str) -> list[str]:
+        """All lines, when *last* is the last of them: how many there are, who was killed decides as well."""
+        wait_until(lambda: self.lines()[-1:] == [last], TIMEOUT_S, f"{last} in\n{self._log.read_text()}")
         return self.lines()
 
 

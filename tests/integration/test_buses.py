@@ -138,7 +138,7 @@ def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus
     with consumer(program, url, tmp_path) as heard:
         for sequence in range(1, 11):
             bus.publish(message(sequence))
-        assert heard.wait_for(10) == [line(sequence) for sequence in range(1, 11)]
+        assert heard.wait_for(line(10)) == [line(sequence) for sequence in range(1, 11)]
     if asker is not None:
         ask_and_be_answered(asker, url)
     server.stop()
@@ -150,7 +150,7 @@ def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus
     with consumer(program, url, tmp_path) as heard:
         wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
         bus.publish(message(12))
-        assert heard.wait_for(2)[-2:] == [line(11), line(12)]
+        assert heard.wait_for(line(12))[-2:] == [line(11), line(12)]
     if asker is not None:
         with answering(url, "ipam-hooks.x", echo):
             assert ask(asker, "ipam-hooks.x", "a") == [{"heard": "a"}]
@@ -163,12 +163,12 @@ def test_what_a_consumer_had_in_hand_when_it_was_killed_comes_again_first(made: 
     program = program.replace("ack_wait=30", "ack_wait=1")
     with consumer(program, url, tmp_path) as heard:
         bus.publish(message(1))
-        assert heard.wait_for(1) == [line(1)]
+        assert heard.wait_for(line(1)) == [line(1)]
         heard.pause()
         bus.publish(message(2))
     with consumer(program, url, tmp_path) as heard:
         bus.publish(message(3))
-        assert heard.wait_for(2)[-2:] == [line(2), line(3)]
+        assert heard.wait_for(line(3))[-2:] == [line(2), line(3)]
 
 
 @pytest.mark.parametrize("made", ["nats", "rabbitmq", "redis"], indirect=True)
@@ -216,7 +216,7 @@ def test_a_consumer_that_was_away_hears_what_it_has_missed(made: Made, bus: Bus,
     _, url, program = made
     with consumer(program, url, tmp_path) as heard:
         bus.publish(message(1))
-        assert heard.wait_for(1) == [line(1)]
+        assert heard.wait_for(line(1)) == [line(1)]
     bus.publish(message(2))
     with consumer(program, url, tmp_path) as heard:
         bus.publish(message(3))
