@@ -100,7 +100,7 @@ class Waiting:
             self._places.release()
 
     def _join(self, ends: Mapping[ObjectId, Future[Job]], *, are_new: bool) -> set[Future[Job]]:
-        """Be among those who wait for the *ends* of jobs; of which, unless they are many, is returned."""
+        """Be among those who wait for each job, unless they are many; returns those of *ends* that are to come."""
         joined: set[Future[Job]] = set()
         with self._changed:
             for job, ended in ends.items():
