@@ -23,30 +23,30 @@ class IpamError(Exception):
     """
 
     slug: ClassVar[str]
+    _by_slug: ClassVar[dict[str, type[IpamError]]] = {}
 
     def __init__(self, detail: str, **facts: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
 
-
-class Rejected(IpamError):
-    """The request cannot be carried out as it is; sending it again will not help."""
-
-    _by_slug: ClassVar[dict[str, type[Rejected]]] = {}
-
     def __init_subclass__(cls) -> None:
-        """Make the class findable by its slug, to rebuild it from a job's record."""
-        Rejected._by_slug[cls.slug] = cls
+        """Make the class that introduces a slug findable by it, to rebuild the error from a job's record."""
+        if "slug" in vars(cls):
+            IpamError._by_slug[cls.slug] = cls
 
     def to_record(self) -> dict[str, Any]:
-        """The error as plain JSON, as a job keeps it."""
+        """Return the error as plain JSON, as a job keeps it."""
         return {"slug": self.slug, "detail": self.detail, "facts": self.facts}
 
     @staticmethod
-    def from_record(record: dict[str, Any]) -> Rejected:
-        """The error that `to_record` described."""
-        return Rejected._by_slug[record["slug"]](record["detail"], **record["facts"])
+    def from_record(record: dict[str, Any]) -> IpamError:
+        """Rebuild the error that `to_record` described."""
+        return IpamError._by_slug[record["slug"]](record["detail"], **record["facts"])
+
+
+class Rejected(IpamError):
+    """The request cannot be carried out as it is; sending it again will not help."""
 
 
 class MalformedJson(Rejected):
@@ -168,6 +168,10 @@ class Transient(IpamError):
     """A part that is needed did not answer; the same request may succeed later."""
 
     slug = "unavailable"
+
+
+class HookUnavailable(Transient):
+    """A hook without whose answer the change may not be made gave none; `hook` and `reason` say which and why."""
 
 
 class NotLetIn(Transient):

@@ -1,7 +1,8 @@
 """Counting calls to the database; and dispatchers for services that no worker looks after."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bson import ObjectId
 from pymongo.monitoring import CommandListener, CommandStartedEvent
@@ -20,11 +21,14 @@ class Calls(CommandListener):
 
     def __init__(self) -> None:
         self.made: Counter[str] = Counter()
+        self.filters: list[tuple[str, Mapping[str, Any]]] = []
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Count it, but for what is asked once a server."""
+        """Count it, but for what is asked once a server; and keep what is looked for, by collection."""
         if event.command_name != "buildinfo":
             self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
+        if event.command_name == "find":
+            self.filters.append((event.command["find"], event.command["filter"]))
 
     def succeeded(self, event: object) -> None:
         """Nothing: a call counts when it is made."""
@@ -35,6 +39,7 @@ class Calls(CommandListener):
     def of(self, work: Callable[[], object]) -> tuple[int, int]:
         """How many reads and how many writes *work* makes."""
         self.made.clear()
+        self.filters.clear()
         work()
         reads = sum(count for name, count in self.made.items() if name.startswith(_READS))
         return reads, self.made.total() - reads

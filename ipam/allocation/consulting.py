@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Invalid, Refused
+from ipam.errors import HookUnavailable, Invalid, Refused
 from ipam.exact_json import dumps, loads
 from ipam.hooks import RESERVE, Hook, Unanswered
 from ipam.models.descriptions import Described, described, is_described_alike, patched
@@ -81,7 +81,7 @@ class _Case(Generic[T]):
     show: Callable[[T], Json]
     origin: Origin
     amended_by: list[str] = field(default_factory=list)
-    refused: Refused | None = None
+    refused: Refused | HookUnavailable | None = None
 
     def question(self, hook: Hook) -> bytes:
         """What *hook* is asked."""
@@ -104,7 +104,10 @@ class _Case(Generic[T]):
             Invalid: If what it would amend breaks a rule.
         """
         if answer.get("allow") is False:
-            self.refuse(hook, str(answer.get("reason") or "it gave no reason")[:_REASON_MAX])
+            reason = str(answer.get("reason") or "it gave no reason")[:_REASON_MAX]
+            self.refused = Refused(
+                f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason
+            )
         elif answer.get("allow") is not True:
             message = 'it has neither "allow": true nor "allow": false'
             raise ValueError(message)
@@ -114,9 +117,10 @@ class _Case(Generic[T]):
                 self.after = amended
                 self.amended_by.append(hook.name)
 
-    def refuse(self, hook: Hook, reason: str) -> None:
-        """The change is not to be made."""
-        self.refused = Refused(f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason)
+    def miss(self, hook: Hook, why: str) -> None:
+        """Refuse the change for now: *hook* has to allow it and says nothing that can be used."""
+        message = f"The hook {hook.name} has to allow it and gave no answer: {why}. Send the request again."
+        self.refused = HookUnavailable(message, hook=hook.name, reason=why)
 
     @property
     def amended_origin(self) -> Origin:
@@ -151,6 +155,7 @@ class Consulting:
 
         Raises:
             Refused: If one of them does not allow it.
+            HookUnavailable: If one that has to allow it gives no answer.
         """
         return self._amended("create", None, document)
 
@@ -159,6 +164,7 @@ class Consulting:
 
         Raises:
             Refused: If one of them does not allow it.
+            HookUnavailable: If one that has to allow it gives no answer.
         """
         return after if is_described_alike(before, after) else self._amended("update", before, after)
 
@@ -169,6 +175,7 @@ class Consulting:
             NotFound: If there is no such thing.
             Stale: If its revision is not among *revisions*, None accepting any.
             Refused: If a hook does not allow it.
+            HookUnavailable: If one that has to allow it gives no answer.
         """
         change = f"{store.kind}.delete"
         if not any(change in hook.changes for hook in self._hooks):
@@ -211,6 +218,7 @@ class Consulting:
         Raises:
             Invalid: If what is described in it breaks a rule.
             Refused: If one of them would not allow it.
+            HookUnavailable: If one that has to allow it gives no answer.
         """
         sketch = None if after is None else Sketch.from_json(after)
         paths = _paths_in(change, before or after or {})
@@ -280,7 +288,7 @@ class Consulting:
             *(hook.name, case.change, why, done, self._unanswered[hook.name]),
         )
         if not hook.silence_allows:
-            case.refuse(hook, why)
+            case.miss(hook, why)
 
 
 def _shown_of(job: Job) -> Callable[[ReservationRequest], Json]:

@@ -82,11 +82,22 @@ class Jobs:
         return self._store(_new_job(id_, owner, request))
 
     def accept_all(self, owner: Subnet | Pool, requests: Mapping[ObjectId, ReservationRequest]) -> list[Job]:
-        """As `accept`, for several *requests* by the ids of their jobs, which are begun in this order."""
-        jobs = [_new_job(id_, owner, request) for id_, request in requests.items()]
-        for some in chunks(jobs, BATCH_JOBS):
-            self._store_some(some)
-        return jobs
+        """Accept several *requests* by the ids of their jobs, which are begun in this order; returns these jobs.
+
+        If the database goes away in the middle, these are the first of them: what was accepted is carried out.
+
+        Raises:
+            Transient: If it was away from the beginning.
+        """
+        accepted: list[Job] = []
+        for some in chunks((_new_job(id_, owner, request) for id_, request in requests.items()), BATCH_JOBS):
+            try:
+                accepted += self._store_some(some)
+            except Transient:
+                if not accepted:
+                    raise
+                break
+        return accepted
 
     def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Store *jobs* that were accepted at the same moment, with one message for each target."""

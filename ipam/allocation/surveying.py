@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -14,13 +14,17 @@ from ipam.allocation.ranges import Network, Space
 from ipam.allocation.runs import Run, joined
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.addresses import Address, from_number, to_number
+from ipam.models.blocks import Block
+from ipam.models.connection import chunks
 from ipam.models.documents import Lease, Subnet
 from ipam.models.holdings import address_in, lease_key
-from ipam.models.store import Page, Query
+from ipam.models.store import READ_CHUNK, Page, Query
 from ipam.models.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.
 _CELL_BITS = 8
+# A subnet of so many blocks at most has them read together with those of others.
+_FEW_BLOCKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +83,54 @@ class Surveying:
                 yield FreeRun(run.subnet, low, low + (size - 1))
 
     def leases(self, query: Query) -> Page[Lease]:
-        """A page of the leases that are held, by subnet, lowest address first.
+        """Return a page of the leases that are held, by subnet, lowest address first.
 
-        Which addresses those of a reservation have, it knows, and of a subnet its blocks and its ledger. By what
-        users wrote on them they are found by their marks.
+        Leases have no index but that of their keys, so the keys come from the narrowest source that knows them: the
+        addresses asked for, the reservation, the marks of leases that users wrote on, or the blocks and the ledgers
+        of subnets. A page costs what is on it, however many leases there are or ever were.
         """
         after = self._stores.leases.after(query) or b""
         wanted = query.by_field
         if "_id" in wanted:
-            return self._stores.leases.page(query)
-        if "reservation" in wanted:
-            return self._stores.leases.page_among(query, self._keys_of_reservation(wanted["reservation"], after))
-        if query.facets:
-            return self._stores.leases.page_among(query, self._stores.leases.marked(query))
-        if "subnet" in wanted:
-            return self._stores.leases.page_among(query, self._keys_of_subnet(wanted["subnet"], after))
-        return self._stores.leases.page(query)
+            keys: Iterable[bytes] = sorted(wanted["_id"]["$in"])
+        elif "reservation" in wanted:
+            keys = self._keys_of_reservation(wanted["reservation"])
+        elif query.facets:
+            keys = self._stores.leases.marked(query)
+        elif "subnet" in wanted:
+            subnet = self._stores.subnets.find(wanted["subnet"])
+            keys = self._keys_of_subnets([subnet] if subnet else [], after)
+        else:
+            first = ObjectId(after[:12]) if after else None
+            keys = self._keys_of_subnets(self._stores.subnets.in_order(wanted.get("pool"), first), after)
+        return self._stores.leases.page_among(query.without("_id"), (key for key in keys if key > after))
 
-    def _keys_of_reservation(self, id_: ObjectId, after: bytes) -> Iterator[bytes]:
-        """The keys behind *after* that leases of a reservation may have."""
+    def _keys_of_reservation(self, id_: ObjectId) -> Iterator[bytes]:
+        """Yield the keys that leases of a reservation may have, ascending."""
         for reservation in self._stores.reservations.get_many([id_]).values():
-            yield from (key for key in reservation.lease_keys() if key > after)
+            yield from reservation.lease_keys()
 
-    def _keys_of_subnet(self, id_: ObjectId, after: bytes) -> Iterator[bytes]:
-        """The keys behind *after* that leases of a subnet may have."""
-        subnet = self._stores.subnets.find(id_)
-        if subnet is None:
-            return
-        first, last = to_number(subnet.start), to_number(subnet.end)
-        if after >= lease_key(id_, subnet.start):
-            first = to_number(address) + 1 if (address := address_in(after, id_)) is not None else last + 1
-        yield from (lease_key(id_, address) for address in self._held(subnet, first, last))
+    def _keys_of_subnets(self, subnets: Iterable[Subnet], after: bytes) -> Iterator[bytes]:
+        """Yield the keys that leases of *subnets*, which ascend by id, may have, ascending; from about *after* on.
 
-    def _held(self, subnet: Subnet, first: int, last: int) -> Iterator[Address]:
-        """The addresses from number *first* to *last* that leases may be there for."""
-        for number, taken in self._taken(subnet, first, last):
+        The blocks of small subnets are read together: there may be thousands that have a lease or two.
+        """
+        for some in chunks(subnets, READ_CHUNK):
+            used = [subnet for subnet in some if subnet.ledger.used]
+            small = {subnet.id: numbers for subnet in used if (numbers := _few_blocks(subnet))}
+            read = self._stores.blocks.read_many(
+                (id_, number) for id_, numbers in small.items() for number in numbers
+            )
+            for subnet in used:
+                first, last = to_number(subnet.start), to_number(subnet.end)
+                if (address := address_in(after, subnet.id)) is not None:
+                    first = max(first, to_number(address) + 1)
+                blocks = read.get(subnet.id, ()) if subnet.id in small else None
+                yield from (lease_key(subnet.id, address) for address in self._held(subnet, first, last, blocks))
+
+    def _held(self, subnet: Subnet, first: int, last: int, blocks: Iterable[Block] | None) -> Iterator[Address]:
+        """Yield the addresses from number *first* to *last* that leases may have; *blocks* as in `_taken`."""
+        for number, taken in self._taken(subnet, first, last, blocks):
             base = number << BLOCK_BITS
             yield from (from_number(base + position) for position in taken if first <= base + position <= last)
 
@@ -131,15 +148,18 @@ class Surveying:
             for part, count in zip(parts, used, strict=True)
         ]
 
-    def _taken(self, subnet: Subnet, low: int, high: int) -> Iterator[tuple[int, FrozenBitMap]]:
+    def _taken(
+        self, subnet: Subnet, low: int, high: int, blocks: Iterable[Block] | None = None
+    ) -> Iterator[tuple[int, FrozenBitMap]]:
         """What is not free, by block, ascending, in those of the numbers from *low* to *high*.
 
-        Blocks of which nothing was ever taken are left out.
+        Blocks of which nothing was ever taken are left out. *blocks* are those of the subnet that are stored, if
+        they were read before.
         """
         first, last = low >> BLOCK_BITS, high >> BLOCK_BITS
         entered = {number for entry in subnet.ledger.entries for number in entry.addresses.blocks}
         coming = sorted(number for number in entered if first <= number <= last)
-        for block in self._stores.blocks.of_subnet(subnet.id, first, last):
+        for block in self._stores.blocks.of_subnet(subnet.id, first, last) if blocks is None else blocks:
             while coming and coming[0] < block.number:
                 yield coming[0], subnet.ledger.on_its_way(coming.pop(0))
             if coming and coming[0] == block.number:
@@ -163,6 +183,12 @@ def network_around(subnet: Subnet) -> Network:
     """The smallest network that has all addresses of *subnet*."""
     differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
     return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
+
+
+def _few_blocks(subnet: Subnet) -> Sequence[int]:
+    """The numbers of the blocks that *subnet* lies in; none if these are more than a few."""
+    first, last = to_number(subnet.start) >> BLOCK_BITS, to_number(subnet.end) >> BLOCK_BITS
+    return range(first, last + 1) if last - first < _FEW_BLOCKS else ()
 
 
 def _count(taken: FrozenBitMap, offset: int, width: int, used: list[int]) -> None:

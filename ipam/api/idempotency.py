@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 
 import falcon
 from bson import ObjectId
 
 from ipam.api.problems import render_error
-from ipam.errors import Invalid, InvalidParameter, Rejected
+from ipam.errors import Invalid, InvalidParameter, Rejected, Transient
 from ipam.exact_json import dumps
 from ipam.models.idempotency import Answer, IdempotencyStore
+
+log = logging.getLogger(__name__)
 
 _KEY_MAX = 255
 # A larger answer is made anew from what is stored, rather than kept a second time.
 _KEEP_BODY_BYTES = 1024 * 1024
 _KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied", "vary")
-_ACCEPTED = 202
+_SERVER_ERROR = 500
 _HEADER = "Idempotency-Key"
 
 
@@ -35,6 +38,9 @@ class Idempotency:
         self, req: falcon.Request, resp: falcon.Response, body: object, create: Callable[[ObjectId], None]
     ) -> None:
         """Call *create* with the id of what it is to create and let it answer; or give its former answer.
+
+        If it answers with a server error rather than raise one, that attempt is over and nothing has come of it:
+        the same request is tried anew under another id.
 
         Raises:
             Invalid: If the key was used with another request.
@@ -59,11 +65,20 @@ class Idempotency:
             create(record.resource)
         except Rejected as error:
             render_error(resp, error)
-        self._keep(key, resp)
+        try:
+            if resp.status_code >= _SERVER_ERROR:
+                self._store.renew(key, record.resource)
+            else:
+                self._keep(key, resp)
+        except (
+            Transient
+        ) as error:  # What is answered has happened; the same request finds it without the record, too.
+            log.warning("the answer to an %s could not be kept: %s", _HEADER, error.detail)
 
     def _keep(self, key: str, resp: falcon.Response) -> None:
+        """Keep a final answer: one that would be given again, and does not itself ask for the request again."""
         body = resp.data or (resp.text or "").encode()
-        if resp.status_code == _ACCEPTED or len(body) > _KEEP_BODY_BYTES:
+        if resp.get_header("Retry-After") is not None or len(body) > _KEEP_BODY_BYTES:
             return
         headers = {name: value for name, value in resp.headers.items() if name.lower() in _KEPT_HEADERS}
         answer = Answer(resp.status_code, headers, body)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
 import falcon
+from bson import ObjectId
 
 from ipam.api.media import negotiate
 from ipam.api.preferences import Waiting
@@ -21,10 +23,12 @@ from ipam.api.queries import (
 )
 from ipam.api.reading import Reader
 from ipam.api.rendering import job_json, render, render_page
+from ipam.errors import Transient
 from ipam.models.documents import Job, JobState
 from ipam.models.store import object_id
 from ipam.wiring import Services
 
+log = logging.getLogger(__name__)
 FILTERS: Filters = {
     "state": one_of("state", tuple(state.value for state in JobState)),
     "pool": id_filter("pool"),
@@ -45,9 +49,10 @@ def wait_for(  # noqa: PLR0913 (a request, and what it waits for)
     *,
     are_new: bool = False,
 ) -> list[Job]:
-    """*jobs* at their ends, or as they are when *waiting* is over.
+    """Return *jobs* at their ends, or as they are when *waiting* is over.
 
-    Those that are new, and that nobody waits for, are as they were accepted: then they are not read again.
+    Those that are new, and that nobody waits for, are as they were accepted: then they are not read again. Nor does
+    it fail if they cannot be read: they go on.
     """
     if waiting.applied:
         resp.set_header("Preference-Applied", waiting.applied)
@@ -55,8 +60,12 @@ def wait_for(  # noqa: PLR0913 (a request, and what it waits for)
         return list(jobs)
     ids = [job.id for job in jobs]
     ended = services.waiting.wait(ids, waiting.seconds, req.context.given_up, are_new=are_new)
-    others = services.stores.jobs.get_many(job.id for job in jobs if job.id not in ended)
-    return [ended.get(job.id) or others[job.id] for job in jobs]
+    others: dict[ObjectId, Job] = {}
+    try:
+        others = services.stores.jobs.get_many(job.id for job in jobs if job.id not in ended)
+    except Transient as error:
+        log.warning("jobs are shown as they were accepted: %s", error.detail)
+    return [ended.get(job.id) or others.get(job.id) or job for job in jobs]
 
 
 def render_accepted(req: falcon.Request, resp: falcon.Response, job: Job) -> None:

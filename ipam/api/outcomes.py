@@ -13,12 +13,12 @@ from bson import ObjectId
 from ipam.api.jobs import POLL_AFTER_S
 from ipam.api.problems import problem
 from ipam.api.rendering import Json, job_json, render
-from ipam.errors import Rejected
+from ipam.errors import IpamError
 from ipam.exact_json import RawJSON, dumps
 from ipam.models.documents import Job
 from ipam.models.store import PAGE_MAX_BYTES
 
-_ACCEPTED = 202
+_ACCEPTED, _SERVER_ERROR = 202, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Outcome:
         return cls(_ACCEPTED, "job", job_json(job), f"/jobs/{job.id}")
 
     @classmethod
-    def refused(cls, error: Rejected, job: Job | None = None) -> Outcome:
+    def refused(cls, error: IpamError, job: Job | None = None) -> Outcome:
         """The request has failed, as its *job* says, if it ever came to have one."""
         shown = problem(error.slug, error.detail, **error.facts)
         return cls(shown["status"], "problem", shown, f"/jobs/{job.id}" if job else None)
@@ -59,18 +59,20 @@ def id_at(place: int, of: ObjectId) -> ObjectId:
 def render_outcomes(req: falcon.Request, resp: falcon.Response, outcomes: Iterable[Outcome]) -> None:
     """Answer with *outcomes* in their order: 202 if any of them goes on.
 
-    Of those that do not fit into 8 MiB it is only said where they can be read.
+    Any that goes on, or has failed for a reason that may pass, is a reason to ask again (`Retry-After`). Of those
+    that do not fit into 8 MiB it is only said where they can be read.
     """
     shown: list[RawJSON] = []
-    size, status = 0, 200
+    size, status, is_final = 0, 200, True
     for one in outcomes:
         if one.status == _ACCEPTED:
             status = _ACCEPTED
+        is_final &= one.status != _ACCEPTED and one.status < _SERVER_ERROR
         said: dict[str, Any] = {"status": one.status, **({"location": one.location} if one.location else {})}
         text = dumps({**said, one.kind: one.value})
         size += len(text.encode())
         is_shown = size <= PAGE_MAX_BYTES or one.location is None
         shown.append(RawJSON(text if is_shown else dumps(said)))
-    if status == _ACCEPTED:
+    if not is_final:
         resp.set_header("Retry-After", str(POLL_AFTER_S))
     render(req, resp, "outcomes", {"outcomes": shown}, status=status)

@@ -7,7 +7,7 @@ from typing import Any
 
 import falcon
 
-from ipam.errors import IpamError, Rejected
+from ipam.errors import IpamError
 from ipam.exact_json import dumps
 from ipam.origins import current_origin
 
@@ -50,7 +50,7 @@ def problem(slug: str, detail: str, **facts: Any) -> dict[str, Any]:
 
 def problem_of(record: dict[str, Any]) -> dict[str, Any]:
     """The problem that a failed job has recorded."""
-    error = Rejected.from_record(record)
+    error = IpamError.from_record(record)
     return problem(error.slug, error.detail, **error.facts)
 
 
@@ -79,7 +79,8 @@ def on_ipam_error(req: falcon.Request, resp: falcon.Response, error: IpamError, 
     """Answer an error that the services raised."""
     del params
     if error.slug == "unavailable":
-        log.warning("%s %s: %s (%s)", req.method, req.path, error.detail, error.__cause__)
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        log.warning("%s %s: %s%s", req.method, req.path, error.detail, cause)
     render_error(resp, error)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 from urllib.parse import urlencode
@@ -20,15 +22,17 @@ from ipam.api.jobs import render_accepted, wait_for
 from ipam.api.media import negotiate, read_object
 from ipam.api.outcomes import Outcome, id_at, render_outcomes
 from ipam.api.preferences import Waiting, preferred
+from ipam.api.problems import render_error
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
 from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
-from ipam.errors import Invalid, NotFound, Rejected
+from ipam.errors import Invalid, IpamError, NotFound, Transient
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 
+log = logging.getLogger(__name__)
 COMPUTED = (
     "subnets",
     "state",
@@ -102,8 +106,9 @@ class ReservationsOf:
             accepted = self._services.jobs.accept(new, owner, wanted)
             around = self._around(owner, waiting)
             (job,) = wait_for(self._services, req, resp, [accepted], waiting, are_new=not is_repeated(req))
-            if job.state.terminal:
-                value = self._result(job, around)
+            if (error := _failure(job)) is not None:
+                render_error(resp, error)
+            elif (value := self._shown_result(job, around)) is not None:
                 render(req, resp, "reservation", value, status=201, location=f"/reservations/{job.reservation}")
             else:
                 render_accepted(req, resp, job)
@@ -122,7 +127,7 @@ class ReservationsOf:
             around = self._around(owner, waiting)
             jobs = iter(wait_for(self._services, req, resp, accepted, waiting, are_new=not is_repeated(req)))
             outcomes = (
-                Outcome.refused(one) if isinstance(one, Invalid) else self._outcome(next(jobs), around)
+                Outcome.refused(one) if isinstance(one, Invalid) else self._outcome(next(jobs, None), around)
                 for one in wanted
             )
             render_outcomes(req, resp, outcomes)
@@ -145,32 +150,44 @@ class ReservationsOf:
         """The metadata of *owner*, and of its pool if somebody waits: meanwhile a worker is at the job."""
         around = {owner.id: owner.metadata}
         if waiting.seconds and isinstance(owner, Subnet):
-            around[owner.pool] = self._metadata_of_other(owner.pool)
+            with suppress(Transient):  # It is read again when it is shown.
+                around[owner.pool] = self._metadata_of_other(owner.pool)
         return around
 
-    def _outcome(self, job: Job, around: dict[ObjectId, Any]) -> Outcome:
-        """What became of *job*, one of several; *around* as in `_result`."""
-        if not job.state.terminal:
-            return Outcome.accepted(job)
-        try:
-            value = self._result(job, around)
-        except Rejected as error:
+    def _outcome(self, job: Job | None, around: dict[ObjectId, Any]) -> Outcome:
+        """Return what became of *job*, one of several, or of a request that got none; *around* as in `_result`."""
+        if job is None:
+            return Outcome.refused(Transient("The database did not answer. Send this request again."))
+        if (error := _failure(job)) is not None:
             return Outcome.refused(error, job)
-        return Outcome(201, "reservation", value, f"/reservations/{job.reservation}")
+        if (value := self._shown_result(job, around)) is not None:
+            return Outcome(201, "reservation", value, f"/reservations/{job.reservation}")
+        return Outcome.accepted(job)
+
+    def _shown_result(self, job: Job, around: dict[ObjectId, Any]) -> Json | None:
+        """Return what *job* has come to, as `_result` does; None if it goes on, or if that cannot be read now.
+
+        By the time a job has succeeded its addresses are held. So nothing that goes wrong from there on is an error
+        of the request: the caller is shown the job instead, which says where the reservation is.
+        """
+        if not job.state.terminal:
+            return None
+        try:
+            return self._result(job, around)
+        except (NotFound, Transient) as error:
+            log.warning("what job %s has come to cannot be shown: %s", job.id, error.detail)
+        except Exception:
+            log.exception("what job %s has come to cannot be shown", job.id)
+        return None
 
     def _result(self, job: Job, around: dict[ObjectId, Any]) -> Json:
-        """The reservation that *job* has come to, with its leases.
+        """Return the reservation that *job*, which has succeeded, has come to, with its leases.
 
         *around* is the metadata of pools and subnets as it was read before; what is missing is added.
 
         Raises:
-            NotFound: If the job was cancelled, or the reservation is gone already.
-            Rejected: If the job has failed, with why.
+            NotFound: If the reservation is gone already.
         """
-        if job.state is JobState.FAILED:
-            raise Rejected.from_record(job.error or {})
-        if job.state is JobState.CANCELLED:
-            raise NotFound(f"The job {job.id} was cancelled before a worker began it.")
         if (result := result_of(job)) is not None:
             reservation, held = result
             leases: Json = {"leases": held}
@@ -210,6 +227,15 @@ class ReservationItem(Item[Reservation]):
         if embed:
             value |= _leases(self._services, reservation)
         render(req, resp, "reservation", value)
+
+
+def _failure(job: Job) -> IpamError | None:
+    """Why nothing has come of *job*; None if it has succeeded or goes on."""
+    if job.state is JobState.FAILED:
+        return IpamError.from_record(job.error or {})
+    if job.state is JobState.CANCELLED:
+        return NotFound(f"The job {job.id} was cancelled before a worker began it.")
+    return None
 
 
 def _read_at(place: int, body: Any, read: Callable[[Json], ReservationRequest]) -> ReservationRequest | Invalid:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import click
 
 from ipam.allocation.consulting import Asker, Consulting
-from ipam.errors import Invalid, InvalidSettings, Refused, Transient
+from ipam.errors import HookUnavailable, Invalid, InvalidSettings, Refused, Transient
 from ipam.events.answering import Consumer, Function
 from ipam.exact_json import dumps, loads
 from ipam.hooks import CHANGES, Unanswered
@@ -99,7 +99,7 @@ def test_hooks(settings: Settings, file: TextIO) -> None:
         after, amended_by = consulting.rehearse(change["change"], change.get("before"), change.get("after"))
     except Invalid as error:
         raise InvalidSettings(f'{file.name}, "after": {error.detail}') from None
-    except Refused as refused:
+    except (Refused, HookUnavailable) as refused:
         click.echo(f"refused: {refused.detail}")
         sys.exit(1)
     click.echo(f"allowed, amended by {amended_by}: {dumps(after)}" if amended_by else "allowed as it is")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from bson import ObjectId
@@ -13,7 +14,7 @@ from pymongo.database import Database
 from pyroaring import FrozenBitMap
 
 from ipam.models.address_sets import EMPTY, NUMBER_MAX, number_from_bytes, number_to_bytes
-from ipam.models.connection import speaks_mongo
+from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.writes import Writes
 
 Bson = dict[str, Any]
@@ -87,6 +88,15 @@ class BlockStore:
             block = Block.from_bson(bson)
             blocks[block.number] = block
         return blocks
+
+    def read_many(self, wanted: Iterable[tuple[ObjectId, int]]) -> dict[ObjectId, list[Block]]:
+        """The blocks of several subnets that are stored, each wanted by subnet and number; by subnet, ascending."""
+        found: dict[ObjectId, list[Block]] = {}
+        keys = (block_key(subnet, number) for subnet, number in wanted)
+        for some in chunks(keys, KEYS_CHUNK):
+            for bson in sorted(self._collection.find({"_id": among(some)}), key=itemgetter("_id")):
+                found.setdefault(bson["subnet"], []).append(Block.from_bson(bson))
+        return found
 
     def of_subnet(self, subnet: ObjectId, first: int = 0, last: int = NUMBER_MAX) -> Iterator[Block]:
         """The blocks of *subnet* that are stored, from number *first* to *last*, ascending."""

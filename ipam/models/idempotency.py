@@ -58,6 +58,12 @@ class IdempotencyStore:
         answer = found["answer"]
         return Record(found["fingerprint"], found["resource"], Answer(**answer) if answer else None)
 
+    def renew(self, key: str, spent: ObjectId) -> None:
+        """Give the record under *key* a new resource in the place of *spent*, of which nothing has come."""
+        self._collection.update_one(
+            {"_id": key, "resource": spent, "answer": None}, {"$set": {"resource": ObjectId()}}
+        )
+
     def finish(self, key: str, answer: Answer) -> Answer:
         """Keep the final answer, unless there is one already; returns the one that is kept."""
         kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}

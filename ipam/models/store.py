@@ -74,21 +74,50 @@ class Query:
         """The same query with more conditions."""
         return replace(self, conditions=(*self.conditions, equals))
 
+    def without(self, field: str) -> Query:
+        """The same query without its conditions on *field*."""
+        kept = ({name: value for name, value in one.items() if name != field} for one in self.conditions)
+        return replace(self, conditions=tuple(kept))
+
     def to_filter(self, visible: Mapping[str, Any]) -> Bson:
         """As a MongoDB filter, for those that are *visible*.
 
         That comes last: the embedded server takes the index of the first name that has one.
         """
-        facets = ({"facets": group[0] if len(group) == 1 else {"$in": list(group)}} for group in self.facets)
         after = ({"_id": {"$gt": decode_cursor(self.cursor)}},) if self.cursor is not None else ()
         wanted: Bson = {}
-        for condition in (*self.conditions, *facets, *after, visible):
+        for condition in (*self.conditions, *_having_all(self.facets), *after, visible):
             for name, value in condition.items():
-                if name in wanted:  # Only then: not every server looks for an index inside of $and.
-                    wanted.setdefault("$and", []).append({name: value})
-                else:
-                    wanted[name] = value
+                wanted[name] = _both(wanted[name], value) if name in wanted else value
         return wanted
+
+
+def _having_all(groups: Sequence[tuple[str, ...]]) -> tuple[Bson, ...]:
+    """The condition that a document has a facet of each of *groups*, none if there are none."""
+    if not groups:
+        return ()
+    if len(groups) == 1:
+        (group,) = groups
+        return ({"facets": group[0] if len(group) == 1 else {"$in": list(group)}},)
+    return ({"facets": {"$all": [{"$elemMatch": {"$in": list(group)}} for group in groups]}},)
+
+
+def _both(one: Any, other: Any) -> Any:
+    """One condition on a field in place of two.
+
+    Below `$and` they would mean the same; but there the embedded server looks for no index, not even that of `_id`.
+
+    Raises:
+        ValueError: If both use the same operator; no two filters of a list do.
+    """
+    if one == other:
+        return one
+    first, second = (value if isinstance(value, dict) else {"$eq": value} for value in (one, other))
+    for operator in first.keys() & second.keys():
+        if first[operator] != second[operator]:
+            message = f"{one} and {other} cannot be asked of one field"
+            raise ValueError(message)
+    return {**first, **second}
 
 
 @dataclass(frozen=True, slots=True)

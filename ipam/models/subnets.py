@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import ASCENDING
 from pymongo.database import Database
 
 from ipam.errors import Contended, NotEmpty, Transient
@@ -26,6 +27,7 @@ from ipam.origins import current_origin
 from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
+_WITHOUT_METADATA = {"metadata": 0, "facets": 0}
 
 
 def holding(place: bytes) -> Bson:
@@ -104,6 +106,21 @@ class SubnetStore(DocumentStore[Subnet]):
         else:
             return super().page(query)
         return self.page_among(query, (id_ for id_ in ids if after is None or id_ > after))
+
+    def in_order(self, pool: ObjectId | None, first: ObjectId | None) -> Iterator[Subnet]:
+        """The subnets of *pool*, None meaning all pools, by id from *first* on, in whatever state they are.
+
+        They are read some at a time, as the caller goes on, and without their metadata.
+        """
+        if pool is None:
+            from_first: Bson = {} if first is None else {"_id": {"$gte": first}}
+            with self._collection.find(from_first, _WITHOUT_METADATA).sort("_id", ASCENDING) as found:
+                yield from map(Subnet.from_bson, found.batch_size(READ_CHUNK))
+            return
+        ids = sorted(id_ for id_ in self._pools.holders(pool) if first is None or id_ >= first)
+        for some in chunks(ids, READ_CHUNK):
+            read = self._collection.find({"_id": among(some)}, _WITHOUT_METADATA)
+            yield from sorted(map(Subnet.from_bson, read), key=lambda subnet: subnet.id)
 
     def find(self, id_: ObjectId) -> Subnet | None:
         """The subnet in whatever state, None when it is gone."""

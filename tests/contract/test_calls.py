@@ -1,6 +1,7 @@
 """How many calls to the database things take: each costs some tenths of a millisecond, whatever it is for."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from threading import Event
 from uuid import uuid4
 
@@ -123,3 +124,47 @@ def test_a_release_costs_the_same_up_to_256_addresses_and_then_a_write_for_each_
     chunks = -(-count // 256)
     reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
     assert (reads, writes) == (4, 4 + chunks), calls.made
+
+
+def test_leases_are_read_by_their_keys_whatever_they_are_listed_by(
+    services: Services, calls: Calls, subnet: Subnet
+):
+    """Any other condition alone, or one below `$and`, would go through all leases that there ever were."""
+    pool = services.stores.pools.get(subnet.pool)
+    neighbours = [
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=address, end=address + 1))
+        for address in (ip_address("10.1.0.0"), ip_address("10.1.255.255"), ip_address("2001:db8::"))
+    ]
+    jobs = [ask(services, one, 1, 2)[0] for one in (subnet, *neighbours)]
+    for one in (subnet, *neighbours):
+        services.jobs.carry_out(one.id)
+    api = TestClient(create_app(services, lambda: None, Event(), ["*"]))
+    expected = [lease["address"] for lease in api.simulate_get(f"/leases?pool={pool.id}").json["leases"]]
+    assert len(expected) == 8
+    first = api.simulate_get(f"/reservations/{jobs[0].reservation}/leases").json["leases"][0]
+    api.simulate_patch(f"/leases/{first['id']}", json={"name": "a", "tags": ["b", "c"], "metadata": {"d": 1}})
+    routes = {
+        f"/leases?pool={pool.id}": expected,
+        f"/leases?subnet={neighbours[1].id}": ["10.1.255.255", "10.2.0.0"],
+        f"/subnets/{neighbours[2].id}/leases?": ["2001:db8::", "2001:db8::1"],
+        f"/reservations/{jobs[0].reservation}/leases?": ["10.0.0.1", "10.0.0.2"],
+        f"/leases?reservation={jobs[1].reservation}": ["10.1.0.0", "10.1.0.1"],
+        f"/leases?pool={pool.id}&reservation={jobs[1].reservation}": ["10.1.0.0", "10.1.0.1"],
+        f"/leases?address=10.1.0.1&pool={pool.id}": ["10.1.0.1"],
+        f"/leases?name=a&tag=b&tag=c&metadata.d=1&pool={pool.id}": [first["address"]],
+        f"/leases?name=&subnet={subnet.id}": ["10.0.0.2"],
+    }
+    for route, addresses in routes.items():
+        for limit in (1, 2, 1000):
+            found: list[str] = []
+            following: str | None = f"{route}&limit={limit}"
+            calls.filters.clear()
+            while following:
+                page = api.simulate_get(following).json
+                found += [lease["address"] for lease in page["leases"]]
+                following = page.get("next")
+            assert found == addresses, route
+            for collection, wanted in calls.filters:
+                if collection == "leases":
+                    assert "$and" not in wanted, route
+                    assert isinstance(wanted["_id"], bytes) or list(wanted["_id"]) == ["$in"], route

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -127,8 +128,17 @@ def _ask(api: Api, folder: Path, url: str, subnet: dict) -> None:
         assert (event["type"], event["amendedby"]) == ("ipam.reservation.created", "inventory")
         assert event["data"]["metadata"] == made["metadata"]
     # Its consumer is gone, which is known at once.
-    gone = api.post(path, {"metadata": {"mac": "a"}})
-    assert (problem(gone), gone.json()["reason"]) == ((422, "rejected"), "nobody is there to be asked")
+    key, other = ({"Idempotency-Key": str(uuid4())} for _ in range(2))
+    gone = api.post(path, {"metadata": {"mac": "a"}}, headers=key)
+    assert (problem(gone), gone.json()["reason"]) == ((503, "unavailable"), "nobody is there to be asked")
+    assert int(gone.headers["Retry-After"]) > 0
+    with consumer(folder, url, "inventory:check", "inventory"):
+        # Its outage was not the final answer, and what is the final one stays so.
+        made = created(api.post(path, {"metadata": {"mac": "a"}}, headers=key))
+        assert api.post(path, {"metadata": {"mac": "a"}}, headers=key).json() == made
+        refused = [api.post(path, {"name": "x"}, headers=other) for _ in range(2)]
+        assert [one.status_code for one in refused] == [422, 422]
+        assert refused[0].text == refused[1].text
 
 
 def _rehearse(folder: Path, url: str, declared: Path) -> None:
@@ -164,7 +174,8 @@ def _meet_silence(stack: Stack, folder: Path, url: str, pool: dict, subnet: dict
     """What is declared for silence happens, and the log of whoever asked says why."""
     api, of_pool, of_subnet = stack.api, f"/pools/{pool['id']}", f"/subnets/{subnet['id']}"
     assert api.patch(of_pool, {"name": "q"}).status_code == 200
-    assert api.patch(of_subnet, {"name": "q"}).json()["reason"] == "nobody is there to be asked"
+    silent = api.patch(of_subnet, {"name": "q"})
+    assert (problem(silent), silent.json()["reason"]) == ((503, "unavailable"), "nobody is there to be asked")
     assert api.get(of_subnet).json()["name"] == ""
     with (
         consumer(folder, url, "others:slow", "slow"),
@@ -173,7 +184,7 @@ def _meet_silence(stack: Stack, folder: Path, url: str, pool: dict, subnet: dict
         assert api.delete(of_subnet).json()["reason"] == "no answer within 0.3 s"
         assert "its answer cannot be used" in api.delete(of_pool).json()["reason"]
         assert "LookupError: failing" in failing.read_text()
-        assert api.get(of_subnet).json()["used"] == 1
+        assert api.get(of_subnet).json()["used"] == 2
     said = (folder / "web.log").read_text()
     for line in (
         "hook away-allows, asked about pool.update: nobody is there to be asked; it is made all the same (1 times",

@@ -360,3 +360,14 @@ def test_deleting_a_subnet_under_load_leaves_nothing_behind(api: Api):
     )
     wait_until(lambda: not api.get(f"/leases?pool={pool['id']}").json()["leases"], 20, "leases to go")
     assert api.subnet(pool, cidr="10.0.0.0/24")["used"] == 0
+
+
+def test_of_more_leases_than_a_page_has_the_first_are_shown_and_the_others_follow(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/16")
+    path, key = f"/subnets/{subnet['id']}/reservations", {"Idempotency-Key": str(uuid4()), "Prefer": "wait=60"}
+    reservation = created(api.post(path, {"count": 10_001}, headers=key))
+    assert len(reservation["leases"]) == 10_000
+    (last,) = api.get(reservation["next"]).json()["leases"]
+    assert last["address"] not in {lease["address"] for lease in reservation["leases"]}
+    assert created(api.post(path, {"count": 10_001}, headers=key))["id"] == reservation["id"]
+    assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 10_001

@@ -17,7 +17,7 @@ class Answer:
     @property
     def final(self) -> bool:
         """Whether the same request, sent again, must be told the same."""
-        return self.status not in (202, 503)
+        return self.status != 202 and self.status < 500
 
 
 @dataclass(eq=False, slots=True)

@@ -37,7 +37,7 @@ class Consumers:
 
     def _answer(self, question: Bson, *, failing: bool) -> bytes | Unanswered:
         verdicts = ["allow"] if self.willing else ["allow", "allow", "amend", "refuse"]
-        verdict = "refuse" if failing else self._scheduler.chance.choice(verdicts)
+        verdict = "stay silent" if failing else self._scheduler.chance.choice(verdicts)
         if question["change"] == RESERVE or (question["change"] == "reservation.update" and verdict == "amend"):
             self.said[question["after"]["id"]].add(verdict)
         if failing:
@@ -50,9 +50,9 @@ class Consumers:
         for one in plain["reservations"].find({"state": "active"}):
             yield from self._of_reservation(one)
         for job in plain["jobs"].find({"state": "failed"}):
-            was_refused = json.loads(job["error"])["slug"] == "rejected"
-            if was_refused and "refuse" not in self.said[str(job["reservation"])]:
-                yield f"job {job['_id']} was refused by nobody"
+            verdict = {"rejected": "refuse", "unavailable": "stay silent"}.get(json.loads(job["error"])["slug"])
+            if verdict is not None and verdict not in self.said[str(job["reservation"])]:
+                yield f"job {job['_id']} has failed as if a hook did {verdict}, and none did"
         for group in plain["log"].find({}):
             yield from (fault for event in group["events"] for fault in _of_event(event))
 

@@ -185,7 +185,7 @@ def _may_have_ended_so(plain: Database, book: Book, job: Bson) -> bool:
         return f"/jobs/{job['_id']}" in book.doomed
     target = f"/{'subnets' if job['subnet'] else 'pools'}/{job['target']}"
     match json.loads(job["error"])["slug"] if job["state"] == "failed" else "":
-        case "exhausted" | "rejected":
+        case "exhausted" | "rejected" | "unavailable":
             return True
         case "not-found":
             return _doomed(plain, book, target)
@@ -211,17 +211,24 @@ def _of_wish(plain: Database, book: Book, wish: Wish) -> Iterator[str]:
     """What one POST was told, each time it was sent, beside what came of it."""
     final = {(answer.status, answer.location) for answer in wish.answers if answer.final}
     pending = {answer.location for answer in wish.answers if answer.status == 202}
-    if len(final) > 1 or len(pending) > 1:
-        yield f"POST {wish.path} with key {wish.key} was answered {final} and {pending}"
+    jobs = {path: plain["jobs"].find_one({"_id": _parts(path)[1]}) for path in pending}
+    counting = [path for path, job in jobs.items() if job is None or not _may_be_tried_anew(job)]
+    if len(final) > 1 or len(counting) > 1:
+        yield f"POST {wish.path} with key {wish.key} was answered {final} and {counting}"
         return
-    for path in pending:
-        if not plain["jobs"].count_documents({"_id": _parts(path)[1]}):
+    for path, job in jobs.items():
+        if job is None:
             yield f"POST {wish.path} was accepted as {path}, which is not there"
     for status, path in final:
         if status == 201:
             yield from _of_creation(plain, book, wish, path)
         else:
             yield from _of_refusal(plain, wish, status)
+
+
+def _may_be_tried_anew(job: Bson) -> bool:
+    """Whether *job* has failed for a reason that may pass: then its request may be sent again under its key."""
+    return job["state"] == "failed" and json.loads(job["error"])["slug"] in ("unavailable", "given-up")
 
 
 def _of_refusal(plain: Database, wish: Wish, status: int) -> Iterator[str]:

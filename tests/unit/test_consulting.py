@@ -12,7 +12,7 @@ from bson import ObjectId
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Invalid, NotFound, Refused, Stale
+from ipam.errors import HookUnavailable, Invalid, NotFound, Refused, Stale
 from ipam.hooks import CHANGES, Hook, Unanswered
 from ipam.models.documents import JobState, Pool
 from ipam.models.stores import Stores
@@ -252,7 +252,7 @@ def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_b
         if silence_allows:
             assert services.inventory.create_pool(replace(pool, id=ObjectId())).name == "p"
         else:
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(HookUnavailable) as caught:
                 services.inventory.create_pool(pool)
             assert why in caught.value.facts["reason"]
         assert why in caplog.text
