@@ -24,8 +24,12 @@ class Calls(CommandListener):
         self.filters: list[tuple[str, Mapping[str, Any]]] = []
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Count it, but for what is asked once a server; and keep what is looked for, by collection."""
-        if event.command_name != "buildinfo":
+        """Count it, but for what is asked once a server; and keep what is looked for, by collection.
+
+        Nor does the write count that only the embedded server needs behind a call to several collections.
+        """
+        is_of_journal = event.command.get("update") == "positions"
+        if event.command_name != "buildinfo" and not is_of_journal:
             self.made[f"{event.command_name} {event.command[event.command_name]}"] += 1
         if event.command_name == "find":
             self.filters.append((event.command["find"], event.command["filter"]))

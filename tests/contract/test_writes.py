@@ -52,6 +52,19 @@ def test_few_are_made_in_one_call_whether_the_database_may_move_or_not(database,
     real.client.close()
 
 
+def test_a_call_that_the_server_does_not_journal_is_followed_by_one_that_it_does(stores: Stores):
+    positions = stores.pools._collection.database["positions"]  # noqa: SLF001
+
+    def journalled() -> int:
+        return (positions.find_one({"_id": "journal"}) or {"writes": 0})["writes"]
+
+    is_embedded = "secantusVersion" in positions.database.client.server_info()
+    first, second, before = new("a"), new("b"), journalled()
+    for _ in range(2):  # The second time everything is there already, which ends the call early.
+        stores.writer.write([Writes("pools", inserts=[first]), Writes("jobs", inserts=[second])])
+    assert journalled() - before == (2 if is_embedded else 0)
+
+
 def test_nothing_is_nothing(written):
     assert written() == written(Writes("pools"), Writes("jobs")) == ({}, {})
 

@@ -1,17 +1,27 @@
 """`kill -9` and lost messages in the middle of work; afterwards the guarantees hold."""
 
+import contextlib
 import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 from redis import Redis
 
 from ipam.embedded.parts import mongo_uri
+from ipam.errors import Transient
+from ipam.models.connection import connect
+from ipam.models.stores import Stores
+from ipam.models.writes import Writes
 from tests import servers
 from tests.invariants import assert_hands_out_all, assert_ledger_is_true, assert_log_is_true
 from tests.seed import SEED
@@ -35,16 +45,22 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Process]:
 
 
 @pytest.fixture
-def lone_stack(broker: Process, tmp_path: Path) -> Iterator[Stack]:
-    """Processes and a database of the test's own, with two workers."""
-    database = servers.database(tmp_path)
-    database.start()
+def database(tmp_path: Path) -> Iterator[Process]:
+    """A database of the test's own, to be killed."""
+    process = servers.database(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def lone_stack(broker: Process, database: Process, tmp_path: Path) -> Iterator[Stack]:
+    """Processes of the test's own, with two workers."""
     url = getattr(broker, "url", f"redis://127.0.0.1:{broker.part.port}/0")
     stack = Stack(mongo_uri(database.part.port), url, tmp_path, workers=2)
     stack.start()
     yield stack
     stack.stop()
-    database.stop()
 
 
 class Killer(threading.Thread):
@@ -184,6 +200,67 @@ def test_a_list_that_is_sent_until_it_is_answered_is_carried_out_once(lone_stack
     lone_stack.wait_for_jobs()
     assert len(assert_ledger_is_true(api, subnet["id"])) == 600
     assert_log_is_true(api)
+
+
+@pytest.mark.timeout(120)
+def test_what_was_written_in_one_call_outlives_the_database(database: Process):
+    """Eight threads write to two collections in one call until the database is killed: nothing is gone."""
+    chance = random.Random(SEED)
+    acknowledged: list[ObjectId] = []
+
+    def write_until_killed(_: int) -> None:
+        stores = Stores(connect(mongo_uri(database.part.port), "test", 2))
+        with contextlib.closing(stores.whole), contextlib.suppress(Transient, PyMongoError):
+            while True:
+                id_ = ObjectId()
+                stores.writer.write([Writes(kind, inserts=[{"_id": id_}]) for kind in ("leases", "reservations")])
+                acknowledged.append(id_)
+
+    for _ in range(ROUNDS):
+        killer = threading.Timer(chance.uniform(1, 2), database.kill)
+        killer.start()
+        all_at_once(8, write_until_killed, range(8))
+        killer.join()
+        database.start()
+    with MongoClient(mongo_uri(database.part.port)) as client:
+        for kind in ("leases", "reservations"):
+            there = {bson["_id"] for bson in client["test"][kind].find({})}
+            assert [id_ for id_ in acknowledged if id_ not in there] == [], f"of {len(acknowledged)} {kind}"
+    print(f"{len(acknowledged)} calls in {ROUNDS} rounds")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_what_was_answered_is_there_when_the_database_is_back(
+    lone_stack: Stack, broker: Process, database: Process
+):
+    """Eight clients reserve while the database is killed: each that was answered 201 can be read at once."""
+    chance, api = random.Random(SEED), lone_stack.api
+    path = f"/subnets/{api.subnet(cidr='10.0.0.0/20')['id']}/reservations"
+    answered: list[str] = []
+
+    def reserve_until(is_over: threading.Event) -> None:
+        while not is_over.is_set():
+            answer = api.post(path)
+            assert answer.status_code in (201, 202, 503), answer.text
+            if answer.status_code == 201:
+                answered.append(answer.headers["Location"])
+
+    for _ in range(ROUNDS):
+        is_over, before = threading.Event(), len(answered)
+        with ThreadPoolExecutor(8) as clients:
+            busy = [clients.submit(reserve_until, is_over) for _ in range(8)]
+            wait_until(lambda before=before: len(answered) > before + 20, 60, "reservations")
+            time.sleep(chance.uniform(0, 0.5))
+            database.kill()
+            is_over.set()
+            database.start()
+            wait_until(lambda: api.get("/readyz").status_code == 200, 30, "readiness")
+            statuses = Counter(api.get(one).status_code for one in answered[before:])
+            assert set(statuses) == {200}, statuses
+        for one in busy:
+            one.result()
+    print(f"{len(answered)} reservations in {ROUNDS} rounds")
 
 
 @pytest.mark.timeout(120)
