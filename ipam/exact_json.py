@@ -7,13 +7,14 @@ digits is an attack. So what Python would spell otherwise is kept as its text; a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import simplejson
 from simplejson import JSONDecodeError, RawJSON
 
-__all__ = ["JSONDecodeError", "RawJSON", "dumps", "is_number", "loads", "same_number"]
+__all__ = ["DuplicateKeyError", "JSONDecodeError", "RawJSON", "dumps", "is_number", "loads", "same_number"]
 
 # Python takes time that grows with the square of the digits, and refuses some thousands of them.
 _DIGITS_MAX = 40
@@ -25,14 +26,26 @@ _AS_IT_IS, _IN_ORDER = (
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def loads(text: str | bytes) -> Any:
-    """The value that *text* spells; a `RawJSON` stands for a number that Python would spell otherwise.
+class DuplicateKeyError(ValueError):
+    """An object has a *key* twice, of which one value would be dropped."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
+    """Return the value that *text* spells; a `RawJSON` stands for a number that Python would spell otherwise.
+
+    Of a key that an object has twice the last value counts, unless they are to be *unique_keys*.
 
     Raises:
         JSONDecodeError: If it is not JSON; NaN and Infinity are not.
+        DuplicateKeyError: If an object has a key twice that may not.
         RecursionError: If it is nested too deep.
     """
-    return simplejson.loads(text, parse_int=_integer, parse_float=_fraction)
+    to_object = _object_of_unique if unique_keys else None
+    return simplejson.loads(text, parse_int=_integer, parse_float=_fraction, object_pairs_hook=to_object)
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
@@ -56,6 +69,14 @@ def same_number(text: str) -> str:
     if not significant:
         return "0"
     return f"{'-' if sign else ''}{significant}e{int(exponent) + len(digits) - len(significant)}"
+
+
+def _object_of_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise DuplicateKeyError(key)
+    return value
 
 
 def _integer(text: str) -> int | RawJSON:

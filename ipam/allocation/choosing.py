@@ -9,6 +9,7 @@ from ipam.allocation.ranges import parse_address
 from ipam.allocation.requests import ReservationRequest, Spread
 from ipam.errors import AddressTaken, Exhausted, Invalid
 from ipam.models.address_sets import AddressSet
+from ipam.models.addresses import count_addresses
 
 # Addresses that a sentence names; its facts name all of them.
 _SHOWN = 5
@@ -32,7 +33,7 @@ def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
         offered = [plan for plan in plans if version in (None, plan.subnet.start.version)]
         if request.spread is Spread.MOST_FREE:
             offered.sort(key=lambda plan: -plan.available)
-        of_family = f" IPv{version}" if version else ""
+        of_family = f"IPv{version}" if version else ""
         chosen += (_run if request.contiguous else _any)(request, count, offered, of_family)
     return chosen
 
@@ -40,7 +41,7 @@ def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
 def _any(request: ReservationRequest, count: int, plans: Sequence[Plan], family: str) -> Choice:
     free = sum(plan.available for plan in plans)
     if count > free:
-        message = f"{count}{family} addresses were asked for and {free} are free; ask for fewer or elsewhere."
+        message = f"{count_addresses(count, family)} asked for, {free} free; ask for fewer or elsewhere."
         raise Exhausted(message, asked=count, free=free)
     chosen: Choice = []
     for plan in plans:
@@ -56,10 +57,9 @@ def _run(request: ReservationRequest, count: int, plans: Sequence[Plan], family:
         if count <= plan.available and (run := plan.pick_run(count, request.strategy)):
             return [(plan, run)]
     free = sum(plan.available for plan in plans)
-    message = (
-        f"{count}{family} addresses in a row were asked for; {free} are free, but not so many in a row; "
-        "ask for fewer, or without contiguous, or elsewhere."
-    )
+    why, hint = (", but not so many in a row", "without contiguous, or ") if free >= count else ("", "")
+    asked = count_addresses(count, family)
+    message = f"{asked} in a row asked for, {free} free{why}; ask {hint}for fewer or elsewhere."
     raise Exhausted(message, asked=count, free=free)
 
 

@@ -128,5 +128,7 @@ def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
     )
     size = space_of(subnet).size
     if not size:
+        if space_of(replace(subnet, gateway=None)).size:
+            raise Invalid.at("/gateway", f"{subnet.gateway} is the last address there is to hand out; leave it out")
         raise Invalid.at("/exclusions", "leave no address to hand out")
     return replace(subnet, size=size)

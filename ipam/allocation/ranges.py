@@ -29,7 +29,9 @@ def parse_address(text: str, pointer: str) -> Address:
     try:
         address = ip_address(text)
     except ValueError:
-        raise Invalid.at(pointer, f"{text!r} is not an IPv4 or IPv6 address") from None
+        before, slash, _ = text.partition("/")
+        hint = f"; without its prefix length: {before}" if slash else ""
+        raise Invalid.at(pointer, f"{text!r} is not an IPv4 or IPv6 address{hint}") from None
     if not isinstance(address, IPv4Address):
         if address.scope_id is not None:
             raise Invalid.at(pointer, f"{text!r} carries a zone; leave out everything from the % on")
@@ -86,6 +88,31 @@ def parse_exclusion(text: str, pointer: str) -> tuple[Address, Address]:
     if int(low) > int(high):
         raise Invalid.at(pointer, f"{text!r} begins after its end")
     return low, high
+
+
+def normal_exclusion(text: str, pointer: str) -> str:
+    """Return *text*, an exclusion, in the one form that exclusions are shown in.
+
+    Raises:
+        Invalid: As `parse_exclusion`.
+    """
+    low, high = parse_exclusion(text, pointer)
+    if "/" in text:
+        return str(ip_network(text))
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def check_family(start: Address, end: Address, pointer: str) -> None:
+    """Refuse an IPv6 range with addresses in it that stand for IPv4 ones (RFC 4291, 2.5.5.2).
+
+    Raises:
+        Invalid: If there are any from *start* to *end*.
+    """
+    first, last = MAPPED
+    if not isinstance(start, IPv4Address) and int(start) <= last and int(end) >= first:
+        raise Invalid.at(
+            pointer, "leads through ::ffff:0:0/96, which stands for IPv4; begin behind or end before it"
+        )
 
 
 @dataclass(frozen=True, slots=True)

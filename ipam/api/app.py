@@ -20,6 +20,7 @@ from ipam.api.origin import OriginOfRequests
 from ipam.api.pools import PoolCollection, pool_item
 from ipam.api.problems import on_crash, on_http_error, on_ipam_error
 from ipam.api.reservations import ReservationCollection, ReservationItem, ReservationsOf
+from ipam.api.start import Start
 from ipam.api.stopping import Stopping
 from ipam.api.subnets import SubnetCollection, SubnetsOfPool, subnet_item
 from ipam.errors import IpamError
@@ -49,6 +50,7 @@ def create_app(
     from_pool = ReservationsOf(services, once, kind="pool", field="pool")
 
     routes: dict[str, Any] = {
+        "/": Start(),
         "/pools": PoolCollection(services, once),
         "/pools/{id_}": pool_item(services),
         "/pools/{id_}/subnets": SubnetsOfPool(services, once),

@@ -9,11 +9,19 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field
 
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.ranges import Network, bounds, parse_address, parse_exclusion, parse_network
+from ipam.allocation.ranges import (
+    Network,
+    bounds,
+    check_family,
+    normal_exclusion,
+    parse_address,
+    parse_exclusion,
+    parse_network,
+)
 from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
 from ipam.api.fields import is_empty
 from ipam.errors import Invalid
-from ipam.models.addresses import Address
+from ipam.models.addresses import Address, count_addresses
 from ipam.models.descriptions import Description, Text, parse, written
 from ipam.models.documents import Strategy
 
@@ -72,22 +80,30 @@ def subnet_draft(body: Json) -> SubnetDraft:
     for index, text in enumerate(parsed.exclusions or ()):
         pointer = f"/exclusions/{index}"
         _check_inside(*parse_exclusion(text, pointer), low, high, pointer)
+    exclusions = tuple(
+        normal_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(parsed.exclusions or ())
+    )
     return SubnetDraft(
         **written(parsed),
         start=start,
         end=end,
         cidr=str(network) if network else None,
         gateway=gateway,
-        exclusions=tuple(parsed.exclusions or ()),
+        exclusions=exclusions,
         strategy=_one_of(Strategy, parsed.strategy, "/strategy") or Strategy.NEXT,
     )
 
 
 def _range(parsed: SubnetBody, network: Network | None) -> tuple[Address, Address]:
     if network:
-        if parsed.start or parsed.end:
-            raise Invalid.at("/cidr", "give either cidr, or start and end")
-        return bounds(network)
+        start, end = bounds(network)
+        for name, text, bound in (("start", parsed.start, start), ("end", parsed.end, end)):
+            if text and parse_address(text, f"/{name}") != bound:
+                raise Invalid.at(
+                    f"/{name}", f"is {text}, but of the cidr it is {bound}; give either, or both alike"
+                )
+        check_family(network[0], network[-1], "/cidr")
+        return start, end
     if not (parsed.start and parsed.end):
         missing = "/end" if parsed.start else "/start"
         raise Invalid.at(missing, "is missing: a subnet needs start and end, or cidr")
@@ -96,6 +112,7 @@ def _range(parsed: SubnetBody, network: Network | None) -> tuple[Address, Addres
         raise Invalid.at("/end", f"is IPv{end.version}, start is IPv{start.version}")
     if int(start) > int(end):
         raise Invalid.at("/end", f"is below start: {end} < {start}")
+    check_family(start, end, "/end")
     return start, end
 
 
@@ -154,17 +171,31 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
 
 
 def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
-    given = [name for name in names if getattr(parsed, name)]
+    given = [
+        name for name in names if getattr(parsed, name) not in (None, "") and getattr(parsed, name) is not False
+    ]
     if given:
         raise Invalid.of([(f"/{name}", why) for name in given])
 
 
 def _count(parsed: ReservationBody) -> int:
-    """How many addresses are wanted, whichever way it was said; a count that was sent with another must agree."""
-    said = len(parsed.addresses or ()) or (parsed.ipv4 or 0) + (parsed.ipv6 or 0)
-    if said and parsed.count not in (None, said):
-        raise Invalid.at("/count", f"is {parsed.count}, but {said} addresses are asked for; leave it out")
-    return said or parsed.count or 1
+    """Return how many addresses are wanted, whichever way it was said; a count beside another way must agree.
+
+    Raises:
+        Invalid: If they do not agree, or none is wanted: whoever says so does not mean one.
+    """
+    families = [count for count in (parsed.ipv4, parsed.ipv6) if count is not None]
+    if parsed.addresses is not None:
+        said, pointer = len(parsed.addresses), "/addresses"
+    elif families:
+        said, pointer = sum(families), "/ipv6" if parsed.ipv4 is None else "/ipv4"
+    else:
+        return parsed.count or 1
+    if not said:
+        raise Invalid.at(pointer, "asks for no address; ask for one at least, or leave it out")
+    if parsed.count not in (None, said):
+        raise Invalid.at("/count", f"is {parsed.count}, but asked for: {count_addresses(said)}; leave it out")
+    return said
 
 
 def _addresses(texts: Sequence[str]) -> tuple[str, ...]:

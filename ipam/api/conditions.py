@@ -35,6 +35,8 @@ def accepted_revisions(req: falcon.Request) -> frozenset[int] | None:
         return None
     revisions = {_revision(tag) for tag in tags if isinstance(tag, falcon.ETag) and not tag.is_weak}
     known = frozenset(revision for revision in revisions if revision is not None)
+    if all(isinstance(tag, falcon.ETag) and tag.is_weak for tag in tags):
+        raise Stale("If-Match: a weak ETag (W/) never matches there; send the ETag without it, as it was answered.")
     if not known:
         raise Stale("If-Match carries no ETag that this document could have; read it again.")
     return known

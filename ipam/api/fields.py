@@ -7,6 +7,7 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from ipam.allocation.ranges import normal_exclusion
 from ipam.errors import Invalid
 from ipam.models.metadata import is_same
 
@@ -60,6 +61,9 @@ def _spelled(value: Any) -> Any:
     for parse in (ip_address, ip_network):
         with suppress(ValueError):
             return str(parse(value))
+    if "-" in value:
+        with suppress(Invalid):
+            return normal_exclusion(value, "")
     return value.lower()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import falcon
 
+from ipam.api.rendering import render_plain
 from ipam.errors import Transient
-from ipam.exact_json import dumps
 
 
 class Live:
@@ -15,8 +15,7 @@ class Live:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say so."""
-        resp.content_type = "application/json"
-        resp.text = dumps({"status": "ok"})
+        render_plain(resp, {"status": "ok"})
 
 
 class Ready:
@@ -35,8 +34,7 @@ class Ready:
         states = {name: faults.get(name, "ok") for name in self._parts}
         if faults:
             raise Transient(f"Out of reach: {', '.join(faults)}.", parts=states)
-        resp.content_type = "application/json"
-        resp.text = dumps({"status": "ok", "parts": states})
+        render_plain(resp, {"status": "ok", "parts": states})
 
 
 def _fault(check: Callable[[], None]) -> str | None:

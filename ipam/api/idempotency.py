@@ -9,6 +9,7 @@ from collections.abc import Callable
 import falcon
 from bson import ObjectId
 
+from ipam.api.media import JSON, VENDOR, vendor_type
 from ipam.api.problems import render_error
 from ipam.errors import Invalid, InvalidParameter, Rejected, Transient
 from ipam.exact_json import dumps
@@ -20,7 +21,8 @@ _KEY_MAX = 255
 # A larger answer is made anew from what is stored, rather than kept a second time.
 _KEEP_BODY_BYTES = 1024 * 1024
 _KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied", "vary")
-_SERVER_ERROR = 500
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_IDS = ("id", "pool", "subnet", "reservation")
 _HEADER = "Idempotency-Key"
 
 
@@ -59,32 +61,38 @@ class Idempotency:
             message = "This Idempotency-Key was used with another request; use a new key for a new request."
             raise Invalid(message, errors=[{"header": _HEADER, "detail": message}])
         if record.answer is not None:
-            _replay(resp, record.answer)
+            _replay(req, resp, record.answer)
             return
         try:
             create(record.resource)
         except Rejected as error:
             render_error(resp, error)
+        self._finish(key, record.resource, req, resp)
+
+    def _finish(self, key: str, resource: ObjectId, req: falcon.Request, resp: falcon.Response) -> None:
+        """Keep the answer under *key*, or let the same request be tried anew if it is a server error."""
         try:
             if resp.status_code >= _SERVER_ERROR:
-                self._store.renew(key, record.resource)
+                self._store.renew(key, resource)
             else:
-                self._keep(key, resp)
-        except (
-            Transient
-        ) as error:  # What is answered has happened; the same request finds it without the record, too.
+                self._keep(key, req, resp)
+        except Transient as error:
+            if resp.status_code >= _CLIENT_ERROR:
+                raise  # Nothing has happened, and next time the answer may be another: so it must not be given.
             log.warning("the answer to an %s could not be kept: %s", _HEADER, error.detail)
 
-    def _keep(self, key: str, resp: falcon.Response) -> None:
+    def _keep(self, key: str, req: falcon.Request, resp: falcon.Response) -> None:
         """Keep a final answer: one that would be given again, and does not itself ask for the request again."""
         body = resp.data or (resp.text or "").encode()
         if resp.get_header("Retry-After") is not None or len(body) > _KEEP_BODY_BYTES:
             return
         headers = {name: value for name, value in resp.headers.items() if name.lower() in _KEPT_HEADERS}
+        if (kind := getattr(resp.context, "kind", None)) is not None:
+            headers["content-type"] = vendor_type(kind)
         answer = Answer(resp.status_code, headers, body)
         kept = self._store.finish(key, answer)
         if kept != answer:  # The same request, sent twice at once, was answered by the other process first.
-            _replay(resp, kept)
+            _replay(req, resp, kept)
 
 
 def is_repeated(req: falcon.Request) -> bool:
@@ -93,13 +101,20 @@ def is_repeated(req: falcon.Request) -> bool:
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:
-    wanted = dumps(body, sort_keys=True)  # The order of keys means nothing in JSON.
-    return hashlib.sha256(f"{req.method} {req.path} {wanted}".encode()).hexdigest()
+    if isinstance(
+        body, dict
+    ):  # The case of an id means nothing, there and in the path; nor does the order of keys.
+        body = {**body, **{name: str(body[name]).lower() for name in _IDS if body.get(name)}}
+    wanted, path = dumps(body, sort_keys=True), req.path.lower()
+    return hashlib.sha256(f"{req.method} {path} {wanted}".encode()).hexdigest()
 
 
-def _replay(resp: falcon.Response, answer: Answer) -> None:
+def _replay(req: falcon.Request, resp: falcon.Response, answer: Answer) -> None:
+    """Give *answer*, which was kept in its vendor type, in the type that *req* asks for."""
     resp.status, resp.text = answer.status, None
     for name in _KEPT_HEADERS:
         resp.delete_header(name)
     resp.set_headers(answer.headers)
+    if req.context.plain and answer.headers["content-type"].startswith(VENDOR):
+        resp.content_type = JSON
     resp.data = answer.body

@@ -9,17 +9,19 @@ import falcon
 from falcon import mediatypes
 
 from ipam.errors import MalformedJson, NotAcceptable, TooLarge, UnsupportedMediaType
-from ipam.exact_json import JSONDecodeError, dumps, loads
+from ipam.exact_json import DuplicateKeyError, JSONDecodeError, dumps, loads
 
 VERSION = "1.0.0"
 JSON = "application/json"
+VENDOR = "application/vnd.ipam."
 MERGE_PATCH = "application/merge-patch+json"
+_IDENTITY = "identity"
 MAX_BODY_BYTES = 1024 * 1024
 
 
 def vendor_type(kind: str) -> str:
     """The media type of *kind*, a resource or a list, with its version."""
-    return f"application/vnd.ipam.{kind}+json; version={VERSION}"
+    return f"{VENDOR}{kind}+json; version={VERSION}"
 
 
 def settle_for_json(req: falcon.Request, kind: str) -> None:
@@ -37,8 +39,10 @@ def negotiate(req: falcon.Request, *kinds: str) -> None:
         NotAcceptable: If `Accept` allows neither.
     """
     offered = [*map(vendor_type, kinds), JSON]
+    # Of any case, and with empty members, which a list may have (RFC 9110, 5.6.1.2).
+    accepted = ",".join(member for member in req.accept.lower().split(",") if member.strip())
     try:
-        best = mediatypes.best_match(offered, req.accept)
+        best = mediatypes.best_match(offered, accepted or "*/*")
     except (falcon.errors.InvalidMediaType, falcon.errors.InvalidMediaRange):
         best = ""
     if not best:
@@ -56,9 +60,9 @@ def read_object(req: falcon.Request, *kinds: str) -> dict[str, Any]:
     """The JSON object in the body of a request that writes one of *kinds*.
 
     Raises:
-        UnsupportedMediaType: If the body is of another type or version.
+        UnsupportedMediaType: If the body is of another type or version, or encoded.
         TooLarge: If it is over 1 MiB.
-        MalformedJson: If it is no JSON object.
+        MalformedJson: If it is no JSON object, or names a key twice.
     """
     _check_type(req, kinds)
     raw = req.bounded_stream.read(MAX_BODY_BYTES + 1)
@@ -67,12 +71,14 @@ def read_object(req: falcon.Request, *kinds: str) -> dict[str, Any]:
     if not raw.strip():
         raise MalformedJson("The body is empty; send a JSON object, {} at least.")
     try:
-        value = loads(raw.decode("utf-8"))
+        value = loads(raw.decode("utf-8"), unique_keys=True)
         dumps(value).encode()  # A lone surrogate can be written in JSON, but not in UTF-8.
     except RecursionError:
         raise MalformedJson("The body is nested too deep.") from None
     except UnicodeError:
         raise MalformedJson("The body is not valid Unicode in UTF-8.") from None
+    except DuplicateKeyError as error:
+        raise MalformedJson(f"The body has the key {error.key!r} twice in one object; leave one out.") from None
     except JSONDecodeError as error:
         raise MalformedJson(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
@@ -86,7 +92,9 @@ def too_large() -> TooLarge:
 
 
 def _check_type(req: falcon.Request, kinds: Sequence[str]) -> None:
-    vendor_types = (f"application/vnd.ipam.{kind}+json" for kind in kinds)
+    if (encoding := req.get_header("Content-Encoding") or _IDENTITY).lower() != _IDENTITY:
+        raise UnsupportedMediaType(f"Content-Encoding is {encoding}; send the body as it is, without one.")
+    vendor_types = (f"{VENDOR}{kind}+json" for kind in kinds)
     accepted = [*vendor_types, JSON, *([MERGE_PATCH] if req.method == "PATCH" else [])]
     media_type, parameters = mediatypes.parse_header(req.content_type or "")
     if media_type.lower() not in accepted:

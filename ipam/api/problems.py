@@ -64,7 +64,7 @@ def problem_bytes(slug: str, detail: str, facts: dict[str, Any], request_id: str
     body = problem(slug, detail, **facts)
     if request_id:
         body["request_id"] = request_id
-    return dumps(body).encode()
+    return f"{dumps(body)}\n".encode()
 
 
 def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ipam.errors import Invalid, InvalidParameter, UnknownParameter
 from ipam.models.addresses import Address, to_place
 from ipam.models.metadata import metadata_facets, name_facet, tag_facet
 from ipam.models.store import LIMIT_MAX, Query, decode_cursor
+from ipam.rfc3339 import parse_time
 
 # How a list's own filters become conditions on stored fields.
 Filters = Mapping[str, Callable[[str], Mapping[str, Any]]]
@@ -167,12 +168,9 @@ def time_parameter(req: falcon.Request, name: str) -> datetime | None:
     if name not in req.params:
         return None
     try:
-        time = datetime.fromisoformat(parameter(req, name, ""))
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise InvalidParameter(f"{name}: must be a time with its zone by RFC 3339, such as 2026-11-27T12:00:00Z.")
-    return time
+        return parse_time(parameter(req, name, ""))
+    except ValueError as error:
+        raise InvalidParameter(f"{name}: {error}.") from None
 
 
 def spelled(text: str, name: str, parse: Callable[[str, str], T]) -> T:

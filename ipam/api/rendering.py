@@ -10,7 +10,7 @@ import falcon
 from bson import ObjectId
 
 from ipam.api.conditions import entity_tag, is_unchanged
-from ipam.api.media import answer_type
+from ipam.api.media import JSON, answer_type
 from ipam.api.problems import problem_of
 from ipam.exact_json import RawJSON, dumps
 from ipam.models import views
@@ -52,7 +52,7 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
     location: str | None = None,
 ) -> None:
     """Answer with *value* as a *kind*, in the type that was negotiated."""
-    body = dumps(value).encode()
+    body = f"{dumps(value)}\n".encode()
     tag = entity_tag(value.get("revision", 0), body)
     resp.etag = tag
     resp.set_header("Vary", "Accept")
@@ -62,8 +62,15 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
         resp.status = 304
         return
     resp.status = status
+    resp.context.kind = kind
     resp.content_type = answer_type(req, kind)
     resp.data = body
+
+
+def render_plain(resp: falcon.Response, value: Json) -> None:
+    """Answer with *value*, which has no media type of its own."""
+    resp.content_type = JSON
+    resp.data = f"{dumps(value)}\n".encode()
 
 
 def render_page(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import falcon
 from bson import ObjectId
 
+from ipam.allocation.ranges import parse_address, parse_network
 from ipam.api import bodies
 from ipam.api.fields import writable
 from ipam.api.idempotency import Idempotency
 from ipam.api.items import Item
 from ipam.api.media import negotiate, read_object
-from ipam.api.queries import address_filter, flag, id_filter, list_query, refuse_unknown
+from ipam.api.queries import Filters, address_filter, flag, id_filter, list_query, refuse_unknown, spelled
 from ipam.api.rendering import render, render_page
+from ipam.models.addresses import to_place
 from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
 from ipam.models.subnets import holding
@@ -21,10 +24,21 @@ from ipam.models.views import subnet_json
 from ipam.wiring import Services
 
 COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")
-FILTERS = {
-    "pool": id_filter("pool"),
-    "address": address_filter(holding),
-}
+
+
+def _of_network(text: str) -> dict[str, Any]:
+    """The condition for subnets made from a CIDR."""
+    network = spelled(text, "cidr", parse_network)
+    return {"low": to_place(network[0]), "high": to_place(network[-1]), "cidr": str(network)}
+
+
+def _from_start(text: str) -> dict[str, Any]:
+    """The condition for subnets whose range begins with an address."""
+    return {"start": to_place(spelled(text, "start", parse_address))}
+
+
+_BY_RANGE: Filters = {"address": address_filter(holding), "cidr": _of_network, "start": _from_start}
+FILTERS: Filters = {"pool": id_filter("pool"), **_BY_RANGE}
 
 
 class SubnetCollection:
@@ -50,7 +64,7 @@ class SubnetsOfPool:
         """List them."""
         negotiate(req, "subnets")
         pool = self._services.stores.pools.get(object_id(id_, "pool"))
-        query = list_query(req, {"address": FILTERS["address"]})
+        query = list_query(req, _BY_RANGE)
         _list(self._services, req, resp, query.where(pool=pool.id))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:

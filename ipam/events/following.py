@@ -29,9 +29,10 @@ def parse_subject(text: str, pointer: str) -> str:
     Raises:
         Invalid: If it is none.
     """
-    if not _PATH.fullmatch(text):
+    path = text.lower()  # An id may be written in capitals.
+    if not _PATH.fullmatch(path):
         raise Invalid.at(pointer, "must be the path of a resource, such as /subnets/65f000000000000000000001")
-    return text
+    return path
 
 
 def parse_type(text: str, pointer: str) -> str:

@@ -12,7 +12,7 @@ from bson import ObjectId
 
 from ipam.errors import InvalidParameter
 from ipam.models.addresses import Address
-from ipam.models.documents import Lease
+from ipam.models.documents import Lease, utc_now
 from ipam.models.events import Event
 from ipam.models.log import Entry
 from ipam.models.prefixes import (
@@ -78,8 +78,10 @@ class Holding:
         """Who held *address* at *time*, in each subnet that it lay in.
 
         Raises:
-            InvalidParameter: If what happened after that is not kept any more.
+            InvalidParameter: If what happened after that is not kept any more, or that is still to come.
         """
+        if time > utc_now():
+            raise InvalidParameter("at: is in the future; leave it out to see who holds the address now.")
         kept_since = self._log.begin().time
         if kept_since is not None and time < kept_since:
             raise InvalidParameter(f"at: the audit log is kept since {time_json(kept_since)} only.")

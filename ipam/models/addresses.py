@@ -13,6 +13,11 @@ _MAPPED = 0xFFFF << 32
 MAPPED = (_MAPPED, _MAPPED | 0xFFFFFFFF)
 
 
+def count_addresses(count: int, family: str = "") -> str:
+    """Return *count* in words: `1 address`, `2 IPv6 addresses`."""
+    return f"{count} {family}{' ' if family else ''}address{'' if count == 1 else 'es'}"
+
+
 def to_number(address: Address) -> int:
     """*address* as a number of 128 bits, the same for no two addresses of whatever family."""
     return int(address) if isinstance(address, IPv6Address) else _MAPPED | int(address)

@@ -43,9 +43,7 @@ def created(document: Pool | Subnet) -> Event:
 
 def reserved(reservation: Reservation, origin: Origin) -> Event:
     """A reservation is there and holds addresses."""
-    runs = [run for holding in reservation.holdings for run in holding.given.runs()]
-    spelled = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
-    return _happened(reservation, "created", origin, addresses=spelled)
+    return _happened(reservation, "created", origin, addresses=_addresses(reservation))
 
 
 def updated(document: Document, before: Document) -> Event:
@@ -62,8 +60,9 @@ def updated(document: Document, before: Document) -> Event:
 
 
 def deleted(document: Pool | Subnet | Reservation) -> Event:
-    """It is gone; *document* is how it was last, but for its revision."""
-    return _happened(document, "deleted", current_origin())
+    """It is gone; *document* is how it was last, but for its revision. A reservation names what it still held."""
+    more = {"addresses": _addresses(document)} if isinstance(document, Reservation) else {}
+    return _happened(document, "deleted", current_origin(), **more)
 
 
 def released(lease: Lease) -> Event:
@@ -102,6 +101,12 @@ def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Eve
         origin=origin,
         data=_written({**show(document), **more}),
     )
+
+
+def _addresses(reservation: Reservation) -> list[str]:
+    """What *reservation* holds, an address or the first and last of a run each."""
+    runs = (run for _, addresses in reservation.left for run in addresses.runs())
+    return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
 def shown(document: Document) -> Json:

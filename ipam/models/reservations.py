@@ -188,7 +188,8 @@ class ReservationStore(DocumentStore[Reservation]):
     def give_back(self, id_: ObjectId, subnet: ObjectId, addresses: AddressSet) -> None:
         """Say that the reservation has given back *addresses* of *subnet*; to do it again changes nothing.
 
-        Of one whose release was begun as well: what it has then is what goes back.
+        One that has no other is released. Of one whose release was begun as well: what it has then is what goes
+        back.
         """
         self._hold(id_, lambda old: old.less(subnet, addresses))
 
@@ -213,11 +214,11 @@ class ReservationStore(DocumentStore[Reservation]):
                 if not self._collection.update_one(unchanged, {"$set": changed}).modified_count:
                     raise self._changed(id_)
                 return
-            if wanted.subnets:
+            if wanted.count:
                 new = succeeded_by(wanted)
                 update, event = moved_on(new, **changed, keys=bson_wanted["keys"]), facts.updated(new, old)
             else:
-                new = succeeded_by(old)
+                new = succeeded_by(wanted if wanted.subnets else old)
                 update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": old.revision}, telling(update, event)

@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from ipam.errors import Contended, NotEmpty, Transient
 from ipam.models import facts
-from ipam.models.addresses import Address, from_place, to_place
+from ipam.models.addresses import Address, count_addresses, from_place, to_place
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
 from ipam.models.events import Outbox, telling
@@ -33,6 +33,12 @@ _WITHOUT_METADATA = {"metadata": 0, "facets": 0}
 def holding(place: bytes) -> Bson:
     """The condition that a subnet has the address at *place* against others."""
     return {"low": {"$lte": place}, "high": {"$gte": place}}
+
+
+def _place_in(wanted: Bson) -> bytes | None:
+    """An address that any subnet has which is as *wanted*; None if that says nothing of its range."""
+    low = wanted.get("low", wanted.get("start"))
+    return low["$lte"] if isinstance(low, dict) else low
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +100,11 @@ class SubnetStore(DocumentStore[Subnet]):
         return subnet
 
     def page(self, query: Query) -> Page[Subnet]:
-        """As that of all resources; one by address, pool or what users wrote does not go through all subnets."""
+        """As that of all resources; one by range, pool or what users wrote does not go through all subnets."""
         wanted = query.by_field
         after = self.after(query)
-        if "low" in wanted:
-            ids: Iterable[ObjectId] = self._index.around(from_place(wanted["low"]["$lte"]))
+        if (place := _place_in(wanted)) is not None:
+            ids: Iterable[ObjectId] = self._index.around(from_place(place))
         elif query.facets:
             ids = self._index.having(query)
         elif "pool" in wanted:
@@ -245,10 +251,8 @@ class SubnetStore(DocumentStore[Subnet]):
                 self._tell(subnet, event)
                 return
             if only_empty and subnet.ledger.used:
-                message = (
-                    f"{subnet.ledger.used} addresses of subnet {id_} are reserved; "
-                    "release them first, or leave ?cascade=false away."
-                )
+                reserved = count_addresses(subnet.ledger.used)
+                message = f"{reserved} reserved in subnet {id_}; release first, or leave ?cascade=false away."
                 raise NotEmpty(message)
             raise self._changed(id_)
 

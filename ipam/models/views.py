@@ -9,6 +9,8 @@ from typing import Any
 from ipam.models.documents import Document, Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
 
 Json = dict[str, Any]
+_SHARE_DIGITS = 6
+_SHARE_LEAST = 10**-_SHARE_DIGITS
 
 
 @lru_cache(maxsize=256)  # The leases of a reservation have the same.
@@ -38,8 +40,14 @@ def subnet_json(subnet: Subnet) -> Json:
         "size": subnet.size,
         "used": used,
         "free": subnet.size - used,
-        "utilization": round(used / subnet.size, 6),
+        "utilization": _share(used, subnet.size),
     }
+
+
+def _share(used: int, size: int) -> float:
+    """How much of *size* is *used*, to six digits: 0 only of none, 1 only of all."""
+    share = round(used / size, _SHARE_DIGITS)
+    return min(max(share, _SHARE_LEAST), 1 - _SHARE_LEAST) if 0 < used < size else share
 
 
 def reservation_json(reservation: Reservation) -> Json:

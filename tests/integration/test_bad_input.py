@@ -24,6 +24,9 @@ MULTIPLIED = json.dumps({"k" * 30_000: {str(n): 1 for n in range(3000)}})
         ("", JSON, (400, "malformed-json")),
         ("[]", JSON, (400, "malformed-json")),
         ('{"metadata": NaN}', JSON, (400, "malformed-json")),
+        ('{"name": "a", "name": "b"}', JSON, (400, "malformed-json")),
+        ('{"metadata": [{"a": 1, "b": 2, "a": 1}]}', JSON, (400, "malformed-json")),
+        ("{}", {**JSON, "Content-Encoding": "gzip"}, (415, "unsupported-media-type")),
         ('{"metadata": -Infinity}', JSON, (400, "malformed-json")),
         ('{"metadata": "\\ud800"}', JSON, (400, "malformed-json")),
         (b'{"name": "\xff"}', JSON, (400, "malformed-json")),
@@ -73,7 +76,13 @@ def test_a_bad_pool_is_refused(api: Api, body, headers, expected):
         ({"cidr": "10.0.0.5/24"}, "/cidr"),
         ({"cidr": "10.0.0.0"}, "/cidr"),
         ({"cidr": "10.0.0.0/255.255.255.0"}, "/cidr"),
-        ({"cidr": "10.0.0.0/24", "start": "10.0.0.1"}, "/cidr"),
+        ({"cidr": "10.0.0.0/24", "start": "10.0.0.2"}, "/start"),
+        ({"cidr": "10.0.0.0/24", "start": "10.0.0.1", "end": "10.0.0.255"}, "/end"),
+        ({"cidr": "10.0.0.7/32", "gateway": "10.0.0.7"}, "/gateway"),
+        ({"cidr": "::/0"}, "/cidr"),
+        ({"cidr": "::/64"}, "/cidr"),
+        ({"start": "::1", "end": "::ffff:0:7"}, "/end"),
+        ({"start": "::fffe:0:0", "end": "::1:0:0:0"}, "/end"),
         ({"cidr": 10}, "/cidr"),
         ({"cidr": "10.0.0.0/24", "gateway": "10.0.0"}, "/gateway"),
         ({"cidr": "10.0.0.0/24", "gateway": "2001:db8::1"}, "/gateway"),
@@ -141,6 +150,11 @@ def test_a_bad_reservation_is_refused_with_the_place_of_the_fault(api: Api, body
         ("/pools?" + "&".join(["tag=x"] * 15_000), (400, "invalid-parameter")),
         ("/pools?" + "&".join(f"metadata.k{n}=x" for n in range(10_000)), (400, "invalid-parameter")),
         ("/leases?address=10.0.0", (400, "invalid-parameter")),
+        ("/leases?address=10.0.0.5/24", (400, "invalid-parameter")),
+        ("/subnets?cidr=10.0.0.5/24", (400, "invalid-parameter")),
+        ("/subnets?start=10.0.0", (400, "invalid-parameter")),
+        ("/addresses/10.0.0.1?at=2999-01-01T00:00:00Z", (400, "invalid-parameter")),
+        ("/events?since=20261127T120000Z", (400, "invalid-parameter")),
         ("/leases?subnet=7", (400, "invalid-parameter")),
         ("/jobs?state=lost", (400, "invalid-parameter")),
         ("/jobs?name=x", (400, "unknown-parameter")),
@@ -179,6 +193,14 @@ def test_a_method_that_is_not_there_is_a_problem_too(api: Api):
 def test_an_impossible_revision_is_stale(api: Api, revision: str):
     path = f"/pools/{api.pool()['id']}"
     assert problem(api.delete(path, headers={"If-Match": f'"{revision}"'})) == (412, "stale")
+    assert api.get(path).status_code == 200
+
+
+def test_a_weak_tag_is_said_to_match_nothing(api: Api):
+    path = f"/pools/{api.pool()['id']}"
+    answer = api.delete(path, headers={"If-Match": f"W/{api.get(path).headers['ETag']}"})
+    assert problem(answer) == (412, "stale")
+    assert "weak" in answer.json()["detail"]
     assert api.get(path).status_code == 200
 
 

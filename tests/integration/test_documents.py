@@ -153,6 +153,84 @@ def test_if_none_match_spares_the_body_until_something_changes(api: Api):
     assert api.get(path, headers=tag).status_code == 200
 
 
+def test_a_subnet_can_be_created_anew_from_what_was_shown_of_it(api: Api):
+    pool = api.pool()
+    made = api.subnet(
+        pool,
+        cidr="10.0.0.0/24",
+        gateway="10.0.0.1",
+        exclusions=["10.0.0.9 - 10.0.0.11", "10.0.0.20-10.0.0.20", "10.0.0.64/26"],
+    )
+    assert made["exclusions"] == ["10.0.0.9-10.0.0.11", "10.0.0.20", "10.0.0.64/26"]
+    spelled = {"exclusions": ["10.0.0.9-10.0.0.11", "10.0.0.20 - 10.0.0.20", "10.0.0.64/26"]}
+    assert api.patch(f"/subnets/{made['id']}", spelled).status_code == 200
+    api.delete(f"/subnets/{made['id']}")
+    again = created(api.post(f"/pools/{pool['id']}/subnets", {**made, "id": ""}))
+    assert {name: again[name] for name in ("start", "end", "cidr", "gateway", "exclusions", "size")} == {
+        name: made[name] for name in ("start", "end", "cidr", "gateway", "exclusions", "size")
+    }
+
+
+def test_subnets_are_found_by_their_range(api: Api):
+    pool = api.pool()
+    wide, narrow = api.subnet(pool, cidr="10.7.0.0/25"), api.subnet(pool, start="10.7.0.128", end="10.7.0.130")
+    v6 = api.subnet(pool, cidr="2001:db8:7::/64")
+    for query, expected in (
+        ("cidr=10.7.0.0/25", [wide]),
+        ("cidr=10.7.0.0/24", []),
+        ("cidr=2001:DB8:7:0::/64", [v6]),
+        ("start=10.7.0.1", [wide]),
+        ("start=10.7.0.128", [narrow]),
+        ("start=10.7.0.2", []),
+        ("start=10.7.0.1&cidr=10.7.0.0/25&address=10.7.0.127", [wide]),
+        ("cidr=10.7.0.0/25&address=10.7.0.128", []),
+    ):
+        for path in (f"/subnets?pool={pool['id']}&{query}", f"/pools/{pool['id']}/subnets?{query}"):
+            assert [one["id"] for one in api.get(path).json()["subnets"]] == [one["id"] for one in expected], path
+
+
+def test_a_subnet_is_full_only_when_it_is(api: Api):
+    subnet = api.subnet(cidr="10.0.0.0/8")
+    assert subnet["utilization"] == 0
+    api.reserve(subnet)
+    assert api.get(f"/subnets/{subnet['id']}").json()["utilization"] == 0.000001
+
+
+def test_an_id_may_be_written_in_capitals(api: Api):
+    pool = api.pool(name="p")
+    path, key = f"/pools/{pool['id']}", {"Idempotency-Key": str(uuid4())}
+    assert api.get(path.upper().replace("POOLS", "pools")).json() == api.get(path).json()
+    answers = [
+        api.post(f"/pools/{id_}/subnets", {"cidr": "10.0.0.0/24", "pool": id_}, headers=key)
+        for id_ in (pool["id"], pool["id"].upper())
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].text == answers[1].text
+    assert api.get(f"/events?subject={path.upper().replace('POOLS', 'pools')}").status_code == 200
+
+
+def test_a_repeated_request_is_answered_in_the_type_that_it_asks_for(api: Api):
+    key = {"Idempotency-Key": str(uuid4())}
+    answers = [
+        api.post("/pools", {"name": "x"}, headers={**key, "Accept": accept})
+        for accept in ("application/json", "application/vnd.ipam.pool+json", "*/*", "Application/JSON,,")
+    ]
+    vendor = "application/vnd.ipam.pool+json; version=1.0.0"
+    types = [answer.headers["Content-Type"] for answer in answers]
+    assert types == ["application/json", vendor, vendor, "application/json"]
+    assert len({answer.text for answer in answers}) == 1
+
+
+def test_the_start_says_what_there_is(api: Api):
+    start = api.get("/")
+    assert (start.status_code, start.headers["Content-Type"]) == (200, "application/json")
+    assert start.json()["name"] == "ipam"
+    for link in start.json()["links"].values():
+        answer = api.get(link)
+        assert answer.status_code == 200, link
+        assert answer.text.endswith("}\n")
+
+
 def test_the_media_type_follows_accept(api: Api):
     vendor = "application/vnd.ipam.pools+json; version=1.0.0"
     expected = {None: vendor, "*/*": vendor, vendor: vendor, "application/json": "application/json"}

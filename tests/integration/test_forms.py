@@ -109,6 +109,26 @@ def test_a_dual_stack_host_gets_both_families_or_nothing(api: Api):
     assert_nothing_is_doubled_or_leaked(api, pool, 4)
 
 
+def test_what_is_missing_is_told_in_words_that_fit(api: Api):
+    subnet = api.subnet(start="10.0.0.1", end="10.0.0.3")
+    path = f"/subnets/{subnet['id']}/reservations"
+    api.reserve(subnet, addresses=["10.0.0.2"])
+    in_a_row = api.post(path, {"count": 2, "contiguous": True}).json()["detail"]
+    assert in_a_row == (
+        "2 addresses in a row asked for, 2 free, but not so many in a row; "
+        "ask without contiguous, or for fewer or elsewhere."
+    )
+    api.reserve(subnet, count=2)
+    for wish, start in (
+        ({}, "1 address asked for, 0 free; "),
+        ({"contiguous": True}, "1 address in a row asked for, 0 free; "),
+    ):
+        assert api.post(path, wish).json()["detail"] == f"{start}ask for fewer or elsewhere."
+    assert (
+        api.delete(f"/subnets/{subnet['id']}?cascade=false").json()["detail"].startswith("3 addresses reserved in")
+    )
+
+
 def test_an_ipv6_subnet_hands_out_what_lies_behind_a_gap_of_half_its_size(api: Api):
     subnet = api.subnet(cidr="2001:db8::/32", exclusions=["2001:db8::/33"])
     assert given(api.reserve(subnet, count=2)) == ["2001:db8:8000::", "2001:db8:8000::1"]
@@ -127,6 +147,8 @@ def test_an_ipv6_subnet_hands_out_what_lies_behind_a_gap_of_half_its_size(api: A
         ({"strategy": "highest"}, "/strategy"),
         ({"spread": "most-free"}, "/spread"),
         ({"ipv4": 1}, "/ipv4"),
+        ({"ipv6": 0}, "/ipv6"),
+        ({"addresses": []}, "/addresses"),
     ],
     ids=str,
 )
@@ -141,6 +163,10 @@ def test_a_wish_that_makes_no_sense_is_refused_with_its_place(api: Api, body, po
     [
         ({"ipv4": 1, "count": 2}, "/count"),
         ({"ipv4": -1}, "/ipv4"),
+        ({"ipv4": 0, "ipv6": 0}, "/ipv4"),
+        ({"ipv4": 0}, "/ipv4"),
+        ({"ipv6": 0}, "/ipv6"),
+        ({"ipv4": 0, "count": 3}, "/ipv4"),
         ({"ipv4": 65_536, "ipv6": 1}, "/ipv6"),
         ({"spread": "widely"}, "/spread"),
         ({"addresses": ["10.0.0.1"], "spread": "most-free"}, "/spread"),

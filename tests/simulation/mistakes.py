@@ -222,7 +222,11 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation without subnets stays",
-        ReservationStore, "_hold", "if wanted.subnets:", "if True:",
+        ReservationStore, "_hold", "if wanted.count:", "if True:",
+    ),
+    Mistake(
+        "a reservation whose leases all went back stays",
+        ReservationStore, "_hold", "if wanted.count:", "if wanted.subnets:",
     ),
     Mistake(
         "what a dead process did is never told",
