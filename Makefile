@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ipam-data
+PORT ?= 8000
 SEEDS ?= 1000
 FROM ?= 1
 SEED ?= 1
@@ -16,8 +17,8 @@ BENCH ?=
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.installed-run  ## Install, then run everything embedded; Ctrl-C stops it.
-	@exec $(BIN)/ipam up --data $(DATA)
+run: $(VENV)/.installed-run  ## Install, then run everything embedded, on PORT (8000); Ctrl-C stops it.
+	@exec $(BIN)/ipam up --data $(DATA) --port $(PORT)
 
 test: $(VENV)/.installed-dev test-servers  ## Install, then run the tests against real servers.
 	$(BIN)/python -m pytest

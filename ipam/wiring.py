@@ -13,6 +13,7 @@ from ipam.allocation.granting import Granting
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.jobs import Jobs
 from ipam.allocation.leasing import Leasing
+from ipam.allocation.monitor import Monitor
 from ipam.allocation.recovery import Recovery
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
@@ -29,6 +30,7 @@ from ipam.events.following import Following
 from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
+from ipam.heartbeat import Heartbeat
 from ipam.hooks import RESERVE, Hook, read_hooks
 from ipam.models.connection import connect
 from ipam.models.moving import connect_moving
@@ -61,6 +63,7 @@ class Services:
     waiting: Waiting
     following: Following
     holding: Holding
+    monitor: Monitor
 
 
 def mongo_place(settings: Settings) -> Place:
@@ -202,6 +205,7 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, c
         waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
         following=Following(stores.log, max(1, int(settings.threads * _FOLLOWING_SHARE)), _source(settings)),
         holding=Holding(stores),
+        monitor=Monitor(stores),
     )
 
 
@@ -211,7 +215,7 @@ def build_relay(stores: Stores, settings: Settings) -> Relay:
     if place is not None:
         publishing = Publishing(stores.log, stores.leadership, _bus(place), _source(settings))
     keep = timedelta(days=settings.events_keep_days) if settings.events_keep_days else None
-    return Relay(stores, publishing, keep)
+    return Relay(stores, publishing, keep, Heartbeat("relay", settings.database))
 
 
 def _bus(place: Place) -> Bus:

@@ -142,6 +142,17 @@ class Consulting:
         self._beside: set[threading.Thread] = set()
         self._unanswered: Counter[str] = Counter()
 
+    def hooks(self) -> list[Json]:
+        """Return the hooks that are declared, and how often each gave no answer since this process began."""
+        return [
+            {
+                "name": hook.name,
+                "silence": "allow" if hook.silence_allows else "deny",
+                "unanswered": self._unanswered[hook.name],
+            }
+            for hook in self._hooks
+        ]
+
     def is_asked(self, change: str, paths: Collection[str]) -> bool:
         """Whether any hook wants to know of *change*, such as `pool.create`, to what has and is in *paths*."""
         return any(hook.is_asked(change, paths) for hook in self._hooks)

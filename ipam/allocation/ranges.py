@@ -134,8 +134,6 @@ class Space:
         """The space from *start* to *end* without the inclusive ranges *excluded*."""
         first, last = to_number(start), to_number(end)
         left_out = [(to_number(low), to_number(high)) for low, high in excluded if low.version == start.version]
-        if not isinstance(start, IPv4Address):
-            left_out.append(MAPPED)
         cut = ((max(first, low), min(last, high)) for low, high in left_out)
         return cls(first, last, merged(gap for gap in cut if gap[0] <= gap[1]))
 

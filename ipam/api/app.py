@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import falcon
@@ -11,7 +11,7 @@ import falcon
 from ipam.api.addresses import AddressItem
 from ipam.api.events import EventCollection
 from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
-from ipam.api.health import Live, Ready
+from ipam.api.health import Live, Ready, Status, checked
 from ipam.api.hosts import KnownHosts
 from ipam.api.idempotency import Idempotency
 from ipam.api.jobs import JobCollection, JobItem
@@ -28,12 +28,16 @@ from ipam.wiring import Services
 
 
 def create_app(
-    services: Services, check_broker: Callable[[], None], stopping: threading.Event, hosts: Collection[str]
+    services: Services,
+    check_broker: Callable[[], None],
+    stopping: threading.Event,
+    hosts: Collection[str],
+    ping_workers: Callable[[], Sequence[str]] = tuple,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application on *services*, which takes no further request once *stopping* is set.
 
     *hosts* are the names that it answers to, besides those of loopback. *check_broker* raises `Transient` when the
-    broker is out of reach.
+    broker takes no message, and so does *ping_workers*, which returns the names of the workers that answer.
     """
     app = falcon.App()
     app.add_middleware(OriginOfRequests())
@@ -49,6 +53,8 @@ def create_app(
     from_subnet = ReservationsOf(services, once, kind="subnet", field="subnets")
     from_pool = ReservationsOf(services, once, kind="pool", field="pool")
 
+    monitor = services.monitor
+    needed = {"database": services.stores.positions.write, "broker": check_broker}
     routes: dict[str, Any] = {
         "/": Start(),
         "/pools": PoolCollection(services, once),
@@ -72,9 +78,26 @@ def create_app(
         "/jobs/{id_}": JobItem(services),
         "/events": EventCollection(services),
         "/livez": Live(),
-        "/readyz": Ready({"database": services.stores.whole.ping, "broker": check_broker}),
+        "/readyz": Ready(needed),
+        "/status": Status(
+            {
+                **{name: checked(check) for name, check in needed.items()},
+                "workers": lambda: _workers(ping_workers()),
+                "recovery": monitor.recovery,
+                "relay": monitor.relay,
+                "bus": monitor.bus,
+                "queue": monitor.queue,
+            },
+            services.consulting.hooks,
+        ),
     }
     for path, resource in routes.items():
         resource.on_head = resource.on_get  # Falcon leaves the body away, but does not answer HEAD by itself.
         app.add_route(path, resource)
     return app
+
+
+def _workers(names: Sequence[str]) -> dict[str, Any]:
+    if not names:
+        return {"status": "missing", "detail": "no worker answers: requests for addresses wait; start ipam worker"}
+    return {"status": "ok", "names": list(names)}

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, TextIO
 
 import click
@@ -19,6 +19,7 @@ from ipam import __version__
 from ipam.api.app import create_app
 from ipam.api.processes import run_processes
 from ipam.api.server import Server, listen_on
+from ipam.cli.health import PROCESSES, fault_of
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
@@ -39,7 +40,7 @@ from ipam.wiring import (
     open_stores,
     web_registration,
 )
-from ipam.workers.app import create_following_celery, follow_broker, run_worker
+from ipam.workers.app import create_following_celery, follow_broker, ping_workers, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
 from ipam.workers.hearing import Hearing
 from ipam.workers.tasks import register_tasks
@@ -49,6 +50,8 @@ from ipam.workers.turns import Turns, file_of_workers
 _WORKER_TIMEOUT_S = 60.0
 # How long a worker that is to stop waits for hooks that it has asked.
 _FINISH_TIMEOUT_S = 5.0
+# How long workers have to answer that they are there.
+_PING_TIMEOUT_S = 1.0
 _CONSUL = ("consul", "consul_token", "consul_token_file", "consul_dc", "consul_ca", "consul_cert", "consul_key")
 _DATABASE = ("mongo", "mongo_file", "database", *_CONSUL, "consul_mongo", "consul_mongo_file")
 _BROKER = ("broker", "broker_file", *_CONSUL, "consul_broker", "consul_broker_file")
@@ -135,7 +138,13 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     services = build_services(stores, settings, dispatcher, consulting)
     stopping = threading.Event()
     server = Server(
-        create_app(services, dispatcher.check, stopping, settings.own_hosts()),
+        create_app(
+            services,
+            dispatcher.check,
+            stopping,
+            settings.own_hosts(),
+            partial(ping_workers, app, _PING_TIMEOUT_S),
+        ),
         sockets=sockets,
         threads=settings.threads,
         stopping=stopping,
@@ -175,8 +184,9 @@ def worker(settings: Settings) -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
             services().consulting.finish(_FINISH_TIMEOUT_S)
 
-    register_tasks(app, services, Turns(settings.claim_timeout_s, file_of_workers()))
-    run_worker(app, settings, finish)
+    turns = Turns(settings.claim_timeout_s, file_of_workers())
+    register_tasks(app, services, turns, settings.recovery_interval_s)
+    sys.exit(run_worker(app, settings, finish))
 
 
 @cli.command()
@@ -209,6 +219,20 @@ def flower(settings: Settings) -> None:
     settings.refuse_open("flower_address")
     app = create_following_celery(settings, broker_place(settings))
     app.start(["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"])
+
+
+@cli.command()
+@click.argument("process", type=click.Choice(PROCESSES))
+@_settings("host", "port", *_BROKER, "database")
+def health(settings: Settings, process: str) -> None:
+    """Say whether a PROCESS of this machine is at work; exits with 1 if it is to be started again.
+
+    For the health checks of containers and supervisors. A part that is away is no reason to start a process again
+    that waits for it.
+    """
+    fault = fault_of(process, settings)
+    click.echo(fault or "ok")
+    sys.exit(1 if fault else 0)
 
 
 @cli.group()

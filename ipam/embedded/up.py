@@ -18,7 +18,7 @@ import click
 
 from ipam.embedded.access import private_folder
 from ipam.embedded.finding import variables
-from ipam.embedded.parts import USER, Part, database_part, ipam_parts, mongo_uri, redis_part, redis_url
+from ipam.embedded.parts import USER, Part, database_part, free_port, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
 from ipam.errors import InvalidSettings, NotLetIn, Transient
 from ipam.models.connection import create_only_user
@@ -43,11 +43,11 @@ def run(settings: Settings, folder: str) -> None:
     """
     data = Path(folder).absolute()
     private_folder(data)
-    for host, port, flag in (
-        (settings.host, settings.port, "--port"),
-        (settings.flower_address, settings.flower_port, "--flower-port"),
-    ):
-        _refuse_taken(host, port, flag)
+    if (why := _why_not(settings.host, settings.port)) is not None:
+        raise InvalidSettings(
+            f"--port: {settings.host}:{settings.port} cannot be listened on ({why}); choose another"
+        )
+    settings = _with_free_flower_port(settings)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -159,14 +159,26 @@ def _listens(part: Part) -> bool:
     return True
 
 
-def _refuse_taken(host: str, port: int, flag: str) -> None:
+def _with_free_flower_port(settings: Settings) -> Settings:
+    """Return *settings*, with another port for Flower if theirs is taken: that is no reason not to start."""
+    why = _why_not(settings.flower_address, settings.flower_port)
+    if why is None:
+        return settings
+    port = free_port()
+    taken = f"{settings.flower_address}:{settings.flower_port} cannot be listened on ({why})"
+    click.echo(f"ipam: --flower-port: {taken}; Flower takes port {port}", err=True)
+    return settings.model_copy(update={"flower_port": port})
+
+
+def _why_not(host: str, port: int) -> str | None:
+    """Return why *port* of *host* cannot be listened on; None if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            message = f"{flag}: {host}:{port} cannot be listened on ({error.strerror}); choose another"
-            raise InvalidSettings(message) from None
+            return error.strerror or str(error)
+    return None
 
 
 @contextmanager

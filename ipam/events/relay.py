@@ -17,6 +17,7 @@ from bson import ObjectId
 
 from ipam.errors import Contended, Transient
 from ipam.events.publishing import AT_ONCE, Publishing
+from ipam.heartbeat import Heartbeat
 from ipam.models.documents import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
@@ -45,9 +46,17 @@ class Relay:
     Args:
         publishing: Tells the bus what is in the log; None if there is no bus.
         keep: How long events stay in the log; None for ever.
+        heartbeat: Beats while it is at work, or waits for what it needs; None if nobody looks.
     """
 
-    def __init__(self, stores: Stores, publishing: Publishing | None = None, keep: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        publishing: Publishing | None = None,
+        keep: timedelta | None = None,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        self._heartbeat = heartbeat
         self._events = stores.events
         self._log = stores.log
         self._leadership = stores.leadership
@@ -139,6 +148,8 @@ class Relay:
     def _write_until(self, stopped: threading.Event) -> None:
         leads, renewed_at, forgot_at = False, -_HOLD_S, -_FORGETS_EVERY_S
         while not stopped.is_set():
+            if self._heartbeat is not None:
+                self._heartbeat.beat()
             try:
                 if time.monotonic() > renewed_at + _HOLD_S / 3:
                     renewed_at = time.monotonic()

@@ -8,7 +8,7 @@ Address = IPv4Address | IPv6Address
 
 ADDRESS_BYTES = 16
 # IPv4 is kept as an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), as RackHD IPAM 1.0 kept it. Mapped addresses
-# are refused as IPv6 input and never handed out of an IPv6 subnet, so that the two never meet.
+# are refused as IPv6 input, and so is a range that leads through them, so that the two never meet.
 _MAPPED = 0xFFFF << 32
 MAPPED = (_MAPPED, _MAPPED | 0xFFFFFFFF)
 

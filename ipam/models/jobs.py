@@ -16,7 +16,7 @@ from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, sp
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
 from ipam.models.events import Event, telling
 from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
-from ipam.models.store import DocumentStore, Query
+from ipam.models.store import LIMIT_MAX, DocumentStore, Query
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
 
@@ -196,6 +196,11 @@ class JobStore(DocumentStore[Job]):
     def ended(self, ids: Iterable[ObjectId]) -> list[Job]:
         """Those of *ids* that have reached a terminal state."""
         return [job for job in self.get_many(ids).values() if job.state.terminal]
+
+    def open(self) -> tuple[int, datetime | None]:
+        """Return how many jobs have not ended, 10,000 at most, and when the oldest of them was accepted."""
+        ids = [bson["_id"] for bson in self._collection.find({"keys": OPEN}, {"_id": 1}).limit(LIMIT_MAX)]
+        return len(ids), min(ids).generation_time if ids else None
 
     def stranded(self, grace_s: float) -> list[ObjectId]:
         """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""

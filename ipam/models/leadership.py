@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -47,6 +47,11 @@ class LeadershipStore:
                 return None
         found = self._collection.find_one({"_id": _KEY, "holder": holder})
         return Lead(found["fence"], found.get("published")) if found else None
+
+    def look(self) -> tuple[datetime | None, int | None]:
+        """Return until when a relay has the lead, and what the bus has; None and None before there ever was one."""
+        found = self._collection.find_one({"_id": _KEY}) or {}
+        return found.get("until"), found.get("published")
 
     def give_up(self, holder: ObjectId) -> None:
         """Let another have the lead at once."""

@@ -84,6 +84,11 @@ class LogStore:
         found = self._added.find({}).sort("_id", ASCENDING).limit(limit).batch_size(limit)
         return [_added(bson) for bson in found]
 
+    def waits_since(self) -> datetime | None:
+        """Return when the first of the events happened that are not in the log yet; None if all of them are."""
+        first = self.added(1)
+        return first[0].outbox.events[0].time if first else None
+
     def known(self, ids: Collection[str]) -> set[str]:
         """Those of the events called *ids* that are in the log."""
         known: set[str] = set()

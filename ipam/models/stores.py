@@ -17,6 +17,7 @@ from ipam.models.leadership import LeadershipStore
 from ipam.models.leases import LeaseStore
 from ipam.models.log import LogStore
 from ipam.models.pools import PoolStore
+from ipam.models.positions import PositionStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.subnets import SubnetStore
 from ipam.models.upgrading import Upgrade
@@ -40,5 +41,6 @@ class Stores:
         self.events = EventStore(database)
         self.log = LogStore(database)
         self.leadership = LeadershipStore(database)
+        self.positions = PositionStore(database)
         self.expiry = ExpiryStore(database)
         self.idempotency = IdempotencyStore(database)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import billiard.pool
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown, worker_ready
+from celery.worker import WorkController
 from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from ipam.discovery.places import Place
+from ipam.errors import Transient
 from ipam.pauses import shorten_pauses
 from ipam.settings import Settings
 from ipam.workers.redis_transport import use_redis_transport
@@ -60,7 +64,8 @@ def create_celery(settings: Settings, place: Place) -> Celery:
         broker_pool_limit=settings.threads,
         broker_transport_options=_transport_options(url, settings),
         broker_failover_strategy=lambda _: _addresses(app),
-        beat_scheduler="celery.beat:Scheduler",  # In memory: a schedule of one interval has nothing to remember.
+        beat_scheduler="ipam.workers.scheduler:SteadyScheduler",
+        ipam_database=settings.database,
         beat_max_loop_interval=settings.recovery_interval_s,
         beat_schedule={
             "recover": {
@@ -86,8 +91,36 @@ def create_following_celery(settings: Settings, place: Place) -> Celery:
     return app
 
 
-def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> None:
-    """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end."""
+def name_of_worker() -> str:
+    """What the worker of this machine is called among all of them."""
+    return f"celery@{socket.gethostname()}"
+
+
+def ping_workers(app: Celery, timeout_s: float, only: str | None = None) -> list[str]:
+    """Return the names of the workers of *app*, or of *only* one, that answer over the broker within *timeout_s*.
+
+    Raises:
+        Transient: If the broker cannot be asked.
+    """
+    connection = app.connection_for_write()
+    errors: tuple[type[BaseException], ...] = (OperationalError, OSError)
+    errors += connection.connection_errors
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=1)
+            answers = app.control.ping([only] if only else None, timeout_s, connection=connection)
+    except errors as error:
+        raise Transient("The broker did not answer.") from error
+    return sorted(name for answer in answers or () for name in answer)
+
+
+def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> int:
+    """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end.
+
+    Returns the status to exit with: 0 if it was told to stop, another one if it could not go on.
+    """
+    started: list[WorkController] = []
+    worker_init.connect(lambda sender, **_: started.append(sender), weak=False)
     for is_ready in (worker_process_init, worker_ready):  # One of its processes, and the one that feeds these.
         is_ready.connect(shorten_pauses)
     worker_process_shutdown.connect(lambda **_: finish(), weak=False)
@@ -98,6 +131,7 @@ def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> N
         for name in _SAY_SOMETHING_OF_EACH_MESSAGE:
             logging.getLogger(name).setLevel(logging.WARNING)
     app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
+    return next((worker.exitcode or 0 for worker in started), 0)
 
 
 def follow_broker(app: Celery, place: Place) -> None:
@@ -121,7 +155,8 @@ def _with_another(url: str) -> str:
 
 def _transport_options(url: str, settings: Settings) -> dict[str, float]:
     if not url.startswith("redis"):
-        return {}
+        # RabbitMQ under an alarm reads nothing any more; that must not hold a web request's thread either.
+        return {"write_timeout": 10.0}
     # A hung Redis must not hold a web request's thread, and a message that a dead worker had taken comes back
     # about when its job's claim runs out, though recovery does not depend on it.
     return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
 
 from bson import ObjectId
 from celery import Celery
@@ -14,6 +16,8 @@ from kombu.pools import ProducerPool, producers
 
 from ipam.allocation.dispatcher import Ends
 from ipam.errors import Transient
+from ipam.outages import Outage
+from ipam.settings import without_password
 from ipam.workers.app import CARRY_OUT, exchange_of_ends
 from ipam.workers.ends import write_ends
 
@@ -22,6 +26,7 @@ log = logging.getLogger(__name__)
 # What was not sent is found by beat, or by who waits for it.
 _PAUSE_S = 1.0
 _CHECK_TIMEOUT_S = 2
+_ANSWER_TIMEOUT_S = 1
 
 
 class CeleryDispatcher:
@@ -31,15 +36,17 @@ class CeleryDispatcher:
         self._app = app
         self._ends = exchange_of_ends(app)
         self._silent_until: dict[str, float] = {}
+        self._outages: dict[str, Outage] = {}
         self._connection = app.connection_for_write()
         self._pool: tuple[str, ProducerPool] | None = None
 
     def dispatch(self, target: ObjectId) -> None:
         """Ask for the jobs of *target* to be carried out. Raises nothing that a broker could cause."""
-        self._send(
-            "of jobs to be carried out",
-            lambda producer: self._app.send_task(CARRY_OUT, args=[str(target)], retry=False, producer=producer),
-        )
+        self.send("of jobs to be carried out", CARRY_OUT, args=[str(target)])
+
+    def send(self, about: str, task: str, **options: Any) -> None:
+        """Ask for *task* to be run, *about* saying what it is for. Raises nothing that a broker could cause."""
+        self._send(about, lambda producer: self._app.send_task(task, retry=False, producer=producer, **options))
 
     def announce(self, ends: Ends) -> None:
         """Let those who wait for these jobs hear of it, wherever. Raises nothing that a broker could cause."""
@@ -61,7 +68,13 @@ class CeleryDispatcher:
                 publish(producer)
         except errors as error:
             self._silent_until[about] = time.monotonic() + _PAUSE_S
-            log.warning("the broker took no message %s (%s); they will be found without it", about, error)
+            self._outage(about).begin(without_password(self._app.conf.broker_url), error)
+        else:
+            self._outage(about).end()
+
+    def _outage(self, about: str) -> Outage:
+        remedy = "What they are about is found without them; it is tried again each second. Check --broker."
+        return self._outages.setdefault(about, Outage(log, f"the broker takes no message {about}", remedy))
 
     def _producers(self) -> ProducerPool:
         """Those of the broker where it is now; a pool never looks whether it has moved."""
@@ -75,13 +88,29 @@ class CeleryDispatcher:
         return self._pool[1]
 
     def check(self) -> None:
-        """Ask the broker for a connection.
+        """Have the broker take a message, and give it back.
+
+        To be connected says little: a broker that is read-only, or out of memory, or held up by an alarm lets
+        everybody in. The queue is this call's own and goes with its connection.
 
         Raises:
-            Transient: If it gives none.
+            Transient: If it does not.
         """
+        name = f"{self._app.conf.task_default_queue}.check.{uuid4().hex}"
+        # RabbitMQ under an alarm lets everybody in and then reads nothing: only a time limit tells.
+        limits = {"read_timeout": _ANSWER_TIMEOUT_S, "write_timeout": _ANSWER_TIMEOUT_S}
+        connection = self._app.connection_for_write(transport_options=limits)
+        errors: tuple[type[BaseException], ...] = (OperationalError, OSError)
+        errors += connection.connection_errors + connection.channel_errors
         try:
-            with self._app.connection_for_write() as connection:
+            with connection:
                 connection.ensure_connection(max_retries=1, timeout=_CHECK_TIMEOUT_S)
-        except (OperationalError, OSError) as error:
-            raise Transient("The broker did not answer.") from error
+                channel: Any = connection.default_channel
+                channel.queue_declare(queue=name, exclusive=True, auto_delete=True)
+                Producer(channel).publish("", routing_key=name)
+                is_back = channel.basic_get(name, no_ack=True) is not None
+        except errors as error:
+            reason = str(error) or type(error).__name__
+            raise Transient(f"The broker takes no message: {reason.rstrip('.')}.") from error
+        if not is_back:
+            raise Transient("The broker has lost the message that it took.")

@@ -11,6 +11,8 @@ from celery import Celery
 from kombu import Message, Queue
 
 from ipam.allocation.dispatcher import Ends
+from ipam.outages import Outage
+from ipam.settings import without_password
 from ipam.workers.app import exchange_of_ends
 from ipam.workers.ends import read_ends
 
@@ -34,6 +36,8 @@ class Hearing:
         self._heard = heard
         self._is_heard = is_heard
         self._stopped = threading.Event()
+        remedy = "It is tried again every second; until then the database is asked. Check --broker."
+        self._outage = Outage(log, "the broker does not tell which jobs have ended", remedy)
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +54,7 @@ class Hearing:
             try:
                 self._listen()
             except Exception as error:  # noqa: BLE001 (whatever it is: those who wait look by themselves meanwhile)
-                log.info("ends of jobs are not heard of (%s: %s)", type(error).__name__, error)
+                self._outage.begin(without_password(self._app.conf.broker_url), error)
             self._is_heard(False)  # noqa: FBT003 (a callback)
             self._stopped.wait(_PAUSE_S)
 
@@ -63,6 +67,7 @@ class Hearing:
             connection.Consumer([queue], on_message=self._hear, no_ack=True),
         ):
             self._is_heard(True)  # noqa: FBT003
+            self._outage.end()
             while not self._stopped.is_set() and self._app.conf.broker_url == url:
                 with suppress(TimeoutError):
                     connection.drain_events(timeout=_LOOKS_UP_AFTER_S)

@@ -7,6 +7,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 
 def use_redis_transport() -> None:
@@ -43,6 +44,11 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """kombu's transport for Redis, but for its channels."""
+    """kombu's transport for Redis, but for its channels, and for what it takes for a lost connection.
+
+    An error that Redis answers with (read-only, out of memory, loading, a cluster that is down) says that this
+    server cannot be used now. kombu has it among the errors of a channel, at which a worker ends.
+    """
 
     Channel = Channel
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)

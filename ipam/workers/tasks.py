@@ -13,7 +13,7 @@ from ipam.workers.app import CARRY_OUT, RECOVER
 from ipam.workers.turns import Turns
 
 
-def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns) -> None:
+def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns, recovery_interval_s: float) -> None:
     """Give *app* its tasks.
 
     *services* is called within a task only, hence in the process that runs it: a database client must not be
@@ -27,3 +27,4 @@ def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns) 
     @app.task(name=RECOVER)  # Not retried: the next one is on its way.
     def recover() -> None:
         services().recovery.run()
+        services().monitor.recovered(recovery_interval_s)

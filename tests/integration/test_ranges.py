@@ -30,22 +30,24 @@ def test_a_range_is_held_from_its_start_to_its_end_and_no_further(api: Api):
 def test_ipv4_and_ipv6_never_meet(api: Api):
     """As numbers the one lie within the other."""
     pool = api.pool()
-    six, four = api.subnet(pool, cidr="::/64"), api.subnet(pool, cidr="10.0.0.0/8")
+    six, four = api.subnet(pool, cidr="::/96"), api.subnet(pool, cidr="10.0.0.0/8")
     found = api.get(f"/subnets?address=10.1.2.3&pool={pool['id']}").json()["subnets"]
     assert [one["id"] for one in found] == [four["id"]]
     found = api.get(f"/subnets?address=::7&pool={pool['id']}").json()["subnets"]
     assert [one["id"] for one in found] == [six["id"]]
-    assert (six["size"], four["size"]) == (2**64 - 2**32 - 1, 2**24 - 2)
+    assert (six["size"], four["size"]) == (2**32 - 1, 2**24 - 2)
     assert api.get(f"/leases?address=10.1.2.3&pool={pool['id']}").json()["leases"] == []
 
 
-def test_an_ipv6_subnet_passes_over_the_addresses_that_stand_for_ipv4(api: Api):
-    subnet = api.subnet(start="::fffe:ffff:ffff", end="::1:0:0:0")
-    assert (subnet["size"], subnet["end"]) == (2, "::1:0:0:0")
-    assert held(api.reserve(subnet, count=2)) == ["::fffe:ffff:ffff", "::1:0:0:0"]
-    assert problem(api.post(f"/subnets/{subnet['id']}/reservations", {})) == (409, "exhausted")
-    ending = api.subnet(cidr="::/80")
-    assert (ending["start"], ending["end"], ending["size"]) == ("::1", "::ffff:ffff:ffff", 2**48 - 2**32 - 1)
+def test_an_ipv6_subnet_ends_before_the_addresses_that_stand_for_ipv4_or_begins_behind_them(api: Api):
+    pool = api.pool()
+    before = api.subnet(pool, start="::fffe:ffff:fffe", end="::fffe:ffff:ffff")
+    behind = api.subnet(pool, start="::1:0:0:0", end="::1:0:0:1")
+    assert held(api.reserve(before, count=2)) == ["::fffe:ffff:fffe", "::fffe:ffff:ffff"]
+    assert held(api.reserve(behind, count=2)) == ["::1:0:0:0", "::1:0:0:1"]
+    for low, high in (("::fffe:ffff:ffff", "::1:0:0:0"), ("::1", "::ffff:0:0"), ("::ffff:ffff:ffff", "::1:0:0:5")):
+        answer = api.post(f"/pools/{api.pool()['id']}/subnets", {"start": low, "end": high})
+        assert problem(answer) == (422, "invalid")
 
 
 def test_the_first_address_of_an_ipv6_network_is_its_routers(api: Api):

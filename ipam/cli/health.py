@@ -1,0 +1,53 @@
+"""Whether the processes of this machine are at work, for those who start them again if not."""
+
+from __future__ import annotations
+
+import logging
+import urllib.error
+import urllib.request
+
+from ipam.errors import Transient
+from ipam.heartbeat import Heartbeat
+from ipam.settings import Settings, in_url
+from ipam.wiring import broker_place
+from ipam.workers.app import create_celery, name_of_worker, ping_workers
+
+log = logging.getLogger(__name__)
+PROCESSES = ("web", "worker", "beat", "relay")
+_TIMEOUT_S = 4.0
+# Longer than the longest call to the database or the broker that they wait for between two beats.
+_SILENT_S = 90.0
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (which is where to ask, then)
+
+
+def fault_of(process: str, settings: Settings) -> str | None:
+    """Return why a *process*, one of `PROCESSES`, is to be started again; None if it is not."""
+    if process == "web":
+        return _fault_of_web(settings)
+    if process == "worker":
+        return _fault_of_worker(settings)
+    age_s = Heartbeat(process, settings.database).age_s()
+    if age_s is None:
+        return f"no ipam {process} on the database {settings.database!r} was ever at work on this machine"
+    return f"ipam {process} was last at work {age_s:.0f} s ago" if age_s > _SILENT_S else None
+
+
+def _fault_of_web(settings: Settings) -> str | None:
+    url = f"http://{in_url(_ANY_ADDRESS.get(settings.host, settings.host))}:{settings.port}/livez"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S):
+            return None
+    except (urllib.error.URLError, OSError) as error:
+        return f"{url} does not answer: {getattr(error, 'reason', error)}"
+
+
+def _fault_of_worker(settings: Settings) -> str | None:
+    """A worker says over the broker that it is at work: so it hears of what there is to do."""
+    name = name_of_worker()
+    app = create_celery(settings, broker_place(settings))
+    try:
+        answers = ping_workers(app, _TIMEOUT_S, only=name)
+    except Transient as error:
+        log.warning("%s Whether %s is at work cannot be told, and to start it again would not help.", error, name)
+        return None
+    return None if answers else f"{name} does not answer over the broker within {_TIMEOUT_S:.0f} s"

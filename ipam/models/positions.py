@@ -1,0 +1,39 @@
+"""Marks that processes leave for who looks after them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pymongo.database import Database
+
+from ipam.models.connection import speaks_mongo
+from ipam.models.documents import utc_now
+
+_RECOVERY, _PROBE = "recovery", "probe"
+
+
+@speaks_mongo
+class PositionStore:
+    """Documents of the collection `positions`, where others keep how far they have come."""
+
+    def __init__(self, database: Database[Any]) -> None:
+        self._collection = database["positions"]
+
+    def write(self) -> None:
+        """Write something, for whoever wants to know whether the database takes writes.
+
+        Raises:
+            Transient: If it does not.
+        """
+        self._collection.update_one({"_id": _PROBE}, {"$set": {"at": utc_now()}}, upsert=True)
+
+    def mark_recovery(self, interval_s: float) -> None:
+        """Keep that recovery ran, and that it is to run every *interval_s* seconds."""
+        mark = {"at": utc_now(), "interval_s": interval_s}
+        self._collection.update_one({"_id": _RECOVERY}, {"$set": mark}, upsert=True)
+
+    def recovery(self) -> tuple[datetime | None, float]:
+        """Return when recovery ran last, None if it never did, and its interval in seconds."""
+        found = self._collection.find_one({"_id": _RECOVERY})
+        return (found["at"], found["interval_s"]) if found else (None, 0.0)

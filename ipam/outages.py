@@ -1,0 +1,39 @@
+"""Telling of a part that is away: a line when it goes, a line when it is back, and nothing in between."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+
+class Outage:
+    """Logs the beginning and the end of each outage of one part, whoever notices it first.
+
+    Args:
+        log: The logger of whoever needs the part.
+        part: What is away and what needs it, as `the broker takes no message of jobs`.
+        remedy: What is done meanwhile and what to check, as a sentence.
+    """
+
+    def __init__(self, log: logging.Logger, part: str, remedy: str) -> None:
+        self._log = log
+        self._part = part
+        self._remedy = remedy
+        self._lock = threading.Lock()
+        self._is_on = False
+
+    def begin(self, where: str, error: BaseException) -> None:
+        """Note that the part at *where* has failed with *error*; only the first time is told."""
+        with self._lock:
+            is_told, self._is_on = self._is_on, True
+        if not is_told:
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            self._log.warning("%s at %s: %s. %s", self._part, where, reason, self._remedy)
+
+    def end(self) -> None:
+        """Note that the part works."""
+        if self._is_on:
+            with self._lock:
+                was_on, self._is_on = self._is_on, False
+            if was_on:
+                self._log.info("%s: over", self._part)
