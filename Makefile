@@ -11,7 +11,7 @@ MINUTES ?= 20
 ROUNDS ?= 3
 BENCH ?=
 
-.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events check format test-servers clean
+.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed-bench test-servers  ## Measure ipam beside what bounds
 
 bench-events: $(VENV)/.installed-dev test-servers  ## Measure what events cost, and how soon a bus hears of them.
 	@$(BIN)/python -m benchmarks.events
+
+bench-growth: $(VENV)/.installed-bench test-servers  ## Measure each route with next to nothing and with 200,000 leases.
+	@$(BIN)/python -m benchmarks.growth
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers, deployment files.
 	$(BIN)/ruff format --check .

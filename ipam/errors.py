@@ -186,6 +186,13 @@ class NotLetIn(Transient):
         self.said = said
 
 
+class DatabaseFault(Transient):
+    """The database answers with an error of its own, as one does whose disk is full; or whatever is asked of it.
+
+    To callers it is one that does not answer. But it need not pass: what meets it again and again is given up.
+    """
+
+
 class Contended(Transient):
     """A conditional write lost to another; `retry_contended` reads again and tries again.
 
@@ -197,3 +204,8 @@ class InvalidSettings(IpamError):
     """The command cannot start as it was called; the text lists every fault."""
 
     slug = "invalid-settings"
+
+
+def passes(error: Exception) -> bool:
+    """Whether *error* says nothing of what was being done, and is over when the part that failed is back."""
+    return isinstance(error, Transient) and not isinstance(error, DatabaseFault)

@@ -6,8 +6,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -86,15 +87,21 @@ def read_hooks(path: str) -> tuple[Hook, ...]:
         InvalidSettings: If it cannot be read, or with a line for every fault in it.
     """
     try:
-        file = _File.model_validate(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        written = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        lines = _faults(error) if isinstance(error, ValidationError) else [str(error)]
-        raise InvalidSettings("\n".join(f"--hooks={path}: {line}" for line in lines)) from None
-    lines = [line for number, entry in enumerate(file.hook, 1) for line in _wrong_changes(number, entry)]
-    named = Counter(entry.name for entry in file.hook)
+        raise InvalidSettings(f"--hooks={path}: {error}") from None
+    lines: list[str] = []
+    file = None
+    try:
+        file = _File.model_validate(written)
+    except ValidationError as error:
+        lines = _faults(error)
+    entries = [entry for entry in _list_of(written.get("hook")) if isinstance(entry, dict)]
+    lines += [line for number, entry in enumerate(entries, 1) for line in _wrong_changes(number, entry)]
+    named = Counter(str(entry["name"]) for entry in entries if "name" in entry)
     doubled = [name for name, count in named.items() if count > 1]
     lines += [f"several hooks are called {name!r}; give each its own name" for name in doubled]
-    if lines:
+    if file is None or lines:
         raise InvalidSettings("\n".join(f"--hooks={path}: {line}" for line in lines))
     return tuple(_hook(entry) for entry in file.hook)
 
@@ -118,12 +125,17 @@ def _matching(pattern: str) -> list[str]:
     ]
 
 
-def _wrong_changes(number: int, entry: _Entry) -> list[str]:
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _wrong_changes(number: int, entry: dict[str, Any]) -> list[str]:
+    """What is wrong with the changes of an *entry* as it was written, which may have other faults too."""
     return [
-        f"hook {number} ({entry.name}), changes: {pattern!r} is none; there are {', '.join(CHANGES)}, "
-        "and with a * for all, or for all of a kind"
-        for pattern in entry.changes
-        if not _matching(pattern)
+        f"hook {number} ({entry.get('name', 'no name')}), changes: {pattern!r} is none; there are "
+        f"{', '.join(CHANGES)}, and with a * for all, or for all of a kind"
+        for pattern in _list_of(entry.get("changes"))
+        if isinstance(pattern, str) and not _matching(pattern)
     ]
 
 
@@ -136,8 +148,14 @@ def _faults(error: ValidationError) -> list[str]:
             lines.append(f"{table}: {_said(fault['msg'])}; a hook is a table [[hook]]")
             continue
         where = ", ".join([f"hook {number + 1}", *(str(part) for part in rest if part is not None)])
-        lines.append(f"{where}: {_said(fault['msg'])}")
+        lines.append(f"{where}: {_said(fault['msg'])}{_meant(fault['type'], rest[0])}")
     return lines
+
+
+def _meant(kind: str, name: Any) -> str:
+    """What a field that there is not was probably meant to be."""
+    alike = get_close_matches(str(name), _Entry.model_fields, 1) if kind == "extra_forbidden" else []
+    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def _said(message: str) -> str:

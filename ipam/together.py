@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
-from ipam.errors import Transient
+from ipam.errors import passes
 
 W = TypeVar("W")
 G = TypeVar("G")
@@ -92,7 +92,7 @@ class Together(Generic[W, G]):
             for one, got in zip(some, self._call([one.wanted for one in some]), strict=True):
                 one.got = got
         except BaseException as error:  # noqa: BLE001 (whoever asked gets it)
-            if len(some) > 1 and isinstance(error, Exception) and not isinstance(error, Transient):
+            if len(some) > 1 and isinstance(error, Exception) and not passes(error):
                 for one in some:
                     self._serve([one])
                 return

@@ -287,7 +287,11 @@ class Consulting:
             self._miss(hook, case, answer.why)
             return
         try:
-            case.hear(hook, _object(loads(answer.decode()), "it"))
+            said = _object(loads(answer.decode()), "it")
+            if "error" in said and "allow" not in said:
+                self._miss(hook, case, f"its function failed with {said['error']}; its own log says more")
+                return
+            case.hear(hook, said)
         except (ValueError, RecursionError, Invalid) as error:
             self._miss(hook, case, f"its answer cannot be used: {error}")
 

@@ -18,7 +18,7 @@ from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granting, given_up
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import NotQueued, Transient
+from ipam.errors import NotQueued, Transient, passes
 from ipam.models.connection import chunks
 from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState, utc_now
 from ipam.models.stores import Stores
@@ -209,9 +209,9 @@ class Jobs:
                 return False
             begun = {job.id: replace(job, started_at=began) for job in jobs}
             ended = self._settling.finish(begun, outcome.subnets, outcome.seen)
-        except Transient:
-            raise
-        except Exception:
+        except Exception as error:
+            if passes(error):
+                raise
             log.exception("a batch of %d new jobs failed, the first one being %s", len(jobs), jobs[0].id)
             return False
         self._dispatcher.announce(ended)
@@ -320,9 +320,9 @@ def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:
     """
     try:
         carry_out()
-    except Transient:
-        raise
-    except Exception:
+    except Exception as error:
+        if passes(error):
+            raise
         log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
 
 

@@ -16,7 +16,7 @@ from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import merged, without
-from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, windows
+from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, scattered, windows
 from ipam.errors import Contended
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.blocks import Block
@@ -27,6 +27,8 @@ from ipam.models.ledgers import Grant, Ledger, Release
 _LOT_FIRST = 1
 _LOT_GROWS = 4
 _LOT_LARGEST = 64
+# Blocks that the addresses of one request are scattered over, at most.
+_SCATTERED = 64
 
 Read = Callable[[Collection[int]], Mapping[int, Block]]
 
@@ -79,8 +81,9 @@ class Plan:
         strategy = strategy or self.subnet.strategy
         picked: dict[int, FrozenBitMap] = {}
         cursor, left = self.ledger.cursor, count
-        for window in self._windows(strategy):
-            some = choice(strategy, window.of(self._free[window.block]), left)
+        for window, most in self._shares(strategy, count):
+            free = window.of(self._free[window.block]) - picked.get(window.block, EMPTY)
+            some = choice(strategy, free, min(left, most))
             if some:
                 picked[window.block] = picked.get(window.block, EMPTY) | some
                 cursor, left = window.block << BLOCK_BITS | some.max(), left - len(some)
@@ -155,6 +158,19 @@ class Plan:
     def _pick(self, blocks: Mapping[int, FrozenBitMap], strategy: Strategy, cursor: int | None) -> Pick:
         # Only `next` has a cursor to move: what is picked otherwise says nothing about whose turn it is.
         return Pick(AddressSet.of_blocks(blocks), cursor if strategy is Strategy.NEXT else self.ledger.cursor)
+
+    def _shares(self, strategy: Strategy, count: int) -> Iterator[tuple[Window, int]]:
+        """Yield windows in the order of *strategy*, each with how many of *count* addresses it may give.
+
+        `random` scatters what one request gets over the subnet, as it does what several get; over so many blocks at
+        most, for each is read and written. What these do not have is taken wherever it is.
+        """
+        drawn = min(count, _SCATTERED)
+        if strategy is Strategy.RANDOM and drawn > 1 and self._space.last - self._space.first >= BLOCK_SIZE:
+            some = scattered(self._space, self.ledger.full, drawn)
+            self._look_at({window.block for window in some})
+            yield from ((window, -(-count // drawn) * times) for window, times in some.items())
+        yield from ((window, count) for window in self._windows(strategy))
 
     def _windows(self, strategy: Strategy) -> Iterator[Window]:
         """The windows of the subnet in the order of *strategy*, what is free in them being known."""

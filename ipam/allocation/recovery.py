@@ -13,7 +13,7 @@ from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Rejected, Transient
+from ipam.errors import Contended, Rejected, passes
 from ipam.models.address_sets import AddressSet
 from ipam.models.documents import Subnet, SubnetState, utc_now
 from ipam.models.keys import KEEP_TOMBSTONES
@@ -98,7 +98,7 @@ def _try(finish: Callable[[], object]) -> None:
         finish()
     except Contended:
         log.info("recovery: something is being worked on; left for the next run")
-    except Transient:
-        raise
-    except Exception:
+    except Exception as error:
+        if passes(error):
+            raise
         log.exception("recovery: something could not be finished; left for the next run")

@@ -13,7 +13,7 @@ from bson import ObjectId
 from ipam.allocation.dispatcher import Ends
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
-from ipam.errors import GivenUp, Transient
+from ipam.errors import GivenUp, passes
 from ipam.models import facts
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
 from ipam.models.events import Outbox
@@ -185,9 +185,9 @@ class Settling:
         """Finish a job that has addresses; if that cannot be done leave it for later, or *by_force* abandon it."""
         try:
             self.finish({job.id: job}, self.subnets_of(job))
-        except Transient:
-            raise
-        except Exception:
+        except Exception as error:
+            if passes(error):
+                raise
             log.exception("job %s could not be finished", job.id)
             if not by_force:
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,6 +43,16 @@ def windows(strategy: Strategy, space: Space, full: Runs, cursor: int | None) ->
             anywhere = random.randint(space.first, space.last)  # noqa: S311 (nobody is to be kept from guessing)
             return _round(space, full, max(space.first, anywhere >> BLOCK_BITS << BLOCK_BITS))
     return _round(space, full, space.first)
+
+
+def scattered(space: Space, full: Runs, count: int) -> Counter[Window]:
+    """Blocks of *space*, none of them *full*, in which *count* addresses lie that are drawn from all of it.
+
+    Fewer, where some of those drawn lie in blocks that are full.
+    """
+    passed = merged((*full, *space.closed))
+    drawn = (random.randint(space.first, space.last) >> BLOCK_BITS for _ in range(count))  # noqa: S311 (as above)
+    return Counter(Window(block) for block in drawn if any(outside(passed, block, block)))
 
 
 def _round(space: Space, full: Runs, begin: int) -> Iterator[Window]:

@@ -60,6 +60,12 @@ class Supervisor:
                         signal_group(child.pid, signal.SIGKILL)  # What it may have left of its own children.
                         self._start(part, number)
 
+    def kill(self, name: str) -> None:
+        """Kill the process *name* with its children; `watch` starts it again."""
+        for wave in self._waves:
+            if name in wave:
+                signal_group(wave[name][1].pid, signal.SIGKILL)
+
     def stop_last(self) -> None:
         """Stop what was started last, and wait for it."""
         _stop([child for _, child in self._waves.pop().values()])

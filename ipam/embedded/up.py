@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,14 +21,17 @@ from ipam.embedded.access import private_folder
 from ipam.embedded.finding import variables
 from ipam.embedded.parts import USER, Part, database_part, free_port, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
+from ipam.embedded.watchdog import Watchdog
 from ipam.errors import InvalidSettings, NotLetIn, Transient
-from ipam.models.connection import create_only_user
+from ipam.models.connection import connect, create_only_user
+from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import open_stores
 
 log = logging.getLogger(__name__)
 _READY_TIMEOUT_S = 60.0
 _POLL_S = 0.1
+_LOOK_TIMEOUT_S = 5.0
 _LOG_NAME = "ipam.log"
 _LOG_MAX_BYTES = 10 * 1024 * 1024
 _LOGS_KEPT = 4
@@ -76,6 +80,7 @@ def _start_all(
         database = database_part(data, auth=True)
         mongo = mongo_uri(database.port or 0, _password_of_database(supervisor, data))
         _start(supervisor, [database, redis], stopped)
+        _watch_database(supervisor, mongo, settings.database, data, stopped)
     servers = variables(settings, mongo, broker, leaving)
     _start(supervisor, ipam_parts(settings, servers), stopped)
     if stopped.is_set():
@@ -83,6 +88,17 @@ def _start_all(
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
     click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
     click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+
+
+def _watch_database(
+    supervisor: Supervisor, mongo: str, database: str, data: Path, stopped: threading.Event
+) -> None:
+    """Have the database that was started here looked after, beside everything else."""
+    stores = Stores(connect(mongo, database, _LOOK_TIMEOUT_S))
+    watchdog = Watchdog(
+        stores, data, lambda: supervisor.kill("database"), lambda line: click.echo(f"ipam: {line}", err=True)
+    )
+    threading.Thread(target=watchdog.run, args=(stopped,), name="watchdog", daemon=True).start()
 
 
 def _that_answers(settings: Settings) -> str:
@@ -123,9 +139,32 @@ def _password_of_database(supervisor: Supervisor, data: Path) -> str:
 class Log(RotatingFileHandler):
     """What the processes say, in few files of bounded size."""
 
+    _lost = 0
+    _is_told = False
+
     def write(self, name: str, line: str) -> None:
         """Add a *line* of the process *name*."""
         self.handle(logging.makeLogRecord({"name": name, "msg": line}))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*; the first one after others were lost is preceded by how many."""
+        if lost := self._lost:
+            self._lost = 0
+            super().emit(logging.makeLogRecord({"name": "ipam", "msg": f"{lost} lines could not be written"}))
+            if self._lost:  # Nor could that one.
+                self._lost += lost
+                return
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (as logging has it)
+        """Count what could not be written, and say so once: each line would be a traceback on the terminal."""
+        del record
+        self._lost += 1
+        if not self._is_told:
+            self._is_told = True
+            click.echo(
+                f"ipam: {self.baseFilename} cannot be written ({sys.exc_info()[1]}); lines are lost", err=True
+            )
 
 
 def open_log(data: Path) -> Log:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats
+from amqp.exceptions import PreconditionFailed
 from kombu import Connection, Message, Producer, Queue
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from ipam.errors import Transient
+from ipam.errors import InvalidSettings, Transient
 from ipam.events.asking import body_of
 from ipam.events.buses import is_nats
 from ipam.exact_json import dumps, loads
@@ -58,6 +59,7 @@ class Consumer:
 
         Raises:
             Transient: When the bus does not answer, or not any more.
+            InvalidSettings: If there is another kind of queue in the place of its own.
         """
         with ThreadPoolExecutor(self.at_once) as pool:
             try:
@@ -98,6 +100,12 @@ class Consumer:
                     while not stopped.is_set():
                         with suppress(TimeoutError):
                             asked.drain_events(timeout=_LOOKS_UP_AFTER_S)
+        except PreconditionFailed:
+            message = (
+                f"--subject: the bus has a queue {self.subject!r} that was declared otherwise; delete that queue, "
+                "or choose another --subject, and say the same as `subject` where the hook is declared"
+            )
+            raise InvalidSettings(message) from None
         except errors as error:
             raise self._away(error) from error
 

@@ -23,7 +23,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from ipam.errors import InvalidSettings, NotLetIn, Transient
+from ipam.errors import DatabaseFault, InvalidSettings, NotLetIn, Transient
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
@@ -38,6 +38,8 @@ _CLOSED = "after close"
 # What MongoDB answers while it shuts down, elects a primary or was asked for too long: trying again is right.
 _PASSING_CODES = {50, 89, 91, 189, 262, 10107, 11600, 11602, 13435, 13436}
 
+# Out of disk space, and whatever else a server does not account for.
+_FAULT_CODES = {1, 14031}
 # Not allowed to do it, and not known.
 _NOT_LET_IN_CODES = {13, 18}
 
@@ -102,10 +104,19 @@ def _translating() -> Iterator[None]:
         code = getattr(error, "code", None)
         if error.timeout or code in _PASSING_CODES:
             raise Transient("The database did not answer.") from error
+        if code in _FAULT_CODES:
+            reason = _said_by(error)
+            raise DatabaseFault(
+                f"The database fails ({reason}); see its log, and whether its disk is full."
+            ) from error
         if code in _NOT_LET_IN_CODES:
-            said = (getattr(error, "details", None) or {}).get("errmsg", "it does not say why")
-            raise NotLetIn(said) from error
+            raise NotLetIn(_said_by(error)) from error
         raise
+
+
+def _said_by(error: PyMongoError) -> str:
+    """What the database says of an *error* of its own."""
+    return str((getattr(error, "details", None) or {}).get("errmsg", "it does not say why"))
 
 
 def _translated(method: Callable[P, Any]) -> Callable[P, Any]:

@@ -109,7 +109,7 @@ def parse(model: type[B], body: Json) -> B:
         parsed = model.model_validate(body)
     except ValidationError as error:
         raise Invalid.of([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
-    meta.check(body.get("metadata"))
+    meta.encode(body.get("metadata"))
     return parsed
 
 

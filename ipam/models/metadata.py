@@ -15,7 +15,7 @@ from ipam.exact_json import dumps, is_number, loads, same_number
 
 Json = Any
 MAX_BYTES = 64 * 1024
-# Each value is found by its whole path, so that long keys around many values multiply.
+# Each value is found by its whole path, so that long keys around many values multiply: hence a bound.
 MAX_FACETS_BYTES = 4 * MAX_BYTES
 # Far beyond what people write, far below where Python's own JSON code runs out of stack.
 MAX_DEPTH = 100
@@ -34,21 +34,6 @@ def encode(value: Json, pointer: str = "/metadata") -> str:
     if size > MAX_BYTES:
         raise Invalid.at(pointer, f"is {size} bytes of JSON; at most {MAX_BYTES} are kept")
     return text
-
-
-def check(value: Json) -> None:
-    """Refuse metadata that cannot be stored, or that would come to far more than itself.
-
-    Raises:
-        Invalid: As `encode` does; and if the paths of all its values, by which it is found, come to over 256 KiB.
-    """
-    encode(value)
-    size = 0
-    for keys, scalar in _scalars(value, ()):
-        size += len(_facet(keys, scalar).encode())
-        if size > MAX_FACETS_BYTES:
-            message = f"has too many values at too long paths: all paths come to over {MAX_FACETS_BYTES} bytes"
-            raise Invalid.at("/metadata", message)
 
 
 def is_same(one: Json, other: Json) -> bool:
@@ -77,10 +62,23 @@ def _children(item: Json) -> Iterable[Json]:
 
 
 def facets(name: str, tags: Iterable[str], metadata: Json) -> list[str]:
-    """The strings by which a document can be found: one for its name, one a tag, one a scalar in its metadata."""
+    """Return the strings that a document is found by: one for its name, one a tag, one a scalar in its metadata.
+
+    Of the metadata so many, in its own order, as 256 KiB hold; by what comes after them it is not found.
+    """
     named = [name_facet(name)] if name else []
-    found = (_facet(keys, value) for keys, value in _scalars(metadata, ()))
-    return list(dict.fromkeys([*named, *map(tag_facet, tags), *found]))
+    return list(dict.fromkeys([*named, *map(tag_facet, tags), *_metadata_facets(metadata)]))
+
+
+def _metadata_facets(metadata: Json) -> Iterator[str]:
+    """Yield the facets of *metadata* until they come to too much: to make all of them would take that memory."""
+    size = 0
+    for keys, value in _scalars(metadata, ()):
+        facet = _facet(keys, value)
+        size += len(facet.encode())
+        if size > MAX_FACETS_BYTES:
+            return
+        yield facet
 
 
 def name_facet(name: str) -> str:

@@ -109,6 +109,16 @@ def test_a_dual_stack_host_gets_both_families_or_nothing(api: Api):
     assert_nothing_is_doubled_or_leaked(api, pool, 4)
 
 
+def test_random_addresses_of_one_request_are_scattered_over_the_subnet(api: Api):
+    subnet = api.subnet(cidr="2001:db8::/64")
+    addresses = given(api.reserve(subnet, count=50, strategy="random"))
+    assert len({address.rpartition(":")[0] for address in addresses}) > 40
+    assert len(set(addresses)) == 50
+    small = api.subnet(start="10.0.255.0", end="10.1.0.255")
+    assert len(set(given(api.reserve(small, count=512, strategy="random")))) == 512
+    assert_hands_out_all(api, small["id"])
+
+
 def test_what_is_missing_is_told_in_words_that_fit(api: Api):
     subnet = api.subnet(start="10.0.0.1", end="10.0.0.3")
     path = f"/subnets/{subnet['id']}/reservations"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from ipam.cli.health import fault_of
 from ipam.discovery.places import Fixed
 from ipam.embedded.parts import Part, _bundled_redis, free_port
 from ipam.errors import Transient
@@ -140,31 +141,27 @@ def test_the_status_tells_of_every_part(lone: Stack):
     wait_until(lambda: status(lone)["status"] == "ok", 30, "the worker to be back")
 
 
-def health(stack: Stack, process: str, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "ipam", "health", process, *flags]
-    environment = {**os.environ, **stack.environment}
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parent
-    )
+def fault(stack: Stack, process: str, **settings: object) -> str | None:
+    """What `ipam health` finds, with the settings of the *stack* but for these."""
+    return fault_of(process, Settings.read(settings, stack.environment))
 
 
 def test_each_process_has_a_health_of_its_own(lone: Stack):
     created(lone.api.post("/pools", {"name": "p"}))  # Then all of them are up.
-    port = lone.api.url.rpartition(":")[2]
     for process in ("worker", "beat", "relay"):
-        wait_until(lambda process=process: health(lone, process).returncode == 0, 60, f"{process} to be at work")
-    assert health(lone, "web", "--port", port).stdout == "ok\n"
-    nobody = health(lone, "web", "--port", str(free_port()))
-    assert (nobody.returncode, "does not answer" in nobody.stdout) == (1, True)
+        wait_until(lambda process=process: fault(lone, process) is None, 60, f"{process} to be at work")
+    assert fault(lone, "web", port=int(lone.api.url.rpartition(":")[2])) is None
+    assert "does not answer" in fault(lone, "web", port=free_port())
+    assert "was ever at work" in fault(lone, "relay", database="nowhere")
     (worker,) = lone.workers
+    command = [sys.executable, "-m", "ipam", "health", "worker"]
     with worker.away():
-        gone = health(lone, "worker")
-    assert (gone.returncode, "does not answer over the broker" in gone.stdout) == (1, True)
-    elsewhere = health(lone, "relay", "--database", "nowhere")
-    assert (elsewhere.returncode, "was ever at work" in elsewhere.stdout) == (1, True)
+        ended = subprocess.run(
+            command, env={**os.environ, **lone.environment}, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (ended.returncode, "does not answer over the broker" in ended.stdout) == (1, True), ended
 
 
-def test_a_broker_that_is_away_is_no_reason_to_start_a_worker_again(lone: Stack):
-    without = health(lone, "worker", "--broker", f"redis://127.0.0.1:{free_port()}/0")
-    assert (without.returncode, without.stdout) == (0, "ok\n")
-    assert "would not help" in without.stderr
+def test_a_broker_that_is_away_is_no_reason_to_start_a_worker_again(lone: Stack, caplog):
+    assert fault(lone, "worker", broker=f"redis://127.0.0.1:{free_port()}/0") is None
+    assert "would not help" in caplog.text

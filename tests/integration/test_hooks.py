@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from kombu import Connection, Queue
 
 from tests import servers
 from tests.servers import wait_until
@@ -141,6 +142,20 @@ def _ask(api: Api, folder: Path, url: str, subnet: dict) -> None:
         assert refused[0].text == refused[1].text
 
 
+def test_a_consumer_beside_a_queue_that_was_declared_otherwise_says_so_and_ends(rabbitmq_url, tmp_path):
+    (tmp_path / "inventory.py").write_text(EXAMPLE)
+    with Connection(rabbitmq_url) as connection:
+        queue = Queue(f"other-{uuid4().hex}", durable=True, auto_delete=False)(connection.channel())
+        queue.declare()
+        command = [sys.executable, "-m", "ipam", "hook", "serve", "inventory:check"]
+        command += ["--subject", queue.name, "--bus", rabbitmq_url]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        queue.delete()
+    assert (ended.returncode, f"a queue '{queue.name}' that was declared otherwise" in ended.stderr) == (2, True), (
+        ended
+    )
+
+
 def _rehearse(folder: Path, url: str, declared: Path) -> None:
     """`ipam hook test`, as the page has it."""
     with consumer(folder, url, "inventory:check", "inventory"):
@@ -182,7 +197,7 @@ def _meet_silence(stack: Stack, folder: Path, url: str, pool: dict, subnet: dict
         consumer(folder, url, "others:failing", "failing") as failing,
     ):
         assert api.delete(of_subnet).json()["reason"] == "no answer within 0.3 s"
-        assert "its answer cannot be used" in api.delete(of_pool).json()["reason"]
+        assert "its function failed with LookupError" in api.delete(of_pool).json()["reason"]
         assert "LookupError: failing" in failing.read_text()
         assert api.get(of_subnet).json()["used"] == 2
     said = (folder / "web.log").read_text()

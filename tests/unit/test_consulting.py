@@ -233,6 +233,7 @@ def test_a_patch_to_a_deletion_means_nothing(with_hooks):
         (b"[" * 100_000, "its answer cannot be used"),
         ([], "it is no JSON object"),
         ({}, "neither"),
+        ({"error": "LookupError"}, "its function failed with LookupError"),
         ({"allow": "true"}, "neither"),
         ({"allow": 1}, "neither"),
         ({"allow": True, "patch": []}, "its patch is no JSON object"),

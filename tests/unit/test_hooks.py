@@ -65,9 +65,23 @@ def test_hooks_are_read_in_the_order_of_the_file(tmp_path):
                 "hook 1, silence: field required",
                 "hook 2, name: field required",
                 "hook 2, silence: input should be 'allow' or 'deny'",
-                "hook 2, timeout: extra inputs are not permitted",
+                "hook 2, timeout: extra inputs are not permitted; did you mean timeout_s?",
             ],
         ),
+        (
+            (
+                '[[hook]]\nname = "a"\nchanges = ["lease.create"]\n'
+                '[[hook]]\nname = "a"\nchanges = ["pool.make"]\nsilent = 1'
+            ),
+            [
+                "hook 1, silence: field required",
+                "hook 1 (a), changes: 'lease.create' is none",
+                "hook 2, silent: extra inputs are not permitted; did you mean silence?",
+                "hook 2 (a), changes: 'pool.make' is none",
+                "several hooks are called 'a'",
+            ],
+        ),
+        ('hook = [1, "a"]', ["hook 1: input should be a valid dict", "hook 2: input should be a valid dict"]),
         (
             '[[hook]]\nname = "a"\nchanges = ["lease.create", "pool.*"]\nsilence = "deny"\n' * 2,
             [

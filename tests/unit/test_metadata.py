@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.exact_json import dumps, is_number, loads, same_number
-from ipam.models.metadata import facets, metadata_facets
+from ipam.models.metadata import MAX_FACETS_BYTES, facets, metadata_facets
 
 DIGITS = st.text("0123456789", min_size=1, max_size=60)
 NUMBERS = st.builds(
@@ -52,6 +52,14 @@ def test_two_paths_never_share_a_facet(one, other, value):
         return facets("", (), metadata)
 
     assert (facets_of(one) == facets_of(other)) is (one == other)
+
+
+def test_what_a_document_is_found_by_is_bounded_and_begins_at_the_beginning():
+    long_paths = {"first": 1, "k" * 30_000: {str(n): n for n in range(3000)}, "last": 1}
+    found = facets("name", ("tag",), long_paths)
+    assert found[:3] == ["name=name", "tag=tag", "metadata.first#=1e0"]
+    assert sum(map(len, found)) <= MAX_FACETS_BYTES + len("name=nametag=tag")
+    assert len(found) == 3 + (MAX_FACETS_BYTES - len(found[2])) // (30_000 + len("metadata..0#=0"))
 
 
 @given(KEYS, st.sampled_from(["7", "7.0", "x", "true"]))
