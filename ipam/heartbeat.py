@@ -54,4 +54,5 @@ class Heartbeat:
                 age_s = time.monotonic() - float(text.read())
             except ValueError:
                 return None
-        return age_s if age_s >= 0 else None  # Of before the machine was started.
+        # It was rounded; one that is further ahead is of before the machine was started.
+        return max(age_s, 0.0) if age_s > -_TOUCHED_EVERY_S else None

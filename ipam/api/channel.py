@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from bson import ObjectId
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from ipam.api.media import too_large
@@ -19,6 +20,7 @@ _SLUGS = {
     HTTPStatus.NOT_IMPLEMENTED: "not-implemented",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
 }
+_VERSIONS = ("1.0", "1.1")
 
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
@@ -39,6 +41,23 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
         self.write(body)
 
 
+class Parser(HTTPRequestParser):  # type: ignore[misc]  # (waitress has no types)
+    """waitress's parser, which refuses what it would take for something else, or give up on without an answer."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the head of a request.
+
+        Raises:
+            ParsingError: If it is none.
+        """
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # Of thousands of digits, which Python reads no number from.
+            raise ParsingError("Content-Length is invalid") from None
+        if self.version not in _VERSIONS:
+            raise ParsingError(f"HTTP {self.version} is not spoken here")
+
+
 class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     """A connection that waitress's loop leaves alone while an answer is sent, and that lingers after a refusal.
 
@@ -47,11 +66,20 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     """
 
     error_task_class = ProblemTask
+    parser_class = Parser
     close_when_flushed: bool
     will_close: bool
     lingers_at_end = False
     _lingers = False
     _is_sending = False
+
+    def send_continue(self) -> None:
+        """Ask for the body, as `Expect: 100-continue` wants it.
+
+        But not of a request that is complete without one, or refused: waitress would wait for it for ever.
+        """
+        if not self.request.completed:
+            super().send_continue()
 
     def write_soon(self, data: bytes) -> int:
         """Send what the caller takes of *data* at once, in the thread of his request; the loop sends the rest."""

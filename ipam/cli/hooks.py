@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import click
 
 from ipam.allocation.consulting import Asker, Consulting
+from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import HookUnavailable, Invalid, InvalidSettings, Refused, Transient
 from ipam.events.answering import Consumer, Function
 from ipam.exact_json import dumps, loads
@@ -57,12 +58,17 @@ def serve_hook(settings: Settings, function: Function, subject: str, at_once: in
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    consumer = Consumer(bus, subject, function, at_once)
+    consumer, notice = Consumer(bus, subject, function, at_once), RetryNotice()
+
+    def is_ready() -> None:
+        notice.clear()
+        click.echo(f"ipam: answering {subject} on {without_password(bus)}")
+
     while not stopped.is_set():
         try:
-            consumer.serve(stopped, lambda: click.echo(f"ipam: answering {subject} on {without_password(bus)}"))
+            consumer.serve(stopped, is_ready)
         except Transient as away:
-            click.echo(f"ipam: {away.detail} It is tried again.", err=True)
+            notice.show(away.detail)
             stopped.wait(_AGAIN_AFTER_S)
 
 

@@ -213,12 +213,13 @@ def beat(settings: Settings) -> None:
 
 
 @cli.command()
-@_settings(*_BROKER, "flower_address", "flower_port", "insecure")
+@_settings(*_BROKER, "database", "flower_address", "flower_port", "hosts", "insecure")
 def flower(settings: Settings) -> None:
     """Show workers and tasks in a browser (Flower)."""
     settings.refuse_open("flower_address")
-    app = create_following_celery(settings, broker_place(settings))
-    app.start(["flower", f"--address={settings.flower_address}", f"--port={settings.flower_port}"])
+    from ipam.workers.flower_server import run_flower  # noqa: PLC0415 (only this command needs what it loads)
+
+    run_flower(create_following_celery(settings, broker_place(settings)), settings)
 
 
 @cli.command()

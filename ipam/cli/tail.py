@@ -12,6 +12,7 @@ from typing import Any
 import click
 import requests
 
+from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import Transient
 from ipam.events.listening import listen
 from ipam.exact_json import JSONDecodeError, loads
@@ -32,13 +33,15 @@ def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None])
     Raises:
         click.ClickException: If the API refuses what is asked of it.
     """
-    after = wanted["after"]
+    after, notice = wanted["after"], RetryNotice()
     while True:
         try:
             page = _asked(url, {**wanted, "after": after, "wait": _WAIT_S})
         except (requests.RequestException, JSONDecodeError) as error:
-            _try_again(f"{url} does not answer ({type(error).__name__}).")
+            notice.show(f"{url} does not answer ({type(error).__name__}).")
+            time.sleep(_PAUSE_S)
             continue
+        notice.clear()
         for event in page["events"]:
             show(event)
         after = page["after"]
@@ -46,19 +49,24 @@ def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None])
 
 def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None:
     """Show what the bus at *url* is told, until Ctrl-C; what it is told while it is out of reach is not seen."""
-    stopped = threading.Event()
+    stopped, notice = threading.Event(), RetryNotice()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stopped.set()
         signal.signal(number, signal.SIG_DFL)  # Who presses Ctrl-C again does not want to wait for the bus.
 
+    def hear(body: bytes) -> None:
+        notice.clear()
+        show(loads(body))
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     while not stopped.is_set():
         try:
-            listen(url, type_, lambda body: show(loads(body)), stopped)
+            listen(url, type_, hear, stopped)
         except Transient as error:
-            _try_again(error.detail)
+            notice.show(error.detail)
+            time.sleep(_PAUSE_S)
 
 
 def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
@@ -87,8 +95,3 @@ def _asked(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if not answer.ok:
         raise click.ClickException(page.get("detail", answer.text))
     return page
-
-
-def _try_again(why: str) -> None:
-    click.echo(f"ipam: {why} Trying again.", err=True)
-    time.sleep(_PAUSE_S)

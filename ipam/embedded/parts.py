@@ -159,7 +159,8 @@ def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[Part]:
     ipam = [*PYTHON, "-m", "ipam"]
     open_ = ["--insecure"] if settings.insecure else []
     web = [*ipam, "serve", "--host", settings.host, "--port", str(settings.port), "--hosts", settings.hosts, *open_]
-    flower = [*ipam, "flower", "--flower-address", settings.flower_address, *open_, "--flower-port"]
+    flower = [*ipam, "flower", "--flower-address", settings.flower_address, "--hosts", settings.hosts, *open_]
+    flower += ["--flower-port"]
     return [
         Part("web", web, settings.port, environment),
         Part("worker", [*ipam, "worker", "--concurrency", str(settings.concurrency)], None, environment),

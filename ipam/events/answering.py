@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import nats
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection, Message, Producer, Queue
 from nats.aio.msg import Msg
@@ -20,6 +19,7 @@ from nats.errors import Error as NatsError
 from ipam.errors import InvalidSettings, Transient
 from ipam.events.asking import body_of
 from ipam.events.buses import is_nats
+from ipam.events.nats_connection import connect_once
 from ipam.exact_json import dumps, loads
 from ipam.settings import without_password
 
@@ -110,9 +110,7 @@ class Consumer:
             raise self._away(error) from error
 
     async def _serve_nats(self, pool: Executor, stopped: threading.Event, ready: Callable[[], None]) -> None:
-        client = await nats.connect(
-            self.url.split(","), connect_timeout=_CONNECT_TIMEOUT_S, allow_reconnect=False, max_reconnect_attempts=1
-        )
+        client = await connect_once(self.url, _CONNECT_TIMEOUT_S)
         running: set[asyncio.Task[None]] = set()
 
         async def answer(message: Msg) -> None:

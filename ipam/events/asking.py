@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
-import nats
 from amqp.exceptions import MessageNacked
 from kombu import Connection, Message, Producer, Queue
 from nats.aio.client import Client
@@ -19,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from ipam.events.buses import is_nats
+from ipam.events.nats_connection import connect_once
 from ipam.exact_json import loads
 from ipam.hooks import Unanswered
 from ipam.settings import without_password
@@ -277,14 +277,7 @@ class NatsSession:
         await self._client.flush(int(_CONNECT_TIMEOUT_S))
 
     async def _connect(self, url: str) -> tuple[Client, str]:
-        client = await nats.connect(
-            url.split(","),
-            connect_timeout=int(_CONNECT_TIMEOUT_S),
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            error_cb=_nothing,
-        )
+        client = await connect_once(url, _CONNECT_TIMEOUT_S)
         inbox = client.new_inbox()
         await client.subscribe(f"{inbox}.*", cb=self._heard)
         return client, inbox
@@ -322,7 +315,3 @@ def _is_receipt(data: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(said, dict) and "stream" in said and "seq" in said
-
-
-async def _nothing(_error: Exception) -> None:
-    """What goes wrong is said by whoever asks."""

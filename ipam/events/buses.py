@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import nats
 from amqp.exceptions import MessageNacked
 from kombu import Connection, Exchange, Producer
 from nats.aio.client import Client
@@ -19,6 +18,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from ipam.errors import Transient
+from ipam.events.nats_connection import connect_once
 from ipam.settings import without_password
 
 EXCHANGE = "ipam.events"
@@ -218,15 +218,7 @@ class NatsBus:
             await client.flush(int(_TIMEOUT_S))
 
     async def _connect(self) -> Client:
-        # It tries each server again at once and then gives up: whoever publishes waits and comes again.
-        client = await nats.connect(
-            self._url.split(","),
-            connect_timeout=int(_TIMEOUT_S),
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            error_cb=_nothing,
-        )
+        client = await connect_once(self._url, _TIMEOUT_S)
         self._client = client
         self._max_bytes = client.max_payload  # Kept when the connection is lost: it was lost by that, perhaps.
         self._has_streams = await _has_stream(client)
@@ -254,7 +246,3 @@ async def _has_stream(client: Client) -> bool:
     except NotFoundError:
         await streams.add_stream(StreamConfig(name="ipam-events", subjects=["ipam.>"], max_age=_KEEP_S))
     return True
-
-
-async def _nothing(_error: Exception) -> None:
-    """What goes wrong is said by whoever publishes."""

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import nats
 from kombu import Connection, Exchange, Queue
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
 from ipam.errors import Transient
 from ipam.events.buses import EXCHANGE, is_nats
+from ipam.events.nats_connection import connect_once
 from ipam.settings import without_password
 
 _TIMEOUT_S = 5
@@ -55,7 +55,7 @@ def _listen_by_kombu(url: str, pattern: str, hear: Hear, stopped: threading.Even
 
 
 async def _listen_to_nats(url: str, pattern: str, hear: Hear, stopped: threading.Event) -> None:
-    client = await nats.connect(url, connect_timeout=_TIMEOUT_S, allow_reconnect=False, max_reconnect_attempts=1)
+    client = await connect_once(url, _TIMEOUT_S)
     heard = await client.subscribe(pattern)
     while not stopped.is_set():
         with suppress(NatsTimeout):

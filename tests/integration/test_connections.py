@@ -36,6 +36,13 @@ def answered(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (400, "malformed-request")),
         (b"GET /pools HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n", (400, "malformed-request")),
         (b"POST /pools HTTP/1.1\r\nContent-Length: many\r\n\r\n", (400, "malformed-request")),
+        (b"POST /pools HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5000), (400, "malformed-request")),
+        (b"POST /pools HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 24), (413, "too-large")),
+        (
+            b"POST /pools HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %s\r\n\r\n" % (b"9" * 24),
+            (413, "too-large"),
+        ),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, "malformed-request")),
         (b"POST /pools HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n", (400, "malformed-request")),
         (b"POST /pools HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", (501, "not-implemented")),
         (b"GET /pools HTTP/1.1\r\nX-Long: %s\r\n\r\n" % (b"x" * 300_000), (431, "headers-too-large")),
@@ -82,6 +89,17 @@ def test_it_answers_to_its_own_names_only(api: Api, host, path, status):
     with connect(api) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n".encode())
         assert answered(connection)[0] == status
+
+
+@pytest.mark.parametrize("more", ["Expect: 100-continue", "Upgrade: h2c", "Connection: close, Upgrade"])
+def test_a_request_that_hopes_for_more_is_answered_as_any_other(api: Api, more: str):
+    with connect(api) as connection:
+        connection.sendall(f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{more}\r\n\r\n".encode())
+        with connection.makefile("rb") as received:
+            assert received.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = iter(received.readline, b"\r\n")
+            (length,) = (int(line.split(b": ")[1]) for line in headers if line.startswith(b"Content-Length"))
+            assert json.loads(received.read(length)) == {"status": "ok"}
 
 
 def test_connections_that_send_nothing_are_in_nobodys_way(api: Api):

@@ -95,6 +95,9 @@ def flower_is_told_of_tasks_once_it_watches(up: Up) -> None:
     """Workers tell of them when it asks for that, seconds after its start."""
     flower, subnet = f"http://127.0.0.1:{up.flower_port}", up.api.subnet(cidr="10.1.0.0/24")
     assert requests.get(flower, timeout=20).status_code == 200
+    elsewhere = {"Host": f"rebound.example:{up.flower_port}"}
+    assert requests.get(f"{flower}/api/tasks", headers=elsewhere, timeout=20).status_code == 400
+    assert requests.get(f"{flower}/healthcheck", headers=elsewhere, timeout=20).status_code == 200
 
     def is_told() -> bool:
         up.api.reserve(subnet)

@@ -209,6 +209,16 @@ MISTAKES = (
         Deleting, "_take_back_some", "block.taken - part", "block.taken - block.taken",
     ),
     Mistake(
+        "blocks of a deleted subnet are freed before its leases are taken from their holders",
+        Deleting, "_take_back_some",
+        "        self._stores.leases.retire(id_, AddressSet(parts))\n        self._stores.writer.write(freed)\n",
+        "        self._stores.writer.write(freed)\n        self._stores.leases.retire(id_, AddressSet(parts))\n",
+    ),
+    Mistake(
+        "a batch that is withdrawn takes back what was to be spared",
+        Granting, "withdraw", " and grant.job not in spare", "",
+    ),
+    Mistake(
         "a deletion is over after its first part",
         Deleting, "go_on",
         "self._stores.jobs.give_turn(replace(job, done=job.done + done), token)",

@@ -211,8 +211,9 @@ def _of_wish(plain: Database, book: Book, wish: Wish) -> Iterator[str]:
     """What one POST was told, each time it was sent, beside what came of it."""
     final = {(answer.status, answer.location) for answer in wish.answers if answer.final}
     if any(status == 201 and _doomed(plain, book, path) for status, path in final):
-        # Its answer may not have been kept, when the database failed just then; and what it made is gone since.
-        final.discard((404, None))
+        # Its answer may not have been kept, when the database failed just then; and what it made is gone since, so
+        # that the same request is refused: as not found, or for what has taken its place.
+        final = {(status, path) for status, path in final if status < 400}
     pending = {answer.location for answer in wish.answers if answer.status == 202}
     jobs = {path: plain["jobs"].find_one({"_id": _parts(path)[1]}) for path in pending}
     counting = [path for path, job in jobs.items() if job is None or not _may_be_tried_anew(job)]
