@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import click
 from bson import ObjectId
@@ -34,7 +33,15 @@ FILLED = 4  # Each of a /16, of which this is taken: 200,000 addresses in all.
 SHARE = 0.763
 BOUND = 3.0
 ONCE_IS_ENOUGH_MS = 3000.0
-Json = dict[str, Any]
+# An address of the small subnet; and what is asked of what is large, as much of it as of the small one.
+_ADDRESS = "192.168.0.9"
+_LARGE = (
+    *("/pools/{pool}", "/pools/{pool}/subnets?limit=3", "/subnets?limit=3&pool={pool}"),
+    *("/pools/{pool}/free?limit=3", "/leases?limit=3&pool={pool}", "/leases?limit=3&subnet={subnet}"),
+    *("/subnets/{subnet}", "/subnets/{subnet}/free?limit=3", "/subnets/{subnet}/map"),
+    *("/reservations/{reservation}", "/reservations/{reservation}/leases?limit=100"),
+    *("/leases?limit=100&reservation={reservation}", "/subnets/{subnet}/leases?limit=100"),
+)
 
 
 @dataclass
@@ -146,48 +153,39 @@ def _put_subnets(made: Installation, pool: ObjectId) -> None:
 
 def _requests(made: Installation, small: Things, large: Things) -> Iterator[tuple[str, Callable[[], int]]]:
     """What is measured: of `small` what stays the same, and of `large` what may be as large as it likes."""
+    letters = {small.pool: "P", small.subnet: "S", small.reservation: "R", small.lease: "L"}
+    for path in _paths(small):
+        name = path
+        for id_, letter in letters.items():
+            name = name.replace(id_, letter)
+        yield f"GET {name}", partial(_get, made, path)
+    for path in _LARGE:
+        name = path.format(pool="P", subnet="S", reservation="R")
+        ids = {"pool": large.pool, "subnet": large.subnet, "reservation": large.reservation}
+        yield f"GET {name}, large", partial(_get, made, path.format(**ids))
+    yield "reserve from S and release", partial(_reserve_and_release, made, f"/subnets/{small.subnet}")
+    yield "reserve from P and release", partial(_reserve_and_release, made, f"/pools/{small.pool}")
+    yield "reserve from P and release, large", partial(_reserve_and_release, made, f"/pools/{large.pool}")
+
+
+def _paths(of: Things) -> Iterator[str]:
+    """Every route by every filter."""
     described = ("name=small", "tag=few", "metadata.size=small")
-    pool, subnet = f"/pools/{small.pool}", f"/subnets/{small.subnet}"
-    of_pool, of_subnet, of_reservation = f"pool={small.pool}", f"subnet={small.subnet}", small.reservation
-    for path in (
-        *(pool, subnet, f"/reservations/{of_reservation}", f"/reservations/{of_reservation}?embed=leases"),
-        *(f"/leases/{small.lease}", f"{pool}/free", f"{subnet}/free", f"{subnet}/map", "/addresses/192.168.0.9"),
-        f"/events?subject={subnet}",
-        *(f"/pools?{one}" for one in described),
-        *(f"/subnets?{one}" for one in (of_pool, "address=192.168.0.9", "cidr=192.168.0.0/24", *described)),
-        *(f"{pool}/subnets", f"{pool}/subnets?address=192.168.0.9"),
-        *(f"/reservations?{one}" for one in (of_pool, of_subnet, *described)),
-        *(f"{pool}/reservations", f"{subnet}/reservations"),
-        *(f"/leases?{one}" for one in (of_pool, of_subnet, f"reservation={of_reservation}", *described)),
-        *("/leases?address=192.168.0.9", f"{subnet}/leases", f"/reservations/{of_reservation}/leases"),
-        *(f"/jobs?{one}" for one in ("state=queued", of_pool, of_subnet)),
-    ):
-        name = path.replace(small.pool, "P").replace(small.subnet, "S").replace(small.reservation, "R")
-        yield f"GET {name}", partial(_get, made, path)
-    for kind in ("pools", "subnets", "reservations", "leases", "jobs", "events"):
-        yield f"GET /{kind}?limit=3", partial(_get, made, f"/{kind}?limit=3")
-    for path in (
-        *("/pools/{0.pool}", "/pools/{0.pool}/subnets?limit=3", "/subnets?limit=3&pool={0.pool}"),
-        *("/pools/{0.pool}/free?limit=3", "/leases?limit=3&pool={0.pool}", "/leases?limit=3&subnet={0.subnet}"),
-        *("/subnets/{0.subnet}", "/subnets/{0.subnet}/free?limit=3", "/subnets/{0.subnet}/map"),
-        *("/reservations/{0.reservation}", "/reservations/{0.reservation}/leases?limit=100"),
-        *("/leases?limit=100&reservation={0.reservation}", "/subnets/{0.subnet}/leases?limit=100"),
-    ):
-        name = path.replace(small.pool, "P").replace(small.subnet, "S").replace(small.reservation, "R")
-        yield f"GET {name}", partial(_get, made, path)
-    for kind in ("pools", "subnets", "reservations", "leases", "jobs", "events"):
-        yield f"GET /{kind}?limit=3", partial(_get, made, f"/{kind}?limit=3")
-    for path in (
-        *("/pools/{0.pool}", "/pools/{0.pool}/subnets?limit=3", "/subnets?limit=3&pool={0.pool}"),
-        *("/pools/{0.pool}/free?limit=3", "/leases?limit=3&pool={0.pool}", "/leases?limit=3&subnet={0.subnet}"),
-        *("/subnets/{0.subnet}", "/subnets/{0.subnet}/free?limit=3", "/subnets/{0.subnet}/map"),
-        *("/reservations/{0.reservation}", "/reservations/{0.reservation}/leases?limit=100"),
-        *("/leases?limit=100&reservation={0.reservation}", "/subnets/{0.subnet}/leases?limit=100"),
-    ):
-        yield f"GET {path.replace('{0.', '').replace('}', '')} (large)", partial(_get, made, path.format(large))
-    yield "reserve from S and release", partial(_reserve_and_release, made, subnet)
-    yield "reserve from P and release", partial(_reserve_and_release, made, pool)
-    yield "reserve from pool and release (large)", partial(_reserve_and_release, made, f"/pools/{large.pool}")
+    pool, subnet, reservation = f"/pools/{of.pool}", f"/subnets/{of.subnet}", f"/reservations/{of.reservation}"
+    of_pool, of_subnet, of_reservation = f"pool={of.pool}", f"subnet={of.subnet}", f"reservation={of.reservation}"
+    yield from (pool, subnet, reservation, f"{reservation}?embed=leases", f"/leases/{of.lease}")
+    yield from (f"{pool}/free", f"{subnet}/free", f"{subnet}/map", f"/addresses/{_ADDRESS}")
+    yield f"/events?subject={subnet}"
+    yield from (f"/pools?{one}" for one in described)
+    by_range = (f"address={_ADDRESS}", "cidr=192.168.0.0/24", "start=192.168.0.1")
+    yield from (f"/subnets?{one}" for one in (of_pool, *by_range, *described))
+    yield from (f"{pool}/subnets", *(f"{pool}/subnets?{one}" for one in by_range))
+    yield from (f"/reservations?{one}" for one in (of_pool, of_subnet, *described))
+    yield from (f"{pool}/reservations", f"{subnet}/reservations")
+    yield from (f"/leases?{one}" for one in (of_pool, of_subnet, of_reservation, f"address={_ADDRESS}", *described))
+    yield from (f"{subnet}/leases", f"{reservation}/leases")
+    yield from (f"/jobs?{one}" for one in ("state=queued", of_pool, of_subnet))
+    yield from (f"/{kind}?limit=3" for kind in ("pools", "subnets", "reservations", "leases", "jobs", "events"))
 
 
 def _get(made: Installation, path: str) -> int:
