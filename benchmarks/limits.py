@@ -28,7 +28,8 @@ from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
-from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
 from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
 from ipam.origins import Origin

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from ipam.errors import IpamError
+
 
 class Outage:
     """Logs the beginning and the end of each outage of one part, whoever notices it first.
@@ -27,7 +29,8 @@ class Outage:
         with self._lock:
             is_told, self._is_on = self._is_on, True
         if not is_told:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            said, name = str(error).removesuffix("."), type(error).__name__
+            reason = said if isinstance(error, IpamError) else f"{name}: {said}" if said else name
             self._log.warning("%s at %s: %s. %s", self._part, where, reason, self._remedy)
 
     def end(self) -> None:

@@ -238,6 +238,24 @@ class Settings(BaseModel):
             raise ValueError(message)
         return value
 
+    def read_again(self, name: str) -> str:
+        """Return the setting *name* as the file has it now that it was read from.
+
+        Raises:
+            InvalidSettings: If the file cannot be read, or what it has cannot be used.
+        """
+        file = getattr(self, name + _FILE)
+        try:
+            value = _text_of(file)
+            self.model_validate({**self.model_dump(exclude_unset=True), name: value})
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        except (OSError, ValueError) as error:
+            why = str(error)
+        else:
+            return value
+        raise InvalidSettings(f"{_flag(name + _FILE)}={file!r}: {why}")
+
     def consul_url(self) -> str:
         """The URL of the Consul agent; to be asked only where there is one."""
         return _url_of_agent(self.consul or "")
@@ -325,15 +343,26 @@ def _take_from_file(name: str, given: dict[str, Any], origin: dict[str, str]) ->
     target = name.removesuffix(_FILE)
     if target in given:
         if origin[target].startswith("-") and not origin[name].startswith("-"):
-            return  # A flag wins over a variable here too.
+            del given[name]  # A flag wins over a variable here too.
+            return
         if origin[target].startswith("-") or not origin[name].startswith("-"):
             message = f"{origin[target]} is given as well; leave one of them out"
             raise ValueError(message)
-    value = Path(given[name]).read_text(encoding="utf-8").strip()
-    if not value:
+    given[target], origin[target] = _text_of(given[name]), origin[name]
+
+
+def _text_of(file: str) -> str:
+    """What a *file* has that holds a secret.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is empty, or no text.
+    """
+    text = Path(file).read_text(encoding="utf-8").strip()
+    if not text:
         message = "the file is empty"
         raise ValueError(message)
-    given[target], origin[target] = value, origin[name]
+    return text
 
 
 def _is_loopback(host: str) -> bool:

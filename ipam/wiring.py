@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from ipam.allocation.consulting import Asker, Consulting
 from ipam.allocation.deleting import Deleting
@@ -20,7 +21,7 @@ from ipam.allocation.settling import Settling
 from ipam.allocation.surveying import Surveying
 from ipam.allocation.waiting import Waiting
 from ipam.discovery.consul import Agent, InConsul
-from ipam.discovery.places import Fixed, Place
+from ipam.discovery.places import Fixed, InFile, Place
 from ipam.discovery.registration import Registration, entry_of_web
 from ipam.discovery.service import USUAL_BROKER, Service
 from ipam.errors import InvalidSettings
@@ -69,25 +70,43 @@ class Services:
 def mongo_place(settings: Settings) -> Place:
     """Where MongoDB is."""
     if settings.consul is None:
-        return Fixed(settings.mongo, "--mongo")
+        return _said("mongo", settings)
     if "mongo" in settings.model_fields_set:
         log.info("--mongo is ignored, for --consul is given: MongoDB is the service in --consul-mongo")
-    return InConsul(Agent(settings), Service.parse(settings.consul_mongo, "--consul-mongo", "mongodb"))
+    return _in_consul("consul_mongo", settings, "mongodb")
 
 
 def broker_place(settings: Settings) -> Place:
     """Where Celery's broker is: with Consul, a service there, unless `--broker` alone is given."""
     is_said = settings.consul_broker is None and "broker" in settings.model_fields_set
     if settings.consul is None or is_said:
-        return Fixed(settings.broker, "--broker")
-    return InConsul(Agent(settings), Service.parse(settings.consul_broker or USUAL_BROKER, "--consul-broker"))
+        return _said("broker", settings)
+    return _in_consul("consul_broker", settings)
 
 
 def bus_place(settings: Settings) -> Place | None:
     """Where the bus is; None if there is none."""
     if settings.consul_bus is not None:
-        return InConsul(Agent(settings), Service.parse(settings.consul_bus, "--consul-bus"))
-    return Fixed(settings.bus, "--bus") if settings.bus is not None else None
+        return _in_consul("consul_bus", settings)
+    return _said("bus", settings) if settings.bus is not None else None
+
+
+def _said(name: str, settings: Settings) -> Place:
+    """Where the setting *name* says, or the file that it was read from."""
+    flag = f"--{name}"
+    if getattr(settings, f"{name}_file") is None:
+        return Fixed(getattr(settings, name), flag)
+    return InFile(partial(settings.read_again, name), f"{flag}-file")
+
+
+def _in_consul(name: str, settings: Settings, scheme: str = "") -> Place:
+    """Where Consul knows the service that the setting *name* says, or the file that it was read from."""
+    flag = f"--{name.replace('_', '-')}"
+    parse = partial(Service.parse, flag=flag, scheme=scheme)
+    file = None
+    if getattr(settings, f"{name}_file") is not None:
+        file = InFile(partial(settings.read_again, name), f"{flag}-file")
+    return InConsul(Agent(settings), getattr(settings, name) or USUAL_BROKER, parse, file)
 
 
 def web_registration(settings: Settings, port: int) -> Registration | None:
@@ -98,15 +117,15 @@ def web_registration(settings: Settings, port: int) -> Registration | None:
 def open_stores(settings: Settings, timeout_s: float, *, follow: bool = True) -> Stores:
     """The stores on the database that *settings* name; each call to it is bounded by *timeout_s* seconds.
 
-    If that is looked up in Consul, this waits until it is known there, and if they are to *follow*, they go where
-    it goes.
+    If that is looked up in Consul, this waits until it is known there. If they are to *follow*, they go where
+    Consul, or the file that names the database, says.
 
     Raises:
         InvalidSettings: If the address of the database cannot be used.
     """
     place = mongo_place(settings)
     servers = place.find()
-    if follow and settings.consul is not None:
+    if follow and not isinstance(place, Fixed):
         database = connect_moving(servers, settings.database, timeout_s, place.follow)
     else:
         database = connect(servers, settings.database, timeout_s)

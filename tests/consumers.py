@@ -1,43 +1,43 @@
-"""The consumers that docs/events.md shows, as they stand."""
+"""The consumers in `examples/`, as they stand, and `ipam events tail`."""
 
+import http.server
+import json
 import os
-import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests import servers
 from tests.servers import Process, wait_until
 
-PROGRAMS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs/events.md").read_text(), re.DOTALL)
-POLLING, BY_KOMBU, ON_JETSTREAM, ON_NATS = PROGRAMS
-# What one that is killed had in hand comes again, and no test is about how late.
-SOON_ON_JETSTREAM = ON_JETSTREAM.replace("ack_wait=30", "ack_wait=5")
+EXAMPLES = Path(__file__).parents[1] / "examples"
 TIMEOUT_S = 60
 
-
-# A server, its URL, and the program of the docs for it.
+# A server, its URL, and the example that listens on it.
 Made = tuple[Process, str, str]
 BUSES: dict[str, Callable[[Path], Made]] = {
     # What nobody has fetched yet is kept only by a Redis that writes it down.
     "redis": lambda folder: (
         one := servers.redis(folder, keeps=True),
         f"redis://127.0.0.1:{one.part.port}/0",
-        BY_KOMBU,
+        "by_kombu.py",
     ),
-    "rabbitmq": lambda folder: (one := servers.rabbitmq(folder), one.url, BY_KOMBU),
+    "rabbitmq": lambda folder: (one := servers.rabbitmq(folder), one.url, "by_kombu.py"),
     "nats": lambda folder: (
         one := servers.nats(folder, keeps=False),
         f"nats://127.0.0.1:{one.part.port}",
-        ON_NATS,
+        "by_nats.py",
     ),
     "jetstream": lambda folder: (
         one := servers.nats(folder, keeps=True),
         f"nats://127.0.0.1:{one.part.port}",
-        SOON_ON_JETSTREAM,
+        "by_nats.py",
     ),
 }
 
@@ -47,38 +47,66 @@ def whole_lines(log: Path) -> list[str]:
     return log.read_text().rpartition("\n")[0].splitlines()
 
 
+def entered(folder: Path) -> list[tuple[int, str, str]]:
+    """What a consumer in *folder* has entered, in the order in which it did."""
+    with closing(sqlite3.connect(folder / "history.sqlite")) as database:
+        return database.execute("SELECT sequence, type, subject FROM history ORDER BY rowid").fetchall()
+
+
 class Heard:
-    """What a consumer has printed."""
+    """What a consumer has printed since it was started."""
 
-    def __init__(self, log: Path, process: subprocess.Popen) -> None:
+    def __init__(self, log: Path) -> None:
         self._log = log
-        self._process = process
-
-    def pause(self) -> None:
-        """Let the consumer hold its breath, until it is killed."""
-        self._process.send_signal(signal.SIGSTOP)
 
     def lines(self) -> list[str]:
         return [line for line in whole_lines(self._log) if line[:1].isdigit()]
 
     def wait_for(self, last: str) -> list[str]:
-        """All lines, when *last* is the last of them: how many there are, who was killed decides as well."""
+        """All lines, when *last* is the last of them."""
         wait_until(lambda: self.lines()[-1:] == [last], TIMEOUT_S, f"{last} in\n{self._log.read_text()}")
         return self.lines()
 
 
 @contextmanager
-def consumer(program: str, url: str, folder: Path) -> Iterator[Heard]:
-    """Run a program of the docs; what it hears from then on is in what it prints."""
+def consumer(example: str, folder: Path, *urls: str) -> Iterator[Heard]:
+    """Run an example, with *urls* of a bus and of the API, until it is killed at the end."""
     log = folder / "consumer.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-uc", program, url], cwd=folder, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, EXAMPLES / example, *urls], cwd=folder, stdout=output, stderr=output
+        )
     try:
         wait_until(lambda: "listening" in log.read_text() or process.poll() is not None, TIMEOUT_S, "a consumer")
-        yield Heard(log, process)
+        assert process.poll() is None, log.read_text()
+        yield Heard(log)
+        assert process.poll() is None, log.read_text()
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def silent_log() -> Iterator[str]:
+    """The URL of an API whose log has nothing: so all that a consumer hears has come over its bus."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"events": [], "after": f"{0:020}"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, GivenUp, NotFound, Rejected
-from ipam.models.documents import Bson, Job, Subnet, SubnetState, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Bson, Job, Subnet, SubnetState
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from enum import Enum, auto
 from functools import partial
 
@@ -19,8 +18,9 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import NotQueued, Transient, passes
+from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import chunks
-from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState, utc_now
+from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState
 from ipam.models.stores import Stores
 from ipam.retrying import retry_contended
 from ipam.together import Together
@@ -171,7 +171,7 @@ class Jobs:
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
         subnet = self._stores.subnets.find(target)
-        waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)
+        waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)
         more = len(waiting) > BATCH_JOBS  # What comes later has messages of its own.
         waiting = waiting[:BATCH_JOBS]
         if subnet is not None and subnet.state is SubnetState.ACTIVE:
@@ -191,7 +191,7 @@ class Jobs:
         return (
             _is_of_subnet(job)
             and job.claim is None
-            and utc_now() - job.created_at < timedelta(seconds=NEW_FOR_S)
+            and job.created_at in begun_within(NEW_FOR_S)
             and ReservationRequest.from_json(job.request).count <= BATCH_ADDRESSES
             and (job.consulted or not self._consulting.is_asked_about(job))
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from ipam.models.documents import utc_now
+from ipam.models.clock import begun_within, utc_now
 from ipam.models.stores import Stores
 from ipam.models.views import time_json
 
@@ -33,9 +33,8 @@ class Monitor:
         at, interval_s = self._stores.positions.recovery()
         if at is None:
             return {"status": MISSING, "detail": "recovery never ran; start ipam beat and ipam worker"}
-        late = timedelta(seconds=max(_RECOVERY_LATE_S, _RECOVERY_INTERVALS * interval_s))
         shown: Json = {"status": OK, "last_run_at": time_json(at)}
-        if utc_now() - at > late:
+        if at not in begun_within(max(_RECOVERY_LATE_S, _RECOVERY_INTERVALS * interval_s)):
             shown |= {"status": LATE, "detail": "recovery is overdue; check that ipam beat and ipam worker run"}
         return shown
 
@@ -43,7 +42,7 @@ class Monitor:
         """Return whether a relay is at work, and how far what happened is ahead of the audit log."""
         until, _ = self._stores.leadership.look()
         shown: Json = {"status": OK, "behind_s": _age_s(self._stores.log.waits_since())}
-        if until is None or utc_now() - until > timedelta(seconds=_RELAY_LATE_S):
+        if until is None or until not in begun_within(_RELAY_LATE_S):
             shown |= {"status": MISSING, "detail": "no relay is at work: events wait; start ipam relay"}
         elif shown["behind_s"] > _RELAY_LATE_S:
             shown |= {"status": LATE, "detail": "the relay does not keep up"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from ipam.allocation.deleting import Deleting
@@ -15,7 +15,8 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, Rejected, passes
 from ipam.models.address_sets import AddressSet
-from ipam.models.documents import Subnet, SubnetState, utc_now
+from ipam.models.clock import Span, begun_within, utc_now
+from ipam.models.documents import Subnet, SubnetState
 from ipam.models.keys import KEEP_TOMBSTONES
 from ipam.models.stores import Stores
 
@@ -59,28 +60,28 @@ class Recovery:
         Raises:
             Transient: If the database is out of reach.
         """
-        for target in self._stores.jobs.stranded(self._queued_grace_s):
+        for target in self._stores.jobs.stranded(self._queued_grace_s, self._claim_timeout_s):
             self._dispatcher.dispatch(target)
         now = utc_now()
-        before, forgotten_before = now - timedelta(seconds=self._claim_timeout_s), now - KEEP_TOMBSTONES
-        _try(partial(self._stores.events.recover, before))
-        _try(partial(self._stores.leases.recover, before))
-        for reservation in self._stores.reservations.take_over_release(before):
+        recent, forgotten_before = begun_within(self._claim_timeout_s), now - KEEP_TOMBSTONES
+        _try(partial(self._stores.events.recover, recent))
+        _try(partial(self._stores.leases.recover, recent))
+        for reservation in self._stores.reservations.take_over_release(recent):
             _try(partial(self._releasing.finish, reservation))
-        for subnet in self._stores.subnets.unfinished(before, forgotten_before):
-            _try(partial(self._finish_subnet, subnet, before, forgotten_before))
-        for pool in self._stores.pools.take_over_sweep(before):
+        for subnet in self._stores.subnets.unfinished(recent, forgotten_before):
+            _try(partial(self._finish_subnet, subnet, recent, forgotten_before))
+        for pool in self._stores.pools.take_over_sweep(recent):
             _try(partial(self._deleting.finish_pool, pool))
         _try(partial(self._stores.expiry.remove, now, _EXPIRY_TAKES_S))
 
-    def _finish_subnet(self, subnet: Subnet, before: datetime, forgotten_before: datetime) -> None:
+    def _finish_subnet(self, subnet: Subnet, recent: Span, forgotten_before: datetime) -> None:
         if subnet.state is not SubnetState.CREATING:  # Nobody is told of one that was never shown.
             self._stores.subnets.tell(subnet)
         match subnet.state:
             case SubnetState.CREATING:
                 with suppress(Rejected):  # Then it is swept.
                     self._inventory.finish_creation(subnet)
-            case SubnetState.DELETING if subnet.updated_at < before:
+            case SubnetState.DELETING if subnet.updated_at not in recent:
                 if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else somebody else does.
                     self._deleting.finish_subnet(subnet.id)
             case SubnetState.DELETED if subnet.updated_at < forgotten_before:
@@ -89,7 +90,7 @@ class Recovery:
                 self._stores.blocks.forget(subnet.id)
                 self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
-                self._settling.settle(subnet, before)
+                self._settling.settle(subnet, recent)
 
 
 def _try(finish: Callable[[], object]) -> None:

@@ -15,7 +15,8 @@ from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import Contended, NotFound
 from ipam.models.address_sets import NO_ADDRESS, AddressSet
-from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState
 from ipam.models.holdings import in_order
 from ipam.models.leases import WITHOUT_REST
 from ipam.models.ledgers import Release

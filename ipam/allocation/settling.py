@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import chain
 
 from bson import ObjectId
@@ -15,7 +14,8 @@ from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
 from ipam.errors import GivenUp, passes
 from ipam.models import facts
-from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet, utc_now
+from ipam.models.clock import Span, begun_within, held_for, utc_now
+from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
@@ -76,7 +76,7 @@ class Settling:
         if not (self._stores.writer.write([*steps, *chain(*endings)]) and all(endings)):
             self._strike_out(due)
         since = min((granted_at(grants) for grants in held.values()), default=now)
-        if utc_now() - since > timedelta(seconds=self._claim_timeout_s / 2):
+        if since not in begun_within(self._claim_timeout_s / 2):
             return dict.fromkeys(ended)  # Somebody else may have taken them for abandoned meanwhile.
         return ended
 
@@ -154,18 +154,18 @@ class Settling:
         subnet = self._stores.subnets.find(job.subnet)
         return [subnet] if subnet else []
 
-    def settle(self, subnet: Subnet, before: datetime | None = None, *, by_force: bool = False) -> bool:
+    def settle(self, subnet: Subnet, recent: Span | None = None, *, by_force: bool = False) -> bool:
         """End everything in the ledger of *subnet* that nobody is working on; True if there was anything.
 
-        *before* leaves alone what was begun later. *by_force* ends also what a worker has in hand: the job is taken
-        from it and will be tried again.
+        What was begun in the span *recent* is left alone. *by_force* ends also what a worker has in hand: the job
+        is taken from it and will be tried again.
         """
-        changed = False
+        changed, held = False, held_for(self._claim_timeout_s)
         for release in subnet.ledger.releases:
-            if before is None or release.at < before:
+            if recent is None or release.at not in recent:
                 self._leasing.put_back(subnet.id, [release])
                 changed = True
-        grants = [grant for grant in subnet.ledger.grants if before is None or grant.at < before]
+        grants = [grant for grant in subnet.ledger.grants if recent is None or grant.at not in recent]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)
         for grant in grants:
             job = jobs.get(grant.job)
@@ -177,7 +177,7 @@ class Settling:
             if job is None or not _counts(grant, job):
                 self._stores.subnets.withdraw_grant(subnet.id, grant)
                 changed = True
-            elif by_force or job.state.terminal or job.claimed_until < utc_now():  # Else it is being finished.
+            elif by_force or job.state.terminal or job.claimed_until not in held:  # Else it is being finished.
                 changed |= self._finish_or_leave(job, by_force=by_force)
         return changed
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,9 @@ import consul
 import requests
 from requests.adapters import HTTPAdapter
 
-from ipam.discovery.places import resolved
+from ipam.discovery.places import InFile, resolved
 from ipam.discovery.service import Instance, Service
-from ipam.errors import Transient
+from ipam.errors import InvalidSettings, Transient
 from ipam.retrying import wait_out
 from ipam.settings import Settings, in_url
 
@@ -59,8 +59,8 @@ class Agent:
         session = self._client.http.session
         session.trust_env = False  # An agent is near: no proxy is between.
         session.mount(f"{url.scheme}://", _Bounded())
-        if settings.consul_token:
-            session.headers["X-Consul-Token"] = settings.consul_token
+        self._settings = settings
+        self._token = settings.consul_token
 
     def instances(self, service: Service, index: str | None = None) -> tuple[str, list[Instance]]:
         """The healthy instances of *service*, at least one, and the index of this answer.
@@ -113,6 +113,7 @@ class Agent:
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         try:
+            self._client.http.session.headers.update(self._credentials())
             yield
         except (consul.ConsulException, requests.RequestException, ValueError) as error:
             said, look = f"it answered: {error}", "check --consul-dc, and what the agent's log says"
@@ -125,6 +126,13 @@ class Agent:
                     look = "check --consul-ca, --consul-cert and --consul-key"
             message = f"Consul at {resolved(self._server)} was asked {what}, and {said}; {look}."
             raise Transient(message) from error
+
+    def _credentials(self) -> dict[str, str]:
+        """Return the header with the token, read again from its file; what cannot be used there changes nothing."""
+        if self._settings.consul_token_file is not None:
+            with suppress(InvalidSettings):
+                self._token = self._settings.read_again("consul_token")
+        return {"X-Consul-Token": self._token} if self._token else {}
 
     def _why_none(self, service: Service, entries: Any) -> str:
         if entries:
@@ -156,13 +164,25 @@ class NoneHealthy(Transient):
 
 
 class InConsul:
-    """The place of a service that an agent knows."""
+    """The place of a service that an agent knows.
 
-    def __init__(self, agent: Agent, service: Service) -> None:
+    Args:
+        text: What the setting says of the service.
+        parse: Makes the service of that.
+        file: Where the text stands, if it is a file that does; credentials are replaced there.
+    """
+
+    def __init__(
+        self, agent: Agent, text: str, parse: Callable[[str], Service], file: InFile | None = None
+    ) -> None:
         self._agent = agent
-        self._service = service
+        self._parse = parse
+        self._file = file
+        self._service = parse(text)
+        self._instances: list[Instance] = []
         self._known: str | None = None
-        self.origin = f"the service {service.name!r} in Consul at {agent.shown}"
+        self._lock = threading.Lock()
+        self.origin = f"the service {self._service.name!r} in Consul at {agent.shown}"
 
     def find(self) -> str:
         """As `Place` says; why there is none yet is said in the log."""
@@ -180,6 +200,8 @@ class InConsul:
         """As `Place` says; while no instance is healthy, it stays where it was."""
         name = f"follow-{self._service.name}"
         threading.Thread(target=self._watch, args=(moved,), name=name, daemon=True).start()
+        if self._file is not None:
+            self._file.follow(lambda text: self._be_at(moved, service=self._parse(text)))
 
     def _watch(self, moved: Callable[[str], None]) -> None:
         index: str | None = None
@@ -189,7 +211,7 @@ class InConsul:
                 now, instances = self._agent.instances(self._service, index)
                 # An index that falls is of an agent that begins anew.
                 index = now if index is None or int(now) >= int(index) else None
-                self._be_at(self._service.address(instances), moved)
+                self._be_at(moved, instances=instances)
                 said = ""
             except Transient as error:
                 index = error.index if isinstance(error, NoneHealthy) else None
@@ -202,12 +224,23 @@ class InConsul:
                 time.sleep(_AFTER_FAILURE_S)
             time.sleep(_PAUSE_S)
 
-    def _be_at(self, address: str, moved: Callable[[str], None]) -> None:
-        if address != self._known:
-            if self._known is not None:
-                log.info("%s has moved", self.origin)
-            moved(address)
-            self._known = address
+    def _be_at(
+        self,
+        moved: Callable[[str], None],
+        *,
+        service: Service | None = None,
+        instances: list[Instance] | None = None,
+    ) -> None:
+        with self._lock:
+            self._service, self._instances = service or self._service, instances or self._instances
+            if not self._instances:
+                return
+            address = self._service.address(self._instances)
+            if address != self._known:
+                if self._known is not None:
+                    log.info("%s has moved", self.origin)
+                moved(address)
+                self._known = address
 
 
 class _Bounded(HTTPAdapter):

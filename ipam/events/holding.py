@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from ipam.errors import InvalidParameter
 from ipam.models.addresses import Address
-from ipam.models.documents import Lease, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Lease
 from ipam.models.events import Event
 from ipam.models.log import Entry
 from ipam.models.prefixes import (

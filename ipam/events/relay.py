@@ -18,7 +18,7 @@ from bson import ObjectId
 from ipam.errors import Contended, Transient
 from ipam.events.publishing import AT_ONCE, Publishing
 from ipam.heartbeat import Heartbeat
-from ipam.models.documents import utc_now
+from ipam.models.clock import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
 from ipam.models.stores import Stores

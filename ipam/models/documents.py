@@ -15,6 +15,7 @@ from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
+from ipam.models.clock import utc_now
 from ipam.models.events import Event, outbox_of
 from ipam.models.holdings import Holding, in_order, lease_key, stem_of
 from ipam.models.keys import OPEN
@@ -26,12 +27,6 @@ Bson = dict[str, Any]
 
 NOT_CLAIMED = datetime(1970, 1, 1, tzinfo=UTC)
 _AS_CREATED = datetime.min.replace(tzinfo=UTC)
-
-
-def utc_now() -> datetime:
-    """The present in UTC, cut to milliseconds because BSON dates hold no more."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

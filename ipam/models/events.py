@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from bson import ObjectId
@@ -17,6 +18,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from ipam.exact_json import loads
+from ipam.models.clock import Span
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.writes import Writes
 from ipam.origins import Origin
@@ -142,12 +144,11 @@ class EventStore:
         for collection, some in updates.items():
             self._database[collection].bulk_write(some, ordered=False)
 
-    def recover(self, before: datetime) -> None:
-        """Add and clear what has stood in outboxes since before the time *before*: whoever put it there is gone."""
-        for collection in TELLING:
-            overdue = self._database[collection].find({"outbox_since": {"$lt": before}}, {"outbox": 1})
-            found = [Outbox(outbox_of(bson), collection, bson["_id"]) for bson in overdue.limit(_RECOVERED_AT_ONCE)]
-            self.add_and_clear(found)
+    def recover(self, recent: Span) -> None:
+        """Add and clear what was not put into outboxes in the span *recent*: whoever put it there is gone."""
+        for collection, side in product(TELLING, recent.sides()):
+            left = self._database[collection].find({"outbox_since": side}, {"outbox": 1}).limit(_RECOVERED_AT_ONCE)
+            self.add_and_clear([Outbox(outbox_of(bson), collection, bson["_id"]) for bson in left])
 
     def add_and_clear(self, outboxes: Sequence[Outbox]) -> None:
         """Add the events of *outboxes* and empty these, whoever put them there being gone."""

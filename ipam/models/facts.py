@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from ipam.exact_json import dumps
-from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet
 from ipam.models.events import Event
 from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
 from ipam.origins import Origin, current_origin

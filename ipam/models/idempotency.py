@@ -8,8 +8,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
+from ipam.models.clock import utc_now
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import utc_now
 from ipam.models.keys import KEEP_ANSWERS, minute_of
 
 

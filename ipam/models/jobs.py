@@ -12,8 +12,9 @@ from pymongo.database import Database
 
 from ipam.exact_json import dumps
 from ipam.models import facts
+from ipam.models.clock import begun_within, held_for, utc_now
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
-from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, utc_now
+from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState
 from ipam.models.events import Event, telling
 from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query
@@ -43,14 +44,14 @@ class JobStore(DocumentStore[Job]):
             query = replace(query, conditions=({"keys": OPEN}, *query.conditions))
         return super()._filter(query)
 
-    def waiting(self, target: ObjectId, limit: int) -> list[Job]:
-        """Up to *limit* jobs of *target* that nobody has in hand, oldest first."""
-        now = utc_now()
+    def waiting(self, target: ObjectId, limit: int, hold_s: float) -> list[Job]:
+        """Up to *limit* jobs of *target* that nobody has in hand, oldest first; a claim holds for *hold_s* s."""
+        held = held_for(hold_s)
         found = self._oldest({"keys": target}, limit)
-        free = [job for job in found if job.claimed_until < now]
+        free = [job for job in found if job.claimed_until not in held]
         # By the key alone, for the reason that `DocumentStore._seen` gives, unless others have many in hand.
         is_all = len(free) == len(found) or len(found) < limit
-        return free if is_all else self._oldest(_free(target), limit)
+        return free if is_all else self._oldest({"keys": target, "claimed_until": held.outside()}, limit)
 
     def _oldest(self, wanted: Bson, limit: int) -> list[Job]:
         found = self._collection.find(wanted).sort("_id", 1).limit(limit).batch_size(limit)
@@ -73,7 +74,8 @@ class JobStore(DocumentStore[Job]):
         }
         # The condition is checked again for each document: of two workers, each gets what it was first at.
         claimed = self._collection.update_many(
-            {"_id": {"$in": ids}, **_free(jobs[0].target)}, {"$set": taken, "$inc": {"attempts": 1, "revision": 1}}
+            {"_id": {"$in": ids}, "keys": jobs[0].target, "claimed_until": held_for(hold_s).outside()},
+            {"$set": taken, "$inc": {"attempts": 1, "revision": 1}},
         )
         # A claim that was neither given back nor carried out: its worker died over it, or as good as that.
         abandoned = [job.id for job in jobs if job.claim is not None]
@@ -202,15 +204,17 @@ class JobStore(DocumentStore[Job]):
         ids = [bson["_id"] for bson in self._collection.find({"keys": OPEN}, {"_id": 1}).limit(LIMIT_MAX)]
         return len(ids), min(ids).generation_time if ids else None
 
-    def stranded(self, grace_s: float) -> list[ObjectId]:
-        """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent."""
-        now = utc_now()
-        lost = {"claimed_until": {"$lt": now}, "created_at": {"$lt": now - timedelta(seconds=grace_s)}}
-        return list({bson["target"] for bson in self._collection.find({"keys": OPEN, **lost}, {"target": 1})})
+    def stranded(self, grace_s: float, hold_s: float) -> list[ObjectId]:
+        """Targets with a job that has been queued for *grace_s* seconds or whose worker has fallen silent.
 
-
-def _free(target: ObjectId) -> Bson:
-    return {"keys": target, "claimed_until": {"$lt": utc_now()}}
+        A worker has claimed it for *hold_s* seconds.
+        """
+        lost: Bson = {
+            "keys": OPEN,
+            "claimed_until": held_for(hold_s).outside(),
+            "created_at": begun_within(grace_s).outside(),
+        }
+        return list({bson["target"] for bson in self._collection.find(lost, {"target": 1})})
 
 
 def _failed(job: Job, error: Bson) -> Job:

@@ -10,8 +10,8 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import Contended
+from ipam.models.clock import held_for, utc_now
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.documents import utc_now
 
 _KEY = "relay"
 
@@ -42,7 +42,7 @@ class LeadershipStore:
         held = {"holder": holder, "until": now + timedelta(seconds=hold_s)}
         if not self._collection.update_one({"_id": _KEY, "holder": holder}, {"$set": held}).matched_count:
             insert_missing(self._collection, [{"_id": _KEY, "holder": None, "until": now, "fence": 0}])
-            lapsed = {"_id": _KEY, "until": {"$lte": now}}
+            lapsed = {"_id": _KEY, "until": held_for(hold_s).outside()}
             if not self._collection.update_one(lapsed, {"$set": held, "$inc": {"fence": 1}}).modified_count:
                 return None
         found = self._collection.find_one({"_id": _KEY, "holder": holder})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -16,6 +15,7 @@ from pymongo.database import Database
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes
+from ipam.models.clock import Span
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import (
     Bson,
@@ -192,9 +192,9 @@ class LeaseStore(DocumentStore[Lease]):
             self._collection.delete_many({"_id": {"$in": keys}})
             self._marks.forget(keys)
 
-    def recover(self, before: datetime) -> None:
-        """Tell of what was written on leases before the time *before*, if nobody did, and tidy their marks."""
-        for mark in self._marks.untidy(before):
+    def recover(self, recent: Span) -> None:
+        """Tell of what was not written on leases in the span *recent*, if nobody did, and tidy their marks."""
+        for mark in self._marks.untidy(recent):
             self._tidy(mark)
 
     def _mark(self, document: Lease, facets: Sequence[str]) -> None:

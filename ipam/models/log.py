@@ -17,8 +17,8 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import Contended
+from ipam.models.clock import utc_now
 from ipam.models.connection import KEYS_CHUNK, chunks, keys_among, speaks_mongo
-from ipam.models.documents import utc_now
 from ipam.models.events import Event, Outbox, grouped
 from ipam.models.prefixes import prefixes_of_all
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import Contended
+from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, speaks_mongo
-from ipam.models.documents import utc_now
 from ipam.models.store import Query, keys_having
 
 _AT_ONCE = 500
@@ -64,9 +64,11 @@ class MarkStore:
         """The keys of leases that may have the facets of *query*, from its cursor on; ascending."""
         yield from keys_having(self._collection, query)
 
-    def untidy(self, before: datetime) -> list[Mark]:
-        """Some of those that were put before the time *before* and not settled since."""
-        found = self._collection.find({"changed_at": {"$lt": before}}, {"writes": 1}).limit(_AT_ONCE)
+    def untidy(self, recent: Span) -> list[Mark]:
+        """Some of those that were not put in the span *recent* and not settled since."""
+        found = chain.from_iterable(
+            self._collection.find({"changed_at": side}, {"writes": 1}).limit(_AT_ONCE) for side in recent.sides()
+        )
         return [Mark(bson["_id"], bson["writes"]) for bson in found]
 
     def settle(self, mark: Mark, facets: Sequence[str]) -> None:

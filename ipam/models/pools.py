@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -13,8 +12,9 @@ from pymongo.database import Database
 from ipam.errors import NotEmpty, SubnetOverlap
 from ipam.models import facts
 from ipam.models.addresses import to_place
+from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
-from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by, utc_now
+from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by
 from ipam.models.events import telling, telling_new
 from ipam.models.keys import KEEP_TOMBSTONES, minute_of
 from ipam.models.store import READ_CHUNK, DocumentStore, check_revision
@@ -146,10 +146,10 @@ class PoolStore(DocumentStore[Pool]):
             {"_id": id_, "state": PoolState.DELETING.value}, {"$set": {"updated_at": utc_now()}}
         )
 
-    def take_over_sweep(self, before: datetime) -> Iterator[ObjectId]:
-        """Hidden pools that nobody has swept since the time *before*: each for one caller only."""
+    def take_over_sweep(self, recent: Span) -> Iterator[ObjectId]:
+        """Hidden pools that nobody has swept in the span *recent*: each for one caller only."""
         hidden = {"state": PoolState.DELETING.value}
-        found = self._collection.find({**hidden, "updated_at": {"$lt": before}}, {"updated_at": 1})
+        found = self._collection.find({**hidden, "updated_at": recent.outside()}, {"updated_at": 1})
         for bson in list(found):
             taken = self._collection.update_one({**bson, **hidden}, {"$set": {"updated_at": utc_now()}})
             if taken.modified_count:

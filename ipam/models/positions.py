@@ -7,8 +7,8 @@ from typing import Any
 
 from pymongo.database import Database
 
+from ipam.models.clock import utc_now
 from ipam.models.connection import speaks_mongo
-from ipam.models.documents import utc_now
 
 _RECOVERY, _PROBE = "recovery", "probe"
 

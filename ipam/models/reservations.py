@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -14,6 +13,7 @@ from pymongo.database import Database
 from ipam.errors import Contended, NotFound, Stale
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
+from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import (
     Bson,
@@ -21,7 +21,6 @@ from ipam.models.documents import (
     ReservationState,
     moved_on,
     succeeded_by,
-    utc_now,
 )
 from ipam.models.events import Event, telling, telling_new
 from ipam.models.keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
@@ -159,9 +158,9 @@ class ReservationStore(DocumentStore[Reservation]):
             {"_id": id_, "unfinished": {"$exists": True}}, {"$set": {"unfinished": utc_now()}}
         )
 
-    def take_over_release(self, before: datetime) -> Iterator[Reservation]:
-        """Reservations whose release nobody has worked on since the time *before*: each for one caller only."""
-        for bson in list(self._collection.find({"keys": UNFINISHED, "unfinished": {"$lt": before}})):
+    def take_over_release(self, recent: Span) -> Iterator[Reservation]:
+        """Reservations whose release nobody has worked on in the span *recent*: each for one caller only."""
+        for bson in list(self._collection.find({"keys": UNFINISHED, "unfinished": recent.outside()})):
             taken = self._collection.update_one(
                 {"_id": bson["_id"], "unfinished": bson["unfinished"]}, {"$set": {"unfinished": utc_now()}}
             )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from bson import ObjectId
@@ -15,8 +16,9 @@ from pymongo.database import Database
 from ipam.errors import Contended, NotEmpty, Transient
 from ipam.models import facts
 from ipam.models.addresses import Address, count_addresses, from_place, to_place
+from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
-from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by, utc_now
+from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by
 from ipam.models.events import Outbox, telling
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.pools import PoolStore
@@ -27,6 +29,8 @@ from ipam.origins import current_origin
 from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
+# When what stands there was begun.
+_BEGUN = ("ledger.grants.at", "ledger.releases.at", "outbox_since")
 _WITHOUT_METADATA = {"metadata": 0, "facets": 0}
 
 
@@ -299,19 +303,17 @@ class SubnetStore(DocumentStore[Subnet]):
         """Tell of what stands in the outbox of *subnet*, which nobody did who put it there."""
         self._events.add_and_clear([Outbox(subnet.outbox, "subnets", subnet.id)])
 
-    def unfinished(self, before: datetime, deleted_before: datetime) -> list[Subnet]:
-        """Subnets on which something was begun before the time *before* and is not finished, or not told.
+    def unfinished(self, recent: Span, deleted_before: datetime) -> list[Subnet]:
+        """Subnets on which something is not finished, or not told, that was not begun in the span *recent*.
 
         And the tombstones of those that were deleted before the time *deleted_before*.
         """
         wanted = {
             "$or": [
-                {"state": SubnetState.CREATING.value, "created_at": {"$lt": before}},
-                {"state": SubnetState.DELETING.value, "updated_at": {"$lt": before}},
+                {"state": SubnetState.CREATING.value, "created_at": recent.outside()},
+                {"state": SubnetState.DELETING.value, "updated_at": recent.outside()},
                 {"state": SubnetState.DELETED.value, "updated_at": {"$lt": deleted_before}},
-                {"ledger.grants.at": {"$lt": before}},
-                {"ledger.releases.at": {"$lt": before}},
-                {"outbox_since": {"$lt": before}},
+                *({field: side} for field, side in product(_BEGUN, recent.sides())),
             ]
         }
         return [Subnet.from_bson(bson) for bson in self._collection.find(wanted)]

@@ -22,8 +22,9 @@ from ipam.models import metadata as meta
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_place
 from ipam.models.blocks import Block
+from ipam.models.clock import utc_now
 from ipam.models.connection import chunks, insert_missing, speaks_mongo
-from ipam.models.documents import ReservationState, Subnet, SubnetState, utc_now
+from ipam.models.documents import ReservationState, Subnet, SubnetState
 from ipam.models.events import Event
 from ipam.models.holdings import Holding, lease_key, stem_of
 from ipam.models.keys import KEEP_ANSWERS, KEEP_JOBS, KEEP_TOMBSTONES, OPEN, UNFINISHED, minute_of

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from bson import ObjectId
 from celery import Celery
 
 from ipam.errors import Transient
+from ipam.outages import Outage
 from ipam.wiring import Services
 from ipam.workers.app import CARRY_OUT, RECOVER
 from ipam.workers.turns import Turns
+
+log = logging.getLogger(__name__)
 
 
 def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns, recovery_interval_s: float) -> None:
@@ -24,7 +28,15 @@ def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns, 
     def carry_out(target: str) -> None:
         services().jobs.carry_out(ObjectId(target), turns.take)
 
-    @app.task(name=RECOVER)  # Not retried: the next one is on its way.
+    outage = Outage(log, "recovery needs the database", "What was left behind waits; the next look is on its way.")
+
+    @app.task(name=RECOVER)
     def recover() -> None:
-        services().recovery.run()
-        services().monitor.recovered(recovery_interval_s)
+        needed = services()
+        try:
+            needed.recovery.run()
+            needed.monitor.recovered(recovery_interval_s)
+        except Transient as error:  # Not retried: the next one is on its way.
+            outage.begin(needed.stores.whole.servers, error)
+        else:
+            outage.end()

@@ -10,7 +10,8 @@ from pymongo import MongoClient
 
 from ipam.errors import Contended
 from ipam.events.relay import Relay
-from ipam.models.documents import Pool, utc_now
+from ipam.models.clock import begun_within, utc_now
+from ipam.models.documents import Pool
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
 from ipam.origins import Origin
@@ -66,9 +67,9 @@ def test_an_outbox_is_emptied_only_of_what_was_added(stores):
 
 def test_what_stands_in_outboxes_for_long_is_added_to_the_events_and_taken_out(stores, database, database_name):
     pool = a_pool(stores)
-    stores.events.recover(utc_now() - timedelta(hours=1))
+    stores.events.recover(begun_within(3600))
     assert stores.pools.get(pool.id).outbox
-    stores.events.recover(utc_now() + timedelta(seconds=1))
+    stores.events.recover(begun_within(-1))
     assert stores.pools.get(pool.id).outbox == ()
     with MongoClient(database) as client:
         added = client[database_name]["events"].find({"events.id": f"pool-{pool.id}-1"})
@@ -150,7 +151,7 @@ def test_of_many_relays_each_event_gets_one_sequence(stores, database, database_
     code = f"""
 from ipam.errors import Contended
 from ipam.events.relay import Relay
-from ipam.models.documents import utc_now
+from ipam.models.clock import utc_now
 from ipam.models.events import Event, Outbox
 from ipam.origins import Origin
 relay = Relay(stores)

@@ -10,8 +10,9 @@ import pytest
 from bson import ObjectId
 
 from ipam.models.address_sets import AddressSet
+from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import connect
-from ipam.models.documents import Job, JobKind, Pool, Reservation, utc_now
+from ipam.models.documents import Job, JobKind, Pool, Reservation
 from ipam.models.expiry import EXPIRING, ExpiryStore
 from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
@@ -115,9 +116,9 @@ def test_a_reservation_is_found_by_its_keys_as_long_as_it_is_there(stores):
     assert stores.reservations.of_subnet(subnet, 2) == [reservation]
     hidden = stores.reservations.begin_release(reservation.id, None)
     assert stores.reservations.of_subnet(subnet, 2) == []
-    assert [one.id for one in stores.reservations.take_over_release(utc_now() + MINUTE)] == [hidden.id]
+    assert [one.id for one in stores.reservations.take_over_release(begun_within(-1))] == [hidden.id]
     stores.writer.write([stores.reservations.burial([reservation.id])])
-    assert list(stores.reservations.take_over_release(utc_now() + 2 * MINUTE)) == []
+    assert list(stores.reservations.take_over_release(begun_within(-1))) == []
 
 
 def test_the_waiting_jobs_of_a_target_are_found_behind_those_in_hand(stores):
@@ -125,5 +126,5 @@ def test_the_waiting_jobs_of_a_target_are_found_behind_those_in_hand(stores):
     jobs = [a_job(target) for _ in range(6)]
     stores.jobs.insert(*jobs)
     stores.jobs.claim(jobs[:3], 60.0)
-    assert [job.id for job in stores.jobs.waiting(target, 2)] == [job.id for job in jobs[3:5]]
-    assert [job.id for job in stores.jobs.waiting(target, 9)] == [job.id for job in jobs[3:]]
+    assert [job.id for job in stores.jobs.waiting(target, 2, 60.0)] == [job.id for job in jobs[3:5]]
+    assert [job.id for job in stores.jobs.waiting(target, 9, 60.0)] == [job.id for job in jobs[3:]]

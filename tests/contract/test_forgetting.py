@@ -11,8 +11,8 @@ import pytest
 from ipam.errors import InvalidParameter
 from ipam.events.following import Following, Wanted
 from ipam.events.relay import Relay
+from ipam.models.clock import utc_now
 from ipam.models.connection import connect
-from ipam.models.documents import utc_now
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
 from ipam.origins import Origin

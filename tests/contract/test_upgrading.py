@@ -17,6 +17,7 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.errors import SubnetOverlap
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, to_bytes
+from ipam.models.clock import utc_now
 from ipam.models.connection import connect
 from ipam.models.documents import (
     Job,
@@ -28,7 +29,6 @@ from ipam.models.documents import (
     ReservationState,
     Subnet,
     SubnetState,
-    utc_now,
 )
 from ipam.models.events import Event
 from ipam.models.holdings import stem_of

@@ -12,7 +12,7 @@ import pytest
 from ipam import __version__
 from ipam.embedded.parts import free_port
 from tests import servers
-from tests.consumers import BY_KOMBU, consumer
+from tests.consumers import consumer
 from tests.servers import Consul, Process, wait_until
 from tests.stack import Api, Stack, all_at_once, created
 
@@ -144,7 +144,8 @@ def test_the_broker_and_the_bus_move(site: Site, tmp_path: Path):
     site.tell()
     wait_until(site.is_ready, 60, "the web process to find the broker")
     subnet = site.stack.api.subnet(cidr="10.0.0.0/24")
-    with consumer(BY_KOMBU, f"redis://127.0.0.1:{site.redis.part.port}/0", tmp_path) as heard:
+    bus = f"redis://127.0.0.1:{site.redis.part.port}/0"
+    with consumer("by_kombu.py", tmp_path, bus, site.stack.api.url) as heard:
         reserve_whatever_happens(site.stack.api, subnet, "r")
         told = site.stack.api.get(f"/events?subject=/subnets/{subnet['id']}&type=ipam.reservation.*&wait=30").json()
         (event,) = told["events"]

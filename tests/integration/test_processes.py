@@ -50,7 +50,7 @@ def test_all_of_them_serve_the_same_and_one_that_dies_is_replaced(stack: Stack):
     } == {201}
     first[0].kill()
     wait_until(lambda: len(serving(stack)) == PROCESSES and serving(stack) != first, 20, "another in its place")
-    assert "another takes its place" in stack.web.said()
+    wait_until(lambda: "another takes its place" in stack.web.said(), 20, "the line that tells of it")
     # What a connection to the dead one was for is sent anew, as with any server that dies.
     wait_until(lambda: _answers(lambda: stack.api.get("/livez", timeout=2)), 20, "an answer")
     assert {pool["name"] for pool in stack.api.pages("/pools", "pools")} == pools

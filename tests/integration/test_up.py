@@ -6,6 +6,7 @@ Few tests, for its starts are what takes time.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,7 +124,12 @@ def test_everything_starts_outlives_deaths_and_stops_on_ctrl_c(folder: Path):
     nothing_outlives_its_parent(first)
     agent = Consul(folder)
     agent.start()
-    second = Up(folder, "--consul", agent.url)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        second = Up(folder, "--consul", agent.url, "--flower-port", str(taken))
+        assert f"ipam: --flower-port: 127.0.0.1:{taken} cannot be listened on" in second.text
+    flower = re.search(r"Flower on (http://127\.0\.0\.1:\d+)", second.text)
+    assert requests.get(flower[1], timeout=20).status_code == 200
     assert created(second.api.post(f"/subnets/{subnet['id']}/reservations"))["leases"][0]["address"] == "10.0.0.3"
     assert second.api.get(f"/reservations/{reservation['id']}").status_code == 200
     second.api.close()

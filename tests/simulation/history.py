@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 from ipam.allocation import deleting, jobs, releasing
@@ -28,6 +28,19 @@ _NEW_FOR_S = (5, 60)
 _MOST_ROUNDS_OF_RECOVERY = 20
 # In one history of so many there is a hook.
 _WITH_HOOKS = 5
+# In one of so many all clocks are set back at some time, by so much.
+_CLOCKS_SET_BACK = 11
+_SET_BACK_S = 3600.0
+# In one of so many jobs are cancelled all the time, and a process that falls asleep before a command, the first of
+# two, wakes when another has made the second: in the middle of what is done instead.
+_STALE = 41
+_STALE_BETWEEN = (
+    ("jobs.update_one", "reservations.insert_one"),
+    ("jobs.update_one", "subnets.update_one"),
+    ("subnets.update_one", "jobs.update_one"),
+    ("blocks.update_one", "subnets.update_one"),
+    ("leases.update_one", "blocks.update_one"),
+)
 # Between them lie the windows in which others get into the way.
 _COMMANDS = (
     *("leases.find", "leases.insert_one", "leases.update_one", "leases.count_documents"),
@@ -91,17 +104,23 @@ class History:
             step_s=chance.choice([0.02, 0.2, 0.6]),
             fast_s=chance.choice([0, 0.5, 5]),
         )
+        if seed % _STALE == 0:
+            cursed, stirring = _STALE_BETWEEN[seed // _STALE % len(_STALE_BETWEEN)]
+            rates = replace(rates, cursed=cursed, stirring=stirring)
         self.scheduler = Scheduler(chance, self.clock, self.story, rates)
         self.database = Database(self.scheduler, self._after_write)
         self.refusals = Refusals(self.database.plain)
         broker = Broker(self.scheduler, chance.choice([0, 0.1, 0.4]))
         self.world = World(self.scheduler, self.database, broker, with_hooks=seed % _WITH_HOOKS == 0)
         weights = {name: weight * chance.choice([0.2, 1, 1, 4]) for name, weight in _USUAL_WEIGHTS.items()}
+        if seed % _STALE == 0:
+            weights["cancel"] = sum(weights.values())
         self.users = Users(
             self.world, self.book, weights, at_once=chance.randint(2, 8), poison=chance.choice([0, 0, 0.05])
         )
         self.length = chance.randint(60, 500)
         self.relaying = chance.choice([0, 0.02, 0.1])
+        self.clocks_set_back_at = chance.randrange(self.length) if seed % _CLOCKS_SET_BACK == 0 else None
 
     def run(self) -> Outcome:
         """Live through it."""
@@ -143,6 +162,8 @@ class History:
     def _live(self) -> None:
         self.users.begin()
         while self.scheduler.commands < self.length:
+            if self.scheduler.commands == self.clocks_set_back_at:
+                self.clock.set_back_s = _SET_BACK_S
             self.users.act()
             self.world.serve()
             self.world.beat_if_due()

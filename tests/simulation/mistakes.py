@@ -29,6 +29,7 @@ from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
 from ipam.events.relay import Relay
 from ipam.models import writes
+from ipam.models.clock import Span
 from ipam.models.connection import _translated
 from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
@@ -61,7 +62,7 @@ MISTAKES = (
     Mistake("a job is decided for any claim", JobStore, "decide", '"claim": token, "state"', '"state"'),
     Mistake(
         "what another has in hand is claimed",
-        JobStore, "claim", ", **_free(jobs[0].target)}", "}",
+        JobStore, "claim", ', "claimed_until": held_for(hold_s).outside()}', "}",
     ),
     Mistake(
         "a job can be cancelled that another has claimed",
@@ -79,8 +80,8 @@ MISTAKES = (
         "jobs are read before the ledger of their subnet",
         Jobs, "_carry_out_some",
         "    subnet = self._stores.subnets.find(target)\n"
-        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)\n",
-        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1)\n"
+        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)\n",
+        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)\n"
         "    subnet = self._stores.subnets.find(target)\n",
     ),
     Mistake(
@@ -240,7 +241,7 @@ MISTAKES = (
     ),
     Mistake(
         "what a dead process did is never told",
-        EventStore, "recover", "self.add_and_clear(found)", "pass",
+        EventStore, "recover", "self.add_and_clear(", "str(",
     ),
     Mistake(
         "what a dead process did to a subnet is never told",
@@ -312,6 +313,14 @@ MISTAKES = (
         "what was created is refused",
         Inventory, "create_pool",
         "        if made is None:\n            raise\n        return made\n", "        raise\n",
+    ),
+    Mistake(
+        "what was begun in the future is left alone",
+        Span, "sides", '{"$lte": self.first}, {"$gte": self.end}', '{"$lte": self.first}, {"$lt": self.first}',
+    ),
+    Mistake(
+        "what was claimed in the future is left alone",
+        Span, "outside", '{"$not": {"$gt": self.first, "$lt": self.end}}', '{"$lte": self.first}',
     ),
     Mistake(
         "a refusal does not wait for what comes back",

@@ -20,6 +20,8 @@ NEVER = float("inf")
 _IDLE_S = 0.5
 _NAP_STEPS = 60
 _SLEEP_S = 100.0
+# Longer than any claim holds.
+_STIRRED_AFTER_S = 31.0
 _CURSE = 0.3
 
 
@@ -45,6 +47,8 @@ class Rates:
         cursed: The one command, as `collection.method`, before which threads fall asleep all the time.
         step_s: Not a likelihood: the longest time that a command takes.
         fast_s: Nor this: how far clocks are ahead or behind, at most.
+        stirring: A command that wakes those who have slept for longer than any claim, when another has made it; so
+            they come into the middle of what was taken from them. None for those who wake at any time.
     """
 
     death: float
@@ -53,6 +57,7 @@ class Rates:
     cursed: str
     step_s: float
     fast_s: float
+    stirring: str | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +78,7 @@ class Thread:
     process: Process
     run: greenlet
     wakes_at_s: float = 0.0
+    sleeps_since_s: float = NEVER
     fault: Exception | None = None
 
 
@@ -111,11 +117,18 @@ class Scheduler:
             self._fall_asleep(thread)
         self._hub.switch()
         self.commands += 1
+        self._stir(what.name)
         self.clock.now_s += self.chance.uniform(0.0, self.rates.step_s)
         self.story.tell(thread.name, what)
         failing = not self.calm and self.chance.random() < self.rates.error
         self.errors += failing
         return failing
+
+    def _stir(self, name: str) -> None:
+        if name == self.rates.stirring:
+            for thread in self.threads:
+                if self.clock.now_s - thread.sleeps_since_s > _STIRRED_AFTER_S:
+                    thread.wakes_at_s = thread.sleeps_since_s = min(thread.wakes_at_s, self.clock.now_s)
 
     def toss(self, heads: str, tails: str) -> bool:
         """One of two things happens, the first of them if True; the story tells which."""
@@ -173,11 +186,14 @@ class Scheduler:
     def _fall_asleep(self, thread: Thread) -> None:
         self.sleeps += 1
         longest_s = self.chance.choice([_NAP_STEPS * self.rates.step_s, _SLEEP_S])
+        thread.sleeps_since_s = self.clock.now_s
         thread.wakes_at_s = self.clock.now_s + self.chance.uniform(0, longest_s)
+        if self.rates.stirring:
+            thread.wakes_at_s = self.clock.now_s + _SLEEP_S
         self.story.tell(thread.name, f"falls asleep until {thread.wakes_at_s:.1f} s")
 
     def _go_on(self, thread: Thread) -> None:
-        self._current = thread
+        self._current, thread.sleeps_since_s = thread, NEVER
         self.clock.fast_s = thread.process.fast_s
         try:
             thread.run.switch()

@@ -12,7 +12,7 @@ import tenacity
 import tenacity.nap
 from bson import ObjectId
 
-from ipam.models import documents
+from ipam.models import clock as real_clock
 from ipam.together import Together
 
 _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,14 +23,16 @@ class Clock:
 
     Attributes:
         fast_s: How far the clock of whoever looks at it is ahead.
+        set_back_s: How far the clocks of all were set back.
     """
 
     def __init__(self) -> None:
         self.now_s = 0.0
         self.fast_s = 0.0
+        self.set_back_s = 0.0
 
     def utc_now(self, _tz: object = UTC) -> datetime:
-        return _BEGINNING + timedelta(seconds=self.now_s + self.fast_s)
+        return _BEGINNING + timedelta(seconds=self.now_s + self.fast_s - self.set_back_s)
 
     def since_the_epoch_s(self) -> float:
         return self.utc_now().timestamp()
@@ -46,7 +48,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
     random.seed(seed)
     standing_still = SimpleNamespace(monotonic=lambda: clock.now_s, time=clock.since_the_epoch_s, sleep=sleep)
     with (
-        patch.object(documents, "datetime", SimpleNamespace(now=clock.utc_now)),
+        patch.object(real_clock, "datetime", SimpleNamespace(now=clock.utc_now)),
         patch.object(tenacity, "time", standing_still),
         patch.object(tenacity.nap, "time", standing_still),
         patch.object(bson.objectid, "time", standing_still),

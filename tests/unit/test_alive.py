@@ -11,7 +11,8 @@ from ipam.allocation import deleting, releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.models import leases
-from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState, utc_now
+from ipam.models.clock import CLOCKS_DIFFER, Span, begun_within, utc_now
+from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState
 from ipam.wiring import Services
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
 
@@ -134,12 +135,12 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
     reserve(services, subnet)
     services.stores.subnets.begin_delete(subnet.id, None, only_empty=False)
     hours_pass(services)
-    before = utc_now() - timedelta(seconds=1)
-    (seen_by_both,) = services.stores.subnets.unfinished(before, before)
+    recent = begun_within(1)
+    (seen_by_both,) = services.stores.subnets.unfinished(recent, utc_now())
     sweeps = []
     monkeypatch.setattr(services.deleting, "sweep_subnet", sweeps.append)
     for _ in range(2):
-        services.recovery._finish_subnet(seen_by_both, before, before)  # noqa: SLF001
+        services.recovery._finish_subnet(seen_by_both, recent, utc_now())  # noqa: SLF001
         sleep_until(utc_now())
     assert sweeps == [subnet.id]
 
@@ -161,9 +162,9 @@ def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypa
     busy = services.stores.subnets.get(subnet.id)
     settling = services.jobs._settling  # noqa: SLF001
     begun = min(entry.at for entry in busy.ledger.entries)
-    assert not settling.settle(busy, begun)
+    assert not settling.settle(busy, Span(begun - timedelta(seconds=1), utc_now() + CLOCKS_DIFFER))
     assert services.stores.subnets.get(subnet.id) == busy
-    assert settling.settle(busy, begun + timedelta(seconds=1))
+    assert settling.settle(busy, begun_within(-1))
     assert services.stores.subnets.get(subnet.id).ledger.entries == ()
 
 
@@ -194,7 +195,7 @@ def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(servic
     begun = utc_now() + timedelta(milliseconds=1)
     sleep_until(begun)
     reservations.renew_release(job.reservation)
-    assert list(reservations.take_over_release(begun)) == []
+    assert list(reservations.take_over_release(Span(begun, begun + CLOCKS_DIFFER))) == []
     services.recovery._claim_timeout_s = -2  # noqa: SLF001
     services.recovery.run()
     assert used(services, subnet) == 0

@@ -1,7 +1,6 @@
 """How the ends of jobs are told, and of which only that they came; without a server, for logic only."""
 
 import json
-from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
@@ -11,7 +10,8 @@ from ipam.allocation import settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
-from ipam.models.documents import Job, JobKind, Pool, utc_now
+from ipam.models.clock import begun_within
+from ipam.models.documents import Job, JobKind, Pool
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 from ipam.workers.ends import read_ends, write_ends
@@ -67,8 +67,7 @@ def test_of_a_large_job_only_the_end_is_told(services, told):
 
 def test_who_took_long_tells_the_end_only(services, told, monkeypatch):
     """Somebody else may have ended it otherwise meanwhile."""
-    hour = timedelta(hours=1)
-    monkeypatch.setattr(settling, "utc_now", lambda: utc_now() + hour)
+    monkeypatch.setattr(settling, "begun_within", lambda seconds: begun_within(seconds - 3600))
     job = ask(services)
     assert told == {job.id: None}
 
@@ -89,4 +88,4 @@ def test_jobs_that_are_accepted_together_wake_workers_once_for_each_target(servi
     ]
     assert services.jobs._store_some(jobs) == jobs  # noqa: SLF001
     assert dispatcher.dispatched == [one.id, other.id]
-    assert [len(services.stores.jobs.waiting(subnet.id, 9)) for subnet in (one, other)] == [3, 1]
+    assert [len(services.stores.jobs.waiting(subnet.id, 9, 60.0)) for subnet in (one, other)] == [3, 1]

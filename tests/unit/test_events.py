@@ -139,7 +139,8 @@ def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, to
     with acting_for(ALICE):
         job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=2))
     services.jobs.carry_out(subnet.id)
-    assert told("reservation.created")[0].origin == ALICE
+    (created,) = told("reservation.created")
+    assert created.origin == ALICE
     with monkeypatch.context() as crash, acting_for(ALICE):
         crash.setattr(type(services.deleting), "sweep_subnet", lambda *_: None)
         services.deleting.delete_subnet(subnet.id)
@@ -147,6 +148,7 @@ def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, to
     (event,) = told("reservation.deleted")
     assert event.origin == ALICE
     assert event.paths[0] == f"/reservations/{job.reservation}"
+    assert json.loads(event.data)["addresses"] == json.loads(created.data)["addresses"] == ["10.0.0.0-10.0.0.1"]
 
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])

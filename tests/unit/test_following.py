@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from ipam.events.following import Following, Wanted
-from ipam.models.documents import utc_now
+from ipam.models.clock import utc_now
 from ipam.models.events import Event
 from ipam.models.stores import Stores
 from ipam.origins import Origin

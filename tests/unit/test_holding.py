@@ -16,7 +16,8 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
 from ipam.models import log, prefixes
-from ipam.models.documents import Pool, Subnet, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event
 from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
 from ipam.origins import Origin

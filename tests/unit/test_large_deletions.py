@@ -10,7 +10,8 @@ from ipam.allocation import deleting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotFound, NotQueued
-from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState, utc_now
+from ipam.models.clock import utc_now
+from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
 from ipam.models.views import job_json
 from ipam.origins import Origin, acting_for
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve

@@ -46,5 +46,5 @@ def test_requests_of_a_list_are_stored_some_at_a_time_and_are_begun_in_order(ser
     assert [job.id for job in jobs] == list(wanted)
     assert dispatcher.dispatched == [subnet.id] * 3
     services.jobs.accept_all(subnet, wanted)
-    waiting = services.stores.jobs.waiting(subnet.id, 10 * BATCH_JOBS)
+    waiting = services.stores.jobs.waiting(subnet.id, 10 * BATCH_JOBS, 60.0)
     assert [(job.id, job.reservation) for job in waiting] == [(job.id, job.reservation) for job in jobs]

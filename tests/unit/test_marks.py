@@ -1,12 +1,12 @@
 """How leases are found by what users wrote on them; without a server, for logic only."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
 
 from ipam.models.address_sets import AddressSet
+from ipam.models.clock import begun_within
 from ipam.models.documents import Lease
 from ipam.models.events import EventStore
 from ipam.models.holdings import lease_key
@@ -36,7 +36,7 @@ def tagged(services: Services, tag: str) -> list[ObjectId]:
 
 
 def tidy(services: Services) -> None:
-    services.stores.leases.recover(datetime.now(UTC) + timedelta(seconds=1))
+    services.stores.leases.recover(begun_within(-1))
 
 
 def mark_of(plain, lease: Lease) -> dict | None:

@@ -1,6 +1,7 @@
 """What the database shows of other processes; without a server."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from bson import ObjectId
@@ -9,7 +10,7 @@ from ipam.allocation.monitor import Monitor
 from ipam.allocation.requests import ReservationRequest
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
-from ipam.models import documents
+from ipam.models import clock
 from ipam.models.documents import Pool
 from tests.unit.steps import make_subnet, reserve
 
@@ -19,8 +20,8 @@ def later(monkeypatch):
     """Let time pass, for whoever looks."""
 
     def pass_(seconds: float) -> None:
-        now = documents.utc_now() + timedelta(seconds=seconds)
-        monkeypatch.setattr("ipam.allocation.monitor.utc_now", lambda: now)
+        now = datetime.now(UTC) + timedelta(seconds=seconds)
+        monkeypatch.setattr(clock, "datetime", SimpleNamespace(now=lambda _: now))
 
     return pass_
 
@@ -33,9 +34,9 @@ def test_recovery_is_missing_then_there_then_overdue(stores, later):
     later(31)
     assert monitor.recovery()["status"] == "late"
     monitor.recovered(60)
-    later(299)
+    later(31 + 299)
     assert monitor.recovery()["status"] == "ok"
-    later(301)
+    later(31 + 301)
     assert monitor.recovery()["status"] == "late"
 
 

@@ -11,7 +11,7 @@ from ipam.errors import Contended, Transient
 from ipam.events.buses import Message
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
-from ipam.models.documents import utc_now
+from ipam.models.clock import utc_now
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
 from ipam.origins import Origin

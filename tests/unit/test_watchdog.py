@@ -7,7 +7,7 @@ import pytest
 from ipam.embedded import watchdog
 from ipam.embedded.up import open_log
 from ipam.embedded.watchdog import Watchdog
-from ipam.errors import Transient
+from ipam.errors import DatabaseFault, Transient
 
 
 @pytest.fixture
@@ -15,19 +15,17 @@ def looked_after(tmp_path, monkeypatch):
     """What becomes of it: `works`, `answers` and `free` may be set."""
     case = SimpleNamespace(works=True, answers=True, free=10**9, restarts=0, said=[])
 
-    def ping():
-        if not case.answers:
-            raise Transient("away")
-
     def write():
+        if not case.answers:
+            raise Transient("away, or too slow")
         if not case.works:
-            raise RuntimeError("WT_PANIC")
+            raise DatabaseFault("WT_PANIC")
 
     def restart():
         case.restarts += 1
 
     monkeypatch.setattr(watchdog.shutil, "disk_usage", lambda _: SimpleNamespace(free=case.free))
-    stores = SimpleNamespace(whole=SimpleNamespace(ping=ping), positions=SimpleNamespace(write=write))
+    stores = SimpleNamespace(positions=SimpleNamespace(write=write))
     case.look = Watchdog(stores, tmp_path, restart, case.said.append).look
     return case
 

@@ -1,0 +1,48 @@
+"""Where parts are, when a file says so."""
+
+import logging
+
+import pytest
+
+from ipam.discovery import places
+from ipam.discovery.places import Fixed, InFile
+from ipam.settings import Settings
+from ipam.wiring import broker_place, bus_place, mongo_place
+from tests.servers import wait_until
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(places, "_READ_EVERY_S", 0.01)
+
+
+def test_a_file_is_read_again_and_one_that_cannot_be_used_is_told_once(tmp_path, caplog):
+    file, heard = tmp_path / "broker", []
+    file.write_text("redis://:first@there/0\n")
+    settings = Settings.read({}, {"IPAM_BROKER_FILE": str(file)})
+    place = broker_place(settings)
+    assert place.find() == "redis://:first@there/0"
+    place.follow(heard.append)
+    file.write_text("http://:wrong@there/0\n")
+    wait_until(lambda: len(caplog.records) == 1, 10, "the fault to be told")
+    file.write_text("redis://:second@there/0\n")
+    wait_until(lambda: heard == ["redis://:second@there/0"], 10, "the file to be read again")
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told.startswith(f"--broker-file='{file}': must start with one of")
+    assert "what was there before stays in use" in told
+    assert not any(secret in caplog.text for secret in ("first", "second", "wrong"))
+
+
+def test_what_was_not_found_yet_is_told_at_once(tmp_path):
+    heard = []
+    InFile(lambda: "here", "--bus-file").follow(heard.append)
+    wait_until(lambda: heard == ["here"], 10, "the place")
+
+
+def test_a_flag_wins_over_a_file_that_a_variable_names(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("redis://there")
+    settings = Settings.read({"broker": "redis://here", "bus_file": str(file)}, {"IPAM_BROKER_FILE": str(file)})
+    assert broker_place(settings) == Fixed("redis://here", "--broker")
+    assert isinstance(bus_place(settings), InFile)
+    assert mongo_place(settings) == Fixed("127.0.0.1:27017", "--mongo")
