@@ -110,6 +110,12 @@ class UnsupportedMediaType(Rejected):
     slug = "unsupported-media-type"
 
 
+class CrossSite(Rejected):
+    """A page of another site has sent the request."""
+
+    slug = "cross-site"
+
+
 class TooLarge(Rejected):
     """The body is over the limit."""
 

@@ -18,7 +18,8 @@ ENVIRONMENT_PREFIX = "IPAM_"
 BUS_SCHEMES = ("amqp", "amqps", "redis", "rediss", "nats", "tls")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 _BETWEEN_URLS = re.compile("[;,](?=[a-z]+://)")
-_SERVICE_SCHEMES = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES, "consul_bus": BUS_SCHEMES}
+# What a service may speak, by the setting that names it.
+SERVICE_SCHEMES = {"consul_mongo": ("mongodb",), "consul_broker": BROKER_SCHEMES, "consul_bus": BUS_SCHEMES}
 
 
 # A service in Consul: its name, or a URL with that in the place of servers.
@@ -228,7 +229,7 @@ class Settings(BaseModel):
     def _is_a_service(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
-        schemes = _SERVICE_SCHEMES[str(info.field_name)]
+        schemes = SERVICE_SCHEMES[str(info.field_name)]
         found = SERVICE.fullmatch(value)
         if found is None or found["scheme"] not in (None, *schemes):
             allowed = " or ".join(f"{scheme}://" for scheme in schemes)

@@ -36,7 +36,7 @@ from ipam.hooks import RESERVE, Hook, read_hooks
 from ipam.models.connection import connect
 from ipam.models.moving import connect_moving
 from ipam.models.stores import Stores
-from ipam.settings import Settings
+from ipam.settings import SERVICE_SCHEMES, Settings
 
 log = logging.getLogger(__name__)
 # A quarter of the request threads is never given to waiting, so that reads and polls always find one.
@@ -73,7 +73,7 @@ def mongo_place(settings: Settings) -> Place:
         return _said("mongo", settings)
     if "mongo" in settings.model_fields_set:
         log.info("--mongo is ignored, for --consul is given: MongoDB is the service in --consul-mongo")
-    return _in_consul("consul_mongo", settings, "mongodb")
+    return _in_consul("consul_mongo", settings)
 
 
 def broker_place(settings: Settings) -> Place:
@@ -99,10 +99,10 @@ def _said(name: str, settings: Settings) -> Place:
     return InFile(partial(settings.read_again, name), f"{flag}-file")
 
 
-def _in_consul(name: str, settings: Settings, scheme: str = "") -> Place:
+def _in_consul(name: str, settings: Settings) -> Place:
     """Where Consul knows the service that the setting *name* says, or the file that it was read from."""
     flag = f"--{name.replace('_', '-')}"
-    parse = partial(Service.parse, flag=flag, scheme=scheme)
+    parse = partial(Service.parse, flag=flag, schemes=SERVICE_SCHEMES[name])
     file = None
     if getattr(settings, f"{name}_file") is not None:
         file = InFile(partial(settings.read_again, name), f"{flag}-file")

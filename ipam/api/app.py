@@ -9,6 +9,7 @@ from typing import Any
 import falcon
 
 from ipam.api.addresses import AddressItem
+from ipam.api.browsers import Browsers
 from ipam.api.events import EventCollection
 from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
 from ipam.api.health import Live, Ready, Status, checked
@@ -41,6 +42,7 @@ def create_app(
     """
     app = falcon.App()
     app.add_middleware(OriginOfRequests())
+    app.add_middleware(Browsers())
     app.add_middleware(KnownHosts(hosts))
     app.add_middleware(Stopping(stopping))
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.

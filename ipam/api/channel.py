@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from http import HTTPStatus
+from uuid import uuid4
 
-from bson import ObjectId
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
+from ipam.api.browsers import SAFE_HEADERS
 from ipam.api.media import too_large
 from ipam.api.problems import MEDIA_TYPE, problem_bytes
 
@@ -28,13 +29,13 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]  # (waitress has no types)
 
     def execute(self) -> None:
         """Write the answer, after which the connection closes: where the next request begins is not known."""
-        error, request_id = self.request.error, str(ObjectId())
+        error, request_id = self.request.error, uuid4().hex
         detail, facts = f"{error.body.rstrip('.')}.", {}
         if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             detail, facts = too_large().detail, too_large().facts  # The body's limit, and not waitress's.
         body = problem_bytes(_SLUGS[error.code], detail, facts, request_id)
         self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", MEDIA_TYPE), ("X-Request-Id", request_id)]
+        self.response_headers += [("Content-Type", MEDIA_TYPE), ("X-Request-Id", request_id), *SAFE_HEADERS.items()]
         self.content_length = len(body)
         self.set_close_on_finish()
         self.channel.lingers_at_end = True

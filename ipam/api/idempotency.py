@@ -14,13 +14,14 @@ from ipam.api.problems import render_error
 from ipam.errors import Invalid, InvalidParameter, Rejected, Transient
 from ipam.exact_json import dumps
 from ipam.models.idempotency import Answer, IdempotencyStore
+from ipam.origins import current_origin
 
 log = logging.getLogger(__name__)
 
 _KEY_MAX = 255
 # A larger answer is made anew from what is stored, rather than kept a second time.
 _KEEP_BODY_BYTES = 1024 * 1024
-_KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied", "vary")
+_KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _IDS = ("id", "pool", "subnet", "reservation")
 _HEADER = "Idempotency-Key"
@@ -54,7 +55,7 @@ class Idempotency:
             return
         if not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
             raise InvalidParameter(f"{_HEADER}: must be 1 to {_KEY_MAX} printable ASCII characters.")
-        new = ObjectId()
+        key, new = _of_caller(key), ObjectId()
         record = self._store.begin(key, _fingerprint(req, body), new)
         req.context.is_repeated = record.resource != new
         if record.fingerprint != _fingerprint(req, body):
@@ -98,6 +99,12 @@ class Idempotency:
 def is_repeated(req: falcon.Request) -> bool:
     """Whether what *req* asks for has been asked for before, under the same key."""
     return getattr(req.context, "is_repeated", False)
+
+
+def _of_caller(key: str) -> str:
+    """Return what *key* is kept as: of two callers that use the same one, each has a record of its own."""
+    actor = current_origin().actor
+    return key if actor is None else f"{actor}\0{key}"
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from uuid import uuid4
 
 import falcon
-from bson import ObjectId
 
 from ipam.errors import InvalidParameter
 from ipam.origins import Origin, act_for
@@ -32,7 +32,7 @@ class OriginOfRequests:
         actor = req.get_header("X-Actor")
         origin = Origin(
             actor=_matching(_ACTOR, actor),
-            request_id=_matching(_REQUEST_ID, req.get_header("X-Request-Id")) or str(ObjectId()),
+            request_id=_matching(_REQUEST_ID, req.get_header("X-Request-Id")) or uuid4().hex,
             traceparent=_matching(_TRACEPARENT, req.get_header("traceparent")),
         )
         act_for(origin)

@@ -22,6 +22,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid": (422, "The request breaks a rule"),
     "invalid-parameter": (400, "A parameter or header has an impossible value"),
     "unknown-parameter": (400, "The parameter is not known here"),
+    "cross-site": (403, "Pages of other sites are kept out"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "not-acceptable": (406, "No acceptable media type"),

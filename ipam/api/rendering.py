@@ -55,7 +55,6 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
     body = f"{dumps(value)}\n".encode()
     tag = entity_tag(value.get("revision", 0), body)
     resp.etag = tag
-    resp.set_header("Vary", "Accept")
     if location is not None:
         resp.set_header("Location", location)
     if req.method in ("GET", "HEAD") and is_unchanged(req, tag):

@@ -18,6 +18,7 @@ from ipam.errors import HookUnavailable, Invalid, InvalidSettings, Refused, Tran
 from ipam.events.answering import Consumer, Function
 from ipam.exact_json import dumps, loads
 from ipam.hooks import CHANGES, Unanswered
+from ipam.printable import printable
 from ipam.settings import Settings, without_password
 from ipam.wiring import build_asker, declared_hooks
 
@@ -84,7 +85,7 @@ class _Shown:
         answers = self._asker.ask(subject, questions, timeout_s)
         for answer in answers:
             said = f"({answer.why})" if isinstance(answer, Unanswered) else answer.decode(errors="replace")
-            click.echo(f"{subject}: {said}  [{time.monotonic() - began:.3f} s]")
+            click.echo(f"{subject}: {printable(said)}  [{time.monotonic() - began:.3f} s]")
         return answers
 
 
@@ -106,9 +107,10 @@ def test_hooks(settings: Settings, file: TextIO) -> None:
     except Invalid as error:
         raise InvalidSettings(f'{file.name}, "after": {error.detail}') from None
     except (Refused, HookUnavailable) as refused:
-        click.echo(f"refused: {refused.detail}")
+        click.echo(f"refused: {printable(refused.detail)}")
         sys.exit(1)
-    click.echo(f"allowed, amended by {amended_by}: {dumps(after)}" if amended_by else "allowed as it is")
+    amended = f"allowed, amended by {amended_by}: {dumps(after)}"
+    click.echo(printable(amended) if amended_by else "allowed as it is")
 
 
 def _read_change(file: TextIO) -> dict[str, Any]:

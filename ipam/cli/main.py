@@ -27,8 +27,10 @@ from ipam.cores import keep_to_one, quiet_cores
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
 from ipam.events.answering import Function
+from ipam.events.compression import refuse_compressed
 from ipam.exact_json import dumps
 from ipam.pauses import shorten_pauses
+from ipam.printable import LineFormatter, printable
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.wiring import (
     Services,
@@ -42,6 +44,7 @@ from ipam.wiring import (
 )
 from ipam.workers.app import create_following_celery, follow_broker, ping_workers, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.ends import Announcements
 from ipam.workers.hearing import Hearing
 from ipam.workers.tasks import register_tasks
 from ipam.workers.turns import Turns, file_of_workers
@@ -93,9 +96,9 @@ def _settings(*names: str, **defaults: str) -> Callable[[Command], Command]:
 
 
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,6 +109,7 @@ def cli() -> None:
     To try it: `ipam up` starts everything in one go. In production run `serve`, `worker`, `beat`, `relay` and, to
     watch them, `flower`, against your own MongoDB and RabbitMQ or Redis.
     """
+    refuse_compressed()
 
 
 @cli.command()
@@ -134,7 +138,8 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
     app = create_following_celery(settings, broker_place(settings))
-    dispatcher = CeleryDispatcher(app)
+    announcements = Announcements(stores.positions.secret)
+    dispatcher = CeleryDispatcher(app, announcements)
     services = build_services(stores, settings, dispatcher, consulting)
     stopping = threading.Event()
     server = Server(
@@ -150,7 +155,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
     )
-    hearing = Hearing(app, services.waiting.hear_of, services.waiting.rely)
+    hearing = Hearing(app, announcements, services.waiting.hear_of, services.waiting.rely)
     hearing.start()
     registration = web_registration(settings, server.port)
     shorten_pauses()
@@ -178,7 +183,8 @@ def worker(settings: Settings) -> None:
         # In a process that was forked: what it follows by is its own, connections included.
         follow_broker(app, broker_place(settings))
         stores = open_stores(settings, _WORKER_TIMEOUT_S)
-        return build_services(stores, settings, CeleryDispatcher(app), build_consulting(settings))
+        dispatcher = CeleryDispatcher(app, Announcements(stores.positions.secret))
+        return build_services(stores, settings, dispatcher, build_consulting(settings))
 
     def finish() -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
@@ -266,7 +272,7 @@ def events_tail(  # noqa: PLR0913 (an option each)
     """
 
     def show(event: dict[str, Any]) -> None:
-        click.echo(dumps(event) if as_json else as_line(event))
+        click.echo(printable(dumps(event) if as_json else as_line(event)))
 
     if bus is not None and (subject or actor or after):
         raise click.UsageError("--subject, --actor and --after are for the log; leave them out with --bus.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ipam.printable import printable
+
 
 class RetryNotice:
     """Prints why something is tried again, a line each time the reason changes."""
@@ -15,7 +17,7 @@ class RetryNotice:
         """Print *reason*, unless it was printed last and nothing has worked since."""
         if reason != self._reason:
             self._reason = reason
-            click.echo(f"ipam: {reason} It is tried again each second.", err=True)
+            click.echo(f"ipam: {printable(reason)} It is tried again each second.", err=True)
 
     def clear(self) -> None:
         """Note that it works."""

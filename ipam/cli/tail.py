@@ -56,8 +56,14 @@ def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None
         signal.signal(number, signal.SIG_DFL)  # Who presses Ctrl-C again does not want to wait for the bus.
 
     def hear(body: bytes) -> None:
+        try:
+            event = loads(body)
+            as_line(event)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            click.echo("ipam: a message on the bus is no event, and is passed over", err=True)
+            return
         notice.clear()
-        show(loads(body))
+        show(event)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -79,7 +85,8 @@ def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | N
 
 def as_line(event: Event) -> str:
     """An event for people."""
-    return " ".join([event["time"], event["sequence"], event["type"], event["subject"], *_who(event)])
+    words = [event["time"], event["sequence"], event["type"], event["subject"], *_who(event)]
+    return " ".join(words)
 
 
 def _who(event: Event) -> Iterator[str]:

@@ -32,7 +32,7 @@ _WATCH_TIMEOUT_S = _WATCH_S * 1.25 + _TIMEOUT_S
 _PAUSE_S = 0.1
 _AFTER_FAILURE_S = 2.0
 _PASSING = "passing"
-_SHOWN_OF_OUTPUT = 200
+_SHOWN = 200
 
 
 class Agent:
@@ -61,6 +61,7 @@ class Agent:
         session.mount(f"{url.scheme}://", _Bounded())
         self._settings = settings
         self._token = settings.consul_token
+        self._refused: set[str] = set()
 
     def instances(self, service: Service, index: str | None = None) -> tuple[str, list[Instance]]:
         """The healthy instances of *service*, at least one, and the index of this answer.
@@ -73,10 +74,17 @@ class Agent:
         """
         with self._asking(f"for the service {service.name!r}"):
             now, entries = self._client.health.service(service.name, index=index, wait=f"{_WATCH_S}s")
-        healthy = [entry for entry in entries or () if _is_healthy(entry)]
-        if not healthy:
+        healthy = [_instance(entry) for entry in entries or () if _is_healthy(entry)]
+        refused = {instance.server: why for instance in healthy if (why := service.refusal(instance)) is not None}
+        for server in refused.keys() - self._refused:
+            log.warning(
+                "an instance of the service %r in Consul is not used: %s", service.name, refused[server][:_SHOWN]
+            )
+        self._refused = set(refused)
+        usable = [instance for instance in healthy if instance.server not in refused]
+        if not usable:
             raise NoneHealthy(self._why_none(service, entries or ()), now)
-        return now, sorted(map(_instance, healthy), key=lambda instance: instance.server)
+        return now, sorted(usable, key=lambda instance: instance.server)
 
     def knows(self, id_: str) -> bool:
         """Whether something is registered with this agent as *id_*.
@@ -136,7 +144,7 @@ class Agent:
 
     def _why_none(self, service: Service, entries: Any) -> str:
         if entries:
-            sick = "; ".join(_sickness(entry) for entry in entries)
+            sick = "; ".join(_sickness(entry, service) for entry in entries)
             return (
                 f"Consul at {self.shown} knows no healthy instance of the service {service.name!r}: {sick}; "
                 "check that it runs there."
@@ -266,7 +274,10 @@ def _is_healthy(entry: Any) -> bool:
     return all(check["Status"] == _PASSING for check in entry["Checks"])
 
 
-def _sickness(entry: Any) -> str:
+def _sickness(entry: Any, service: Service) -> str:
+    instance = _instance(entry)
+    if (refusal := service.refusal(instance)) is not None:
+        return f"one is not used, for {refusal}"[:_SHOWN]
     worst = next(check for check in entry["Checks"] if check["Status"] != _PASSING)
-    output = " ".join(worst["Output"].split())[:_SHOWN_OF_OUTPUT]
-    return f"{resolved(_instance(entry).server)} is {worst['Status']} ({output or worst['Name']})"
+    output = " ".join(worst["Output"].split())[:_SHOWN]
+    return f"{resolved(instance.server)} is {worst['Status']} ({output or worst['Name']})"

@@ -9,7 +9,7 @@ from ipam.discovery.consul import Agent
 from ipam.discovery.registration import Registration, entry_of_server
 from ipam.discovery.service import USUAL_BROKER, Service
 from ipam.embedded.parts import LOOPBACK
-from ipam.settings import ENVIRONMENT_PREFIX, Settings
+from ipam.settings import ENVIRONMENT_PREFIX, SERVICE_SCHEMES, Settings
 
 # Where the agent is and what it asks for.
 _OF_AGENT = ("consul", "consul_token", "consul_dc", "consul_ca", "consul_cert", "consul_key", "consul_service")
@@ -23,8 +23,9 @@ def variables(settings: Settings, mongo: str, broker: str, leaving: ExitStack) -
     if settings.consul is None:
         return {"IPAM_CONSUL": "", "IPAM_MONGO": mongo, "IPAM_BROKER": broker}
     given = {f"{ENVIRONMENT_PREFIX}{name.upper()}": getattr(settings, name) or "" for name in _OF_AGENT}
-    mongo_name = Service.parse(settings.consul_mongo, "--consul-mongo").name
-    broker_name = Service.parse(settings.consul_broker or USUAL_BROKER, "--consul-broker").name
+    mongo_name = Service.parse(settings.consul_mongo, "--consul-mongo", SERVICE_SCHEMES["consul_mongo"]).name
+    usual = settings.consul_broker or USUAL_BROKER
+    broker_name = Service.parse(usual, "--consul-broker", SERVICE_SCHEMES["consul_broker"]).name
     for variable, url, name in (
         ("IPAM_CONSUL_MONGO", mongo, mongo_name),
         ("IPAM_CONSUL_BROKER", broker, broker_name),

@@ -25,6 +25,7 @@ from ipam.embedded.watchdog import Watchdog
 from ipam.errors import InvalidSettings, NotLetIn, Transient
 from ipam.models.connection import connect, create_only_user
 from ipam.models.stores import Stores
+from ipam.printable import LineFormatter
 from ipam.settings import Settings
 from ipam.wiring import open_stores
 
@@ -170,7 +171,7 @@ class Log(RotatingFileHandler):
 def open_log(data: Path) -> Log:
     """The log under *data*."""
     written = Log(data / _LOG_NAME, maxBytes=_LOG_MAX_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
-    written.setFormatter(logging.Formatter("%(name)-8s | %(message)s"))
+    written.setFormatter(LineFormatter("%(name)-8s | %(message)s"))
     return written
 
 

@@ -27,6 +27,9 @@ _CONNECT_TIMEOUT_S = 5.0
 _LOOKS_UP_AFTER_S = 1.0
 _NO_RESPONDERS = "503"
 _NOBODY = Unanswered("nobody is there to be asked")
+# A patch has 64 KiB of metadata at most, and some text.
+_ANSWER_MOST_BYTES = 1024 * 1024
+_TOO_LARGE = Unanswered("its answer has more than 1 MiB")
 T = TypeVar("T")
 Answer = bytes | Unanswered
 
@@ -72,7 +75,8 @@ class Awaited:
         """Take an answer: the first one counts, and only while it is waited for."""
         future = self._futures.pop(key, None)
         if future is not None:
-            future.set_result(answer)
+            is_too_large = isinstance(answer, bytes) and len(answer) > _ANSWER_MOST_BYTES
+            future.set_result(_TOO_LARGE if is_too_large else answer)
 
     def collect(self, futures: dict[str, Future[Answer]], timeout_s: float) -> list[Answer]:
         """The answers, those that come within *timeout_s* seconds."""

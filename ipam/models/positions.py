@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
 from pymongo.database import Database
 
 from ipam.models.clock import utc_now
-from ipam.models.connection import speaks_mongo
+from ipam.models.connection import insert_missing, speaks_mongo
 
-_RECOVERY, _PROBE = "recovery", "probe"
+_RECOVERY, _PROBE, _SECRET = "recovery", "probe", "secret"
+_SECRET_BYTES = 32
 
 
 @speaks_mongo
@@ -19,6 +21,17 @@ class PositionStore:
 
     def __init__(self, database: Database[Any]) -> None:
         self._collection = database["positions"]
+
+    def secret(self) -> bytes:
+        """Return 32 random bytes that all who may read the database know, and nobody else.
+
+        Raises:
+            Transient: If it does not answer.
+        """
+        if (found := self._collection.find_one({"_id": _SECRET})) is None:
+            insert_missing(self._collection, [{"_id": _SECRET, "bytes": secrets.token_bytes(_SECRET_BYTES)}])
+            found = self._collection.find_one({"_id": _SECRET}) or {}
+        return bytes(found["bytes"])
 
     def write(self) -> None:
         """Write something, for whoever wants to know whether the database takes writes.

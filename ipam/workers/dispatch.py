@@ -19,7 +19,7 @@ from ipam.errors import Transient
 from ipam.outages import Outage
 from ipam.settings import without_password
 from ipam.workers.app import CARRY_OUT, exchange_of_ends
-from ipam.workers.ends import write_ends
+from ipam.workers.ends import Announcements
 
 log = logging.getLogger(__name__)
 # After a failure nothing is sent for this long, so that requests do not each wait for a broker that is away.
@@ -32,8 +32,10 @@ _ANSWER_TIMEOUT_S = 1
 class CeleryDispatcher:
     """Sends messages; when that fails what they are about is found later, and the caller is not held up."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, announcements: Announcements | None = None) -> None:
+        """Without *announcements*, for a process that ends no jobs, nothing is announced."""
         self._app = app
+        self._announcements = announcements
         self._ends = exchange_of_ends(app)
         self._silent_until: dict[str, float] = {}
         self._outages: dict[str, Outage] = {}
@@ -50,12 +52,23 @@ class CeleryDispatcher:
 
     def announce(self, ends: Ends) -> None:
         """Let those who wait for these jobs hear of it, wherever. Raises nothing that a broker could cause."""
-        if not ends:
+        if not ends or self._announcements is None:
             return
-        message, exchange = write_ends(ends), self._ends
+        try:
+            message, exchange = self._announcements.write(ends).encode(), self._ends
+        except Transient as error:
+            log.info("ends of jobs are not announced, and will be looked for: %s", error.detail)
+            return
         self._send(
             "of jobs that have ended",
-            lambda producer: producer.publish(message, exchange=exchange, declare=[exchange], retry=False),
+            lambda producer: producer.publish(
+                message,
+                exchange=exchange,
+                declare=[exchange],
+                retry=False,
+                content_type="application/octet-stream",
+                content_encoding="binary",
+            ),
         )
 
     def _send(self, about: str, publish: Callable[[Producer], object]) -> None:

@@ -11,10 +11,11 @@ from celery import Celery
 from kombu import Message, Queue
 
 from ipam.allocation.dispatcher import Ends
+from ipam.errors import Transient
 from ipam.outages import Outage
 from ipam.settings import without_password
 from ipam.workers.app import exchange_of_ends
-from ipam.workers.ends import read_ends
+from ipam.workers.ends import Announcements, NotOurs
 
 log = logging.getLogger(__name__)
 # How long it takes at most until it is seen that hearing is to stop.
@@ -27,12 +28,21 @@ class Hearing:
     """Listens in a thread of its own.
 
     Args:
+        announcements: What reads the messages.
         heard: Is called with the ends of jobs.
         is_heard: Is called with whether that is heard of from now on.
     """
 
-    def __init__(self, app: Celery, heard: Callable[[Ends], None], is_heard: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        announcements: Announcements,
+        heard: Callable[[Ends], None],
+        is_heard: Callable[[bool], None],
+    ) -> None:
         self._app = app
+        self._announcements = announcements
+        self._has_warned = False
         self._heard = heard
         self._is_heard = is_heard
         self._stopped = threading.Event()
@@ -74,4 +84,21 @@ class Hearing:
                 connection.heartbeat_check()
 
     def _hear(self, message: Message) -> None:
-        self._heard(read_ends(message.payload))
+        try:
+            ends = self._announcements.read(_bytes(message.body))
+        except NotOurs as error:
+            if not self._has_warned:
+                self._has_warned = True
+                log.warning(
+                    "a message of jobs that have ended is by no worker on this database (%s): it is ignored, as "
+                    "all such will be. Check who may write to the broker.",
+                    error,
+                )
+        except Transient as error:
+            log.info("what has ended is looked for, for it cannot be told who says so: %s", error.detail)
+        else:
+            self._heard(ends)
+
+
+def _bytes(body: bytes | memoryview | str | None) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body or b"")

@@ -27,8 +27,13 @@ from tests.stack import Stack
 
 
 def message(sequence: int, type_: str = "ipam.pool.created") -> Message:
-    body = f'{{"sequence": "{sequence:020}", "type": "{type_}", "subject": "/pools/{sequence}"}}'
-    return Message(f"pool-{sequence}-1", type_, body.encode())
+    event = {
+        "sequence": f"{sequence:020}",
+        "type": type_,
+        "subject": f"/pools/{sequence}",
+        "time": "2026-11-30T06:00:00Z",
+    }
+    return Message(f"pool-{sequence}-1", type_, json.dumps(event).encode())
 
 
 def line(sequence: int) -> str:
@@ -186,6 +191,7 @@ def test_a_bus_is_followed_on_a_terminal(made: Made, bus: Bus, tmp_path: Path):
             nonlocal sequence
             sequence += 1
             bus.publish(message(sequence, "ipam.subnet.created"))
+            bus.publish(Message(f"no-event-{sequence}", "ipam.pool.created", b'{"\x1b[2J": 1}'))
             bus.publish(message(sequence))
             return len(printed()) > 1
 

@@ -221,6 +221,42 @@ def test_a_repeated_request_is_answered_in_the_type_that_it_asks_for(api: Api):
     assert len({answer.text for answer in answers}) == 1
 
 
+def test_a_key_is_of_the_caller_who_used_it(api: Api):
+    key = {"Idempotency-Key": str(uuid4())}
+    answers = {
+        actor: [
+            api.post("/pools", {"name": f"of {actor}"}, headers={**key, **({"X-Actor": actor} if actor else {})})
+            for _ in range(2)
+        ]
+        for actor in (None, "alice", "bob")
+    }
+    assert {answer.status_code for twice in answers.values() for answer in twice} == {201}
+    assert [len({answer.text for answer in twice}) for twice in answers.values()] == [1, 1, 1]
+    assert len({answers[actor][0].json()["id"] for actor in answers}) == 3
+
+
+def test_pages_of_other_sites_are_kept_out_and_answers_are_not_kept_on_the_way(api: Api):
+    pool = api.pool()
+    path = f"/pools/{pool['id']}"
+    cross = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    for method, at in (("GET", "/pools"), ("POST", "/pools"), ("DELETE", path)):
+        assert problem(api.request(method, at, headers=cross)) == (403, "cross-site")
+    assert api.delete(path, headers={**cross, "Sec-Fetch-Mode": "navigate"}).status_code == 403
+    assert api.get(path, headers={**cross, "Sec-Fetch-Mode": "navigate"}).status_code == 200
+    for own in ("same-origin", "same-site", "none"):
+        assert api.get(path, headers={**cross, "Sec-Fetch-Site": own}).status_code == 200
+    unchanged = api.get(path, headers={"If-None-Match": api.get(path).headers["ETag"]})
+    kept = {
+        "private, no-cache": [api.get(path), unchanged, api.patch(path, {"name": "n"})],
+        "no-store": [*map(api.get, ("/livez", "/nothing", "/pools?x=1")), api.post("/pools", 7)],
+    }
+    for control, answers in kept.items():
+        for answer in answers:
+            assert answer.headers["Cache-Control"] == control, answer.text
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Vary"] == "Accept"
+
+
 def test_the_start_says_what_there_is(api: Api):
     start = api.get("/")
     assert (start.status_code, start.headers["Content-Type"]) == (200, "application/json")

@@ -14,7 +14,7 @@ def test_a_request_keeps_the_id_that_it_came_with(api: Api):
 def test_a_request_without_an_id_that_can_be_used_gets_one_of_its_own(api: Api, given: str | None):
     headers = {} if given is None else {"X-Request-Id": given}
     first, second = (api.get("/pools", headers=headers).headers["X-Request-Id"] for _ in range(2))
-    assert len(first) == 24
+    assert len(first) == 32
     assert first != second
 
 

@@ -7,10 +7,13 @@ import pytest
 from bson import ObjectId
 
 from ipam.api.rendering import job_json
+from ipam.models.connection import connect
 from ipam.models.documents import Job
+from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import broker_place
 from ipam.workers.app import create_celery
+from ipam.workers.ends import Announcements
 from ipam.workers.hearing import Hearing
 from tests.invariants import assert_hands_out_all, assert_ledger_is_true
 from tests.servers import wait_until
@@ -121,7 +124,9 @@ def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
     app = create_celery(settings, broker_place(settings))
     heard: dict[ObjectId, Job | None] = {}
     is_heard = threading.Event()
-    hearing = Hearing(app, heard.update, lambda now: is_heard.set() if now else None)
+    stores = Stores(connect(settings.mongo, settings.database, 20))
+    announcements = Announcements(stores.positions.secret)
+    hearing = Hearing(app, announcements, heard.update, lambda now: is_heard.set() if now else None)
     hearing.start()
     assert is_heard.wait(20)
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
@@ -136,6 +141,7 @@ def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
         assert job_json(job) == stack.api.get(f"/jobs/{id_}").json()  # Told as it is stored.
     hearing.stop()
     app.close()
+    stores.whole.close()
 
 
 def test_eight_clients_get_every_address_once_and_then_409(stack: Stack):

@@ -53,7 +53,7 @@ def test_the_consul_of_compose_knows_where_the_servers_are():
     assert COMPOSE["services"]["consul"]["profiles"] == ["consul"]
     for service in OURS.values():
         uri = re.sub(r"\$\{[^}]*\}", "secret", service["environment"]["IPAM_CONSUL_MONGO"])
-        assert Service.parse(uri, "").name == "mongodb"
+        assert Service.parse(uri, "", ("mongodb",)).name == "mongodb"
 
 
 def test_no_password_is_baked_in():

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,16 +11,20 @@ import billiard.pool
 import pytest
 from bson import ObjectId
 from fakeredis import TcpFakeServer
+from kombu import Message
+from kombu.compression import encoders, get_decoder, get_encoder, register
 from kombu.utils.functional import lazy
 from redis import Redis
 
 from ipam.discovery.places import Fixed
 from ipam.embedded.parts import free_port
 from ipam.errors import Transient
+from ipam.events.compression import refuse_compressed
 from ipam.models.documents import Job
 from ipam.settings import Settings
 from ipam.workers.app import RECOVER, create_celery, run_worker
 from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.ends import Announcements, NotOurs
 from ipam.workers.hearing import Hearing
 from tests.servers import wait_until
 
@@ -41,8 +46,12 @@ def a_redis() -> Iterator[int]:
     server.server_close()
 
 
+ANNOUNCEMENTS = Announcements(lambda: b"of this database")
+
+
 def dispatcher(port: int) -> CeleryDispatcher:
-    return CeleryDispatcher(create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{port}/0", "")))
+    app = create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{port}/0", ""))
+    return CeleryDispatcher(app, ANNOUNCEMENTS)
 
 
 def test_a_message_goes_to_the_queue_of_the_database(redis_port):
@@ -91,7 +100,8 @@ def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):
     app = create_celery(Settings(database="here"), Fixed(f"redis://127.0.0.1:{free_port()}/0", ""))
     heard: dict[ObjectId, Job | None] = {}
     is_heard: list[bool] = []
-    hearing = Hearing(app, heard.update, is_heard.append)
+    jobs: set[ObjectId] = set()
+    hearing = Hearing(app, ANNOUNCEMENTS, heard.update, is_heard.append)
     hearing.start()
     wait_until(lambda: is_heard, 20, "a broker that is away")
     assert not any(is_heard)
@@ -99,14 +109,20 @@ def test_an_announcement_is_heard_wherever_the_broker_is_by_now(redis_port):
         for port in (redis_port, moved_to):
             app.conf.broker_url = f"redis://127.0.0.1:{port}/0"
             job, worker = ObjectId(), dispatcher(port)
+            stranger = CeleryDispatcher(worker._app, Announcements(lambda: b"of another one"))  # noqa: SLF001
+            jobs.add(job)
 
-            def announced(job: ObjectId = job, worker: CeleryDispatcher = worker) -> bool:
+            def announced(
+                job: ObjectId = job, worker: CeleryDispatcher = worker, stranger: CeleryDispatcher = stranger
+            ) -> bool:
+                stranger.announce({ObjectId(): None})
                 worker.announce({job: None})
                 return job in heard
 
             wait_until(announced, 20, "the announcement")
             worker._app.close()  # noqa: SLF001
         hearing.stop()
+        assert heard.keys() == jobs
         assert not is_heard[-1]
         for port in (redis_port, moved_to):
             with Redis(port=port) as client:
@@ -136,3 +152,34 @@ def test_a_broker_that_is_away_fails_the_check_and_not_the_request():
     one.dispatch(ObjectId())
     with pytest.raises(Transient):
         one.check()
+
+
+def test_an_announcement_is_of_a_process_with_the_same_database():
+    job = ObjectId()
+    message = ANNOUNCEMENTS.write({job: None}).encode()
+    assert ANNOUNCEMENTS.read(message) == {job: None}
+    signature, _, text = message.partition(b" ")
+    forged = [
+        Announcements(lambda: b"of another one").write({job: None}).encode(),
+        signature + b" " + text.replace(str(job).encode(), str(ObjectId()).encode()),
+        b"0" * len(signature) + b" " + text,
+        text,
+        b"",
+        b"\xff\x00",
+        message + b" " * 17_000_000,
+    ]
+    for one in forged:
+        with pytest.raises(NotOurs):
+            ANNOUNCEMENTS.read(one)
+
+
+def test_a_compressed_message_is_not_unpacked():
+    before = {name: get_decoder(name) for name in encoders()}
+    bomb = zlib.compress(bytes(10_000_000))
+    try:
+        refuse_compressed()
+        message = Message(bomb, headers={"compression": "application/x-gzip"}, content_encoding="binary")
+        assert (message.body, message.errors) == (b"", [])
+    finally:
+        for name, decoder in before.items():
+            register(get_encoder(name)[0], decoder, name)

@@ -1,6 +1,5 @@
 """How the ends of jobs are told, and of which only that they came; without a server, for logic only."""
 
-import json
 from ipaddress import ip_address
 
 import pytest
@@ -14,9 +13,14 @@ from ipam.models.clock import begun_within
 from ipam.models.documents import Job, JobKind, Pool
 from ipam.models.views import lease_json
 from ipam.wiring import Services
-from ipam.workers.ends import read_ends, write_ends
+from ipam.workers.ends import Announcements
 from tests.stored import leases_of
 from tests.unit.steps import addresses, make_subnet
+
+
+def through_a_message(ends):
+    announcements = Announcements(lambda: b"of a test")
+    return announcements.read(announcements.write(ends).encode())
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
     reservation, leases = result_of(told[job.id])
     assert reservation == services.stores.reservations.get(job.reservation)
     assert [lease["address"] for lease in leases] == addresses(services, job)
-    assert read_ends(json.loads(json.dumps(write_ends(told)))) == told
+    assert through_a_message(told) == told
 
 
 def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(services, told):
@@ -61,7 +65,7 @@ def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(
 
 def test_of_a_large_job_only_the_end_is_told(services, told):
     wordy, large = ask(services, metadata="x" * 20_000), ask(services, count=4097)
-    assert read_ends(write_ends({wordy.id: told[wordy.id]})) == {wordy.id: None}
+    assert through_a_message({wordy.id: told[wordy.id]}) == {wordy.id: None}
     assert result_of(told[large.id]) is None
 
 

@@ -6,12 +6,13 @@ from ipam.discovery.consul import Agent
 from ipam.discovery.registration import entry_of_web
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
-from ipam.settings import Settings, without_password
+from ipam.settings import BUS_SCHEMES, Settings, without_password
 
 
 def address(text: str, *tags: str, scheme: str = "", hosts: tuple[str, ...] = ("10.0.0.1",)) -> str:
     pairs = dict(tag.split("=", 1) for tag in tags)
-    return Service.parse(text, "--flag", scheme).address([Instance(host, 7000, pairs) for host in hosts])
+    schemes = (scheme,) if scheme else BUS_SCHEMES
+    return Service.parse(text, "--flag", schemes).address([Instance(host, 7000, pairs) for host in hosts])
 
 
 @pytest.mark.parametrize(
@@ -21,13 +22,38 @@ def address(text: str, *tags: str, scheme: str = "", hosts: tuple[str, ...] = ("
         ("mongodb://me:s%40cret@mongodb", [], "mongodb://me:s%40cret@10.0.0.1:7000/"),
         ("mongodb://m/ipam?replicaSet=rs0&tls=true", [], "mongodb://10.0.0.1:7000/ipam?replicaSet=rs0&tls=true"),
         ("mongodb", ["user=me", "password=s@/cret"], "mongodb://me:s%40%2Fcret@10.0.0.1:7000/"),
-        ("mongodb", ["options=replicaSet=rs0&tls=true"], "mongodb://10.0.0.1:7000/?replicaSet=rs0&tls=true"),
+        ("mongodb", ["options=replicaSet=rs0&w=1"], "mongodb://10.0.0.1:7000/?replicaSet=rs0&w=1"),
         ("mongodb", ["path=ipam"], "mongodb://10.0.0.1:7000/ipam"),
         ("mongodb://you@m/a?b=c", ["user=me", "path=/x", "options=y=z"], "mongodb://you@10.0.0.1:7000/a?b=c"),
     ],
 )
 def test_settings_say_what_instances_do_not_and_win_over_their_tags(text, tags, expected):
     assert address(text, *tags, scheme="mongodb") == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tags", "why"),
+    [
+        ("10.0.0.1", 7000, {}, None),
+        ("fd00::1", 1, {"path": "/ipam", "scheme": "mongodb", "options": "replicaSet=rs0&w=1"}, None),
+        ("db_1.example.", 65535, {"user": "me", "password": "a@b/?c"}, None),
+        ("evil/?authMechanism=PLAIN&x=", 7000, {}, "neither a host name nor an IP address"),
+        ("10.0.0.1,evil", 7000, {}, "neither a host name nor an IP address"),
+        ("me@evil", 7000, {}, "neither a host name nor an IP address"),
+        ("fe80::1%eth0", 7000, {}, "neither a host name nor an IP address"),
+        ("", 7000, {}, "neither a host name nor an IP address"),
+        ("10.0.0.1", 0, {}, "its port 0 is no number from 1 to 65535"),
+        ("10.0.0.1", "27017,evil:1", {}, "is no number from 1 to 65535"),
+        ("10.0.0.1", 7000, {"scheme": "http"}, "its tag scheme='http' is none of mongodb"),
+        ("10.0.0.1", 7000, {"path": "/x?tls=false"}, "its tag path='/x?tls=false' is no path"),
+        ("10.0.0.1", 7000, {"options": "w=1&tls=false"}, "has 'tls', which only --flag may say"),
+        ("10.0.0.1", 7000, {"options": "w=1&authMechanism=PLAIN&authSource"}, "has 'authMechanism', 'authSource'"),
+    ],
+)
+def test_what_could_lead_elsewhere_is_no_instance(host, port, tags, why):
+    refusal = Service.parse("mongodb", "--flag", ("mongodb",)).refusal(Instance(host, port, tags))
+    assert (refusal is None) == (why is None)
+    assert why is None or why in refusal
 
 
 def test_each_client_is_given_several_servers_in_its_own_way():
