@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ipam.cores import keep_to_one, quiet_cores
-from ipam.embedded.access import MONGODB, SECANTUSDB
+from ipam.embedded.access import MONGODB, SECANTUSDB, write_secret
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
 
@@ -126,7 +126,7 @@ def redis_part(data: Path, password: str | None = None) -> Part:
     lines += [f'rename-command {name} ""' for name in _REDIS_DANGERS]
     lines += [f"requirepass {password}"] if password else []
     config = data / "redis.conf"  # And not the command line, which every user of the machine can read.
-    config.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_secret(config, "".join(f"{line}\n" for line in lines))
     return Part("redis", [found, str(config)], port)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from ipam.embedded.access import private_folder
+from ipam.embedded.access import private_folder, write_secret
 from ipam.embedded.finding import variables
 from ipam.embedded.parts import USER, Part, database_part, free_port, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
@@ -133,7 +133,7 @@ def _password_of_database(supervisor: Supervisor, data: Path) -> str:
         supervisor.start([part])
         create_only_user(mongo_uri(part.port or 0), USER, password, _READY_TIMEOUT_S)
         supervisor.stop_last()
-        kept.write_text(f"{password}\n", encoding="utf-8")
+        write_secret(kept, f"{password}\n")
     return kept.read_text(encoding="utf-8").strip()
 
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from unittest.mock import patch
+from uuid import UUID
 
 import bson.objectid
 import tenacity
 import tenacity.nap
 from bson import ObjectId
 
+from ipam.api import origin
 from ipam.models import clock as real_clock
 from ipam.together import Together
 
@@ -44,7 +46,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
 
     Ids hash by their value: else the order of a set of them would be another in each process.
     """
-    state = random.getstate()
+    ids, state = random.Random(seed), random.getstate()
     random.seed(seed)
     standing_still = SimpleNamespace(monotonic=lambda: clock.now_s, time=clock.since_the_epoch_s, sleep=sleep)
     with (
@@ -54,6 +56,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(bson.objectid, "time", standing_still),
         # Threads of a process are one here: none could wait for another.
         patch.object(Together, "__call__", lambda each, wanted, about=None: each._call([wanted])[0]),  # noqa: SLF001, ARG005
+        patch.object(origin, "uuid4", lambda: UUID(int=ids.getrandbits(128))),
         patch.object(ObjectId, "_inc", 1),
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
         patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),

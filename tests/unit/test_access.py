@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ipam.embedded.access import private_folder
+from ipam.embedded.access import private_folder, write_secret
 from ipam.errors import InvalidSettings
 
 
@@ -46,3 +46,33 @@ def test_what_cannot_be_a_folder_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match="cannot be used"):
         private_folder(tmp_path / "file" / "data")
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path):
+    tmp_path.chmod(0o770)
+    with pytest.raises(InvalidSettings, match="other users can write to"):
+        private_folder(tmp_path)
+    assert mode(tmp_path) == 0o770
+
+
+@pytest.mark.parametrize(
+    "name", ["database.password", "redis.conf", "ipam.log.1", "lock", "database", "database/WiredTiger"]
+)
+def test_a_link_where_ipam_would_write_is_refused(tmp_path, name):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    (data / name).parent.mkdir(parents=True)
+    (data / name).symlink_to(outside)
+    with pytest.raises(InvalidSettings, match=f"{name} is a link"):
+        private_folder(data)
+    assert not outside.exists()
+
+
+def test_a_secret_is_its_owners_from_the_beginning_and_takes_the_place_of_a_link(tmp_path):
+    outside, secret = tmp_path / "outside", tmp_path / "secret"
+    outside.write_text("of somebody")
+    secret.symlink_to(outside)
+    for text in ("first", "second"):
+        write_secret(secret, text)
+        assert (secret.read_text(), mode(secret), secret.is_symlink()) == (text, 0o600, False)
+    assert outside.read_text() == "of somebody"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "secret"]
