@@ -106,6 +106,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> No
         time.sleep(0.05)
 
 
+def replace(file: Path, text: str) -> None:
+    """Give *file* another text at once, so that nothing that reads it meanwhile finds half of it."""
+    written = file.with_name(f"{file.name}.new")
+    written.write_text(text)
+    written.replace(file)
+
+
 def missing(what: str) -> None:
     """A laptop may do without a server; CI may not."""
     if os.environ.get("CI") == "true":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
+from tests.servers import replace, wait_until
 from tests.stack import Stack
 
 _SOURCE = Path(__file__).parents[1] / "offset_clock.c"
@@ -23,9 +23,7 @@ def stack_and_clock(database: str, redis_url: str, tmp_path: Path) -> Iterator[t
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, _SOURCE], check=True)
 
     def set_clocks(ahead_s: int) -> None:
-        written = tmp_path / "written"
-        written.write_text(str(ahead_s))
-        written.replace(offset)
+        replace(offset, str(ahead_s))
 
     set_clocks(3600)
     stack = Stack(database, redis_url, tmp_path, LD_PRELOAD=str(library), IPAM_TEST_CLOCK=str(offset))

@@ -9,7 +9,7 @@ import pytest
 from ipam.embedded.parts import USER, mongo_uri, redis_part, redis_url
 from ipam.models.connection import connect, create_only_user
 from tests import servers
-from tests.servers import Process, wait_until
+from tests.servers import Process, replace, wait_until
 from tests.stack import Stack
 
 
@@ -46,7 +46,7 @@ class Secrets:
         self._broker.start()
         urls = (mongo_uri(self._database.part.port, password), redis_url(self._broker.part.port, password))
         for file, url in zip(self._files.values(), urls, strict=True):
-            file.write_text(f"{url}\n")
+            replace(file, f"{url}\n")
 
 
 def is_listening(port: int) -> bool:

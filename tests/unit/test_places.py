@@ -8,7 +8,7 @@ from ipam.discovery import places
 from ipam.discovery.places import Fixed, InFile
 from ipam.settings import Settings
 from ipam.wiring import broker_place, bus_place, mongo_place
-from tests.servers import wait_until
+from tests.servers import replace, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,9 @@ def test_a_file_is_read_again_and_one_that_cannot_be_used_is_told_once(tmp_path,
     place = broker_place(settings)
     assert place.find() == "redis://:first@there/0"
     place.follow(heard.append)
-    file.write_text("http://:wrong@there/0\n")
+    replace(file, "http://:wrong@there/0\n")
     wait_until(lambda: len(caplog.records) == 1, 10, "the fault to be told")
-    file.write_text("redis://:second@there/0\n")
+    replace(file, "redis://:second@there/0\n")
     wait_until(lambda: heard == ["redis://:second@there/0"], 10, "the file to be read again")
     (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told.startswith(f"--broker-file='{file}': must start with one of")
