@@ -105,7 +105,7 @@ class Settings(BaseModel):
         description="Let web processes go from core to core; each stays on one otherwise, which makes it faster.",
     )
     threads: int = Field(
-        96, ge=4, le=1024, description="Request threads of a web process; three in four may wait for a job."
+        128, ge=8, le=1024, description="Request threads of a web process; five in eight may wait for a job."
     )
     stop_timeout_s: float = Field(
         8.0, ge=0, le=600, description="How long a web process that is to stop goes on with requests it has begun."

@@ -39,10 +39,11 @@ from ipam.models.stores import Stores
 from ipam.settings import SERVICE_SCHEMES, Settings
 
 log = logging.getLogger(__name__)
-# A quarter of the request threads is never given to waiting, so that reads and polls always find one.
-_WAITING_SHARE = 0.75
-# One thread in so many may wait for an event; so some are left even when all who may wait do.
+# The shares of the request threads that may wait for jobs, for events and for hooks. An eighth is never given to
+# waiting, so that reads and polls always find a thread.
+_WAITING_SHARE = 0.625
 _FOLLOWING_SHARE = 0.125
+_CONSULTING_SHARE = 0.125
 # Batches of requests for addresses that hooks are asked about while their worker does other work.
 _CONSULTED_BESIDE = 32
 # Hooks that all stay silent leave a job's claim this much time at least.
@@ -145,7 +146,7 @@ def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
     hooks = read_hooks(settings.hooks)
     _place_to_ask(settings)
     longest_s = sum(hook.timeout_s for hook in hooks if RESERVE in hook.changes)
-    if longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:
+    if longest_s and longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:
         raise InvalidSettings(
             f"--hooks={settings.hooks}: those on {RESERVE} may take {longest_s:g} s together; give them less, or "
             f"say --claim-timeout-s {longest_s + _CLAIM_LEFT_S:g} or more"
@@ -160,7 +161,10 @@ def build_consulting(settings: Settings) -> Consulting:
         InvalidSettings: As `declared_hooks` does.
     """
     hooks = declared_hooks(settings)
-    return Consulting(hooks, build_asker(settings), most_beside=_CONSULTED_BESIDE) if hooks else Consulting()
+    if not hooks:
+        return Consulting()
+    places = max(1, int(settings.threads * _CONSULTING_SHARE))
+    return Consulting(hooks, build_asker(settings), places=places, most_beside=_CONSULTED_BESIDE)
 
 
 def build_asker(settings: Settings) -> Asker:

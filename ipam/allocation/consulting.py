@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import HookUnavailable, Invalid, Refused
+from ipam.errors import HookUnavailable, Invalid, Refused, Transient
 from ipam.exact_json import dumps, loads
 from ipam.hooks import RESERVE, Hook, Unanswered
 from ipam.models.descriptions import Described, described, is_described_alike, patched
@@ -132,12 +132,17 @@ class Consulting:
     """Asks the hooks that are declared, one after the other: each sees what those before it have amended.
 
     Args:
+        places: So many changes may wait for hooks at once; beyond that they are not made, so that threads are left
+            for other requests.
         most_beside: So many batches of requests for addresses are asked about while the worker does other work.
     """
 
-    def __init__(self, hooks: Sequence[Hook] = (), asker: Asker | None = None, *, most_beside: int = 0) -> None:
+    def __init__(
+        self, hooks: Sequence[Hook] = (), asker: Asker | None = None, *, places: int = 1, most_beside: int = 0
+    ) -> None:
         self._hooks = hooks
         self._asker = asker
+        self._places = threading.BoundedSemaphore(places)
         self._free = threading.BoundedSemaphore(most_beside)
         self._beside: set[threading.Thread] = set()
         self._unanswered: Counter[str] = Counter()
@@ -166,7 +171,7 @@ class Consulting:
 
         Raises:
             Refused: If one of them does not allow it.
-            HookUnavailable: If one that has to allow it gives no answer.
+            Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         return self._amended("create", None, document)
 
@@ -175,7 +180,7 @@ class Consulting:
 
         Raises:
             Refused: If one of them does not allow it.
-            HookUnavailable: If one that has to allow it gives no answer.
+            Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         return after if is_described_alike(before, after) else self._amended("update", before, after)
 
@@ -186,7 +191,7 @@ class Consulting:
             NotFound: If there is no such thing.
             Stale: If its revision is not among *revisions*, None accepting any.
             Refused: If a hook does not allow it.
-            HookUnavailable: If one that has to allow it gives no answer.
+            Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         change = f"{store.kind}.delete"
         if not any(change in hook.changes for hook in self._hooks):
@@ -268,7 +273,12 @@ class Consulting:
         return case.after or after
 
     def _settle(self, case: _Case[Any]) -> None:
-        self._ask_about([case])
+        if not self._places.acquire(blocking=False):
+            raise Transient("As many changes as may wait for hooks do so already. Send the request again.")
+        try:
+            self._ask_about([case])
+        finally:
+            self._places.release()
         if case.refused is not None:
             raise case.refused
 

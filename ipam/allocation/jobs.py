@@ -171,9 +171,7 @@ class Jobs:
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
         subnet = self._stores.subnets.find(target)
-        waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)
-        more = len(waiting) > BATCH_JOBS  # What comes later has messages of its own.
-        waiting = waiting[:BATCH_JOBS]
+        waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)
         if subnet is not None and subnet.state is SubnetState.ACTIVE:
             new = [job for job in waiting if self._is_new(job)]
             ungranted = [job for job in new if job.id not in subnet.ledger.granted]

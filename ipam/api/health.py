@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # What is found is told to others who ask so soon after: probes cost the same, however many there are.
 _KEPT_S = 1.0
+# They are answered however many requests wait for something: each by a thread that others never take.
+ROUTES = ("/livez", "/readyz", "/status")
 OK = "ok"
 # A part that is not wanted is no reason to worry.
 _FINE = (OK, "none")

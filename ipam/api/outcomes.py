@@ -16,7 +16,7 @@ from ipam.api.rendering import Json, job_json, render
 from ipam.errors import IpamError
 from ipam.exact_json import RawJSON, dumps
 from ipam.models.documents import Job
-from ipam.models.store import PAGE_MAX_BYTES
+from ipam.models.sizes import ANSWER_MAX_BYTES
 
 _ACCEPTED, _SERVER_ERROR = 202, 500
 
@@ -71,7 +71,7 @@ def render_outcomes(req: falcon.Request, resp: falcon.Response, outcomes: Iterab
         said: dict[str, Any] = {"status": one.status, **({"location": one.location} if one.location else {})}
         text = dumps({**said, one.kind: one.value})
         size += len(text.encode())
-        is_shown = size <= PAGE_MAX_BYTES or one.location is None
+        is_shown = size <= ANSWER_MAX_BYTES or one.location is None
         shown.append(RawJSON(text if is_shown else dumps(said)))
     if not is_final:
         resp.set_header("Retry-After", str(POLL_AFTER_S))

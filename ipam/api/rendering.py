@@ -15,7 +15,8 @@ from ipam.api.problems import problem_of
 from ipam.exact_json import RawJSON, dumps
 from ipam.models import views
 from ipam.models.documents import Document, Job, Pool, Reservation
-from ipam.models.store import PAGE_MAX_BYTES, Page
+from ipam.models.sizes import ANSWER_MAX_BYTES
+from ipam.models.store import Page
 from ipam.models.subnets import Usage
 
 Json = dict[str, Any]
@@ -85,7 +86,7 @@ def render_page(
     for value in show(page.items):
         text = dumps(value)
         size += len(text.encode())
-        if shown and size > PAGE_MAX_BYTES:
+        if shown and size > ANSWER_MAX_BYTES:
             break
         shown.append(RawJSON(text))
     render_list(req, resp, kind, shown, page.cursor(len(shown)))

@@ -17,6 +17,7 @@ from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
 from ipam.api.channel import Channel
+from ipam.api.request_threads import RequestThreads
 from ipam.errors import InvalidSettings
 from ipam.settings import in_url
 
@@ -72,7 +73,7 @@ class Server:
         app: falcon.App[falcon.Request, falcon.Response],
         *,
         sockets: Sequence[socket.socket],
-        threads: int,
+        threads: RequestThreads,
         stopping: threading.Event,
         stop_timeout_s: float,
     ) -> None:
@@ -81,12 +82,13 @@ class Server:
         self._leave: Callable[[], None] = lambda: None
         self._stop_timeout_s = stop_timeout_s
         self._sockets: dict[int, Any] = {}
+        self._threads = threads
         try:
             self._server = create_server(
                 app,
                 map=self._sockets,
                 sockets=list(sockets),
-                threads=threads,
+                _dispatcher=self._threads,
                 ident="ipam",
                 max_request_body_size=_WAITRESS_MAX_BODY_BYTES,
                 clear_untrusted_proxy_headers=True,
@@ -147,10 +149,8 @@ class Server:
             listener.socket.close()
 
     def _is_quiet(self) -> bool:
-        threads = self._server.task_dispatcher
-        with threads.lock:
-            if threads.queue or threads.active_count:
-                return False
+        if not self._threads.is_idle:
+            return False
         channels = [one for one in list(self._sockets.values()) if isinstance(one, Channel)]
         return not any(channel.total_outbufs_len for channel in channels)
 

@@ -17,7 +17,9 @@ import click
 
 from ipam import __version__
 from ipam.api.app import create_app
+from ipam.api.health import ROUTES as HEALTH_ROUTES
 from ipam.api.processes import run_processes
+from ipam.api.request_threads import RequestThreads
 from ipam.api.server import Server, listen_on
 from ipam.cli.health import PROCESSES, fault_of
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
@@ -151,7 +153,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             partial(ping_workers, app, _PING_TIMEOUT_S),
         ),
         sockets=sockets,
-        threads=settings.threads,
+        threads=RequestThreads(settings.threads, HEALTH_ROUTES),
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
     )

@@ -14,7 +14,7 @@ from ipam.errors import Invalid, InvalidParameter
 from ipam.models.events import Event
 from ipam.models.facts import TYPES
 from ipam.models.log import Entry, LogStore
-from ipam.models.store import PAGE_MAX_BYTES
+from ipam.models.sizes import PAGE_MAX_BYTES
 
 _PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
 # Events that one page looks at, at most: it may end before it is full, and the next one goes on.

@@ -93,7 +93,7 @@ class Relay:
             Contended: If another relay has written to the log meanwhile.
             Transient: If the database is out of reach.
         """
-        added = self._log.added(_AT_ONCE)
+        added, more = self._log.added(_AT_ONCE)
         if not added:
             return False
         last = self._log.last() if self._last is None else self._last
@@ -107,7 +107,7 @@ class Relay:
         self._events.clear(one.outbox for one in added)
         self._log.settle(added, last, self._last)
         self._news.set()
-        return len(added) == _AT_ONCE
+        return more
 
     def publish(self) -> None:
         """Tell the bus all that is in the log, if this relay is the one at work.

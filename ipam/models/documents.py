@@ -27,6 +27,9 @@ Bson = dict[str, Any]
 
 NOT_CLAIMED = datetime(1970, 1, 1, tzinfo=UTC)
 _AS_CREATED = datetime.min.replace(tzinfo=UTC)
+# Of a job's request or error with more bytes than that a list shows less, and so much of the error's text.
+_LISTED_BYTES = 4096
+_LISTED_DETAIL = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,7 +448,7 @@ class Job:
             "keys": [self.target, OPEN],
             "pool": self.pool,
             "subnet": self.subnet,
-            "request": dumps(self.request),
+            **request_to_bson(self.request),
             "reservation": self.reservation,
             "state": self.state.value,
             "claim": self.claim,
@@ -484,9 +487,33 @@ class Job:
             refused=loads(bson["refused"]) if "refused" in bson else None,
             held=tuple(map(Holding.from_bson, bson["held"])) if "held" in bson else None,
             held_since=bson.get("held_since"),
-            request=loads(bson["request"]),
+            request=loads(bson.get("large_request") or bson["request"]),
             state=JobState(bson["state"]),
-            error=loads(bson["error"]) if bson["error"] else None,
+            error=loads(error) if (error := bson.get("large_error") or bson["error"]) else None,
             origin=Origin.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip
+
+
+def request_to_bson(request: Bson) -> Bson:
+    """Return the stored form of a job's request; a large one is in a field of its own, which lists do without."""
+    return _apart("request", request, {"count": request["count"], "omitted": True})
+
+
+def error_to_bson(error: Bson) -> Bson:
+    """Return the stored form of a job's error; a large one is in a field of its own, which lists do without."""
+    beginning = f"{error.get('detail', '')[:_LISTED_DETAIL]}..."
+    return _apart("error", error, {**error, "detail": beginning, "facts": {"omitted": True}})
+
+
+def listed(job: Job) -> Job:
+    """Return *job* as lists and events show it."""
+    error = loads(error_to_bson(job.error)["error"]) if job.error is not None else None
+    return replace(job, request=loads(request_to_bson(job.request)["request"]), error=error)
+
+
+def _apart(field: str, whole: Bson, listed: Bson) -> Bson:
+    text = dumps(whole)
+    if len(text) <= _LISTED_BYTES:
+        return {field: text, f"large_{field}": None}
+    return {field: dumps(listed), f"large_{field}": text}

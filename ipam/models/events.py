@@ -20,6 +20,7 @@ from pymongo.database import Database
 from ipam.exact_json import loads
 from ipam.models.clock import Span
 from ipam.models.connection import insert_missing, speaks_mongo
+from ipam.models.sizes import fitting
 from ipam.models.writes import Writes
 from ipam.origins import Origin
 
@@ -147,7 +148,9 @@ class EventStore:
     def recover(self, recent: Span) -> None:
         """Add and clear what was not put into outboxes in the span *recent*: whoever put it there is gone."""
         for collection, side in product(TELLING, recent.sides()):
-            left = self._database[collection].find({"outbox_since": side}, {"outbox": 1}).limit(_RECOVERED_AT_ONCE)
+            found = self._database[collection].find({"outbox_since": side}, {"outbox": 1})
+            with found.limit(_RECOVERED_AT_ONCE) as some:
+                left, _ = fitting(some)  # What does not fit is there the next time.
             self.add_and_clear([Outbox(outbox_of(bson), collection, bson["_id"]) for bson in left])
 
     def add_and_clear(self, outboxes: Sequence[Outbox]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipam.exact_json import dumps
 from ipam.models.clock import utc_now
-from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet
+from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, listed
 from ipam.models.events import Event
 from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
 from ipam.origins import Origin, current_origin
@@ -81,7 +81,7 @@ def failed(job: Job) -> Event:
         revision=job.revision,
         time=time,
         origin=job.origin,
-        data=_written(job_json(job)),
+        data=_written(job_json(listed(job))),
     )
 
 

@@ -14,9 +14,10 @@ from ipam.exact_json import dumps
 from ipam.models import facts
 from ipam.models.clock import begun_within, held_for, utc_now
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
-from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState
+from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, error_to_bson, request_to_bson
 from ipam.models.events import Event, telling
 from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
+from ipam.models.sizes import fitting
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query
 from ipam.models.writes import Writes
 from ipam.origins import current_origin
@@ -30,6 +31,7 @@ class JobStore(DocumentStore[Job]):
     """The collection `jobs`."""
 
     kind = "job"
+    unlisted = ("outbox", "large_request", "large_error")
 
     def __init__(self, database: Database[Any]) -> None:
         super().__init__(database, Job.from_bson)
@@ -44,18 +46,23 @@ class JobStore(DocumentStore[Job]):
             query = replace(query, conditions=({"keys": OPEN}, *query.conditions))
         return super()._filter(query)
 
-    def waiting(self, target: ObjectId, limit: int, hold_s: float) -> list[Job]:
-        """Up to *limit* jobs of *target* that nobody has in hand, oldest first; a claim holds for *hold_s* s."""
-        held = held_for(hold_s)
-        found = self._oldest({"keys": target}, limit)
-        free = [job for job in found if job.claimed_until not in held]
-        # By the key alone, for the reason that `DocumentStore._seen` gives, unless others have many in hand.
-        is_all = len(free) == len(found) or len(found) < limit
-        return free if is_all else self._oldest({"keys": target, "claimed_until": held.outside()}, limit)
+    def waiting(self, target: ObjectId, limit: int, hold_s: float) -> tuple[list[Job], bool]:
+        """Return the oldest jobs of *target* that nobody has in hand, and whether there may be more of them.
 
-    def _oldest(self, wanted: Bson, limit: int) -> list[Job]:
-        found = self._collection.find(wanted).sort("_id", 1).limit(limit).batch_size(limit)
-        return [Job.from_bson(bson) for bson in found]
+        They are *limit* at most, and come to 2 MiB, one at least. A claim holds for *hold_s* seconds.
+        """
+        held = held_for(hold_s)
+        found, more = self._oldest({"keys": target}, limit)
+        free = [bson for bson in found if bson["claimed_until"] not in held]
+        # By the key alone, for the reason that `DocumentStore._seen` gives, unless others have many in hand.
+        if more and len(free) < len(found):
+            free, more = self._oldest({"keys": target, "claimed_until": held.outside()}, limit)
+        return [Job.from_bson(bson) for bson in free], more
+
+    def _oldest(self, wanted: Bson, limit: int) -> tuple[list[Bson], bool]:
+        with self._collection.find(wanted).sort("_id", 1).limit(limit + 1).batch_size(limit + 1) as found:
+            some, is_cut = fitting(found, limit + 1)
+        return some[:limit], is_cut or len(some) > limit
 
     def claim(self, jobs: Sequence[Job], hold_s: float) -> tuple[ObjectId, list[Job]]:
         """Take *jobs* of one target in hand, those at least that nobody was quicker to take, or to close.
@@ -111,7 +118,7 @@ class JobStore(DocumentStore[Job]):
             if job.origin.amended_by is None and job.refused is None:
                 as_they_were.append(job.id)
                 continue
-            kept: Bson = {"consulted": True, "request": dumps(job.request), "origin": job.origin.to_json()}
+            kept: Bson = {"consulted": True, **request_to_bson(job.request), "origin": job.origin.to_json()}
             if job.refused is not None:
                 kept["refused"] = dumps(job.refused)
             self._collection.update_one({"_id": job.id, **mine}, {"$set": kept, "$inc": {"attempts": -1}})
@@ -189,7 +196,8 @@ class JobStore(DocumentStore[Job]):
         for condition, open_job in ends:
             job = replace(open_job, finished_at=utc_now(), revision=open_job.revision + 1)
             event = facts.failed(job)
-            closed = _close({"state": job.state.value, "error": job.error and dumps(job.error)}, event.time)
+            error = error_to_bson(job.error) if job.error is not None else {}
+            closed = _close({"state": job.state.value, **error}, event.time)
             if self._collection.update_one({"_id": job.id, **condition}, telling(closed, event)).modified_count:
                 told.append((job, event))
         self._tell_of(told)
@@ -197,7 +205,8 @@ class JobStore(DocumentStore[Job]):
 
     def ended(self, ids: Iterable[ObjectId]) -> list[Job]:
         """Those of *ids* that have reached a terminal state."""
-        return [job for job in self.get_many(ids).values() if job.state.terminal]
+        found = self._stored(ids)
+        return [Job.from_bson(bson) for bson in found if bson["state"] not in _OPEN_STATES]
 
     def open(self) -> tuple[int, datetime | None]:
         """Return how many jobs have not ended, 10,000 at most, and when the oldest of them was accepted."""

@@ -26,7 +26,8 @@ from ipam.models.documents import (
 from ipam.models.events import Outbox, outbox_of, telling
 from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id, stem_of
 from ipam.models.marks import Mark, MarkStore
-from ipam.models.store import PAGE_MAX_BYTES, READ_CHUNK, DocumentStore, Query, bytes_written
+from ipam.models.sizes import PAGE_MAX_BYTES, bytes_of
+from ipam.models.store import READ_CHUNK, DocumentStore, Query
 from ipam.models.writes import Writes
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
@@ -148,8 +149,8 @@ class LeaseStore(DocumentStore[Lease]):
         leases, size = [], 0
         with timeout(_LONG_S):
             for some in chunks(reservation.lease_keys(), READ_CHUNK):
-                for bson in self._by_keys(some, {"reservation": reservation.id}):
-                    size += bytes_written(bson)
+                for bson in self._by_keys(some, {"reservation": reservation.id}, self._projection_listed):
+                    size += bytes_of(bson)
                     if size > PAGE_MAX_BYTES:
                         return None
                     leases.append(Lease.from_bson(bson))

@@ -21,6 +21,7 @@ from ipam.models.clock import utc_now
 from ipam.models.connection import KEYS_CHUNK, chunks, keys_among, speaks_mongo
 from ipam.models.events import Event, Outbox, grouped
 from ipam.models.prefixes import prefixes_of_all
+from ipam.models.sizes import fitting
 
 Bson = dict[str, Any]
 
@@ -79,14 +80,18 @@ class LogStore:
         self._added = database["events"]
         self._positions = database["positions"]
 
-    def added(self, limit: int) -> list[Added]:
-        """The first *limit* additions that were not settled, in the order of their keys."""
-        found = self._added.find({}).sort("_id", ASCENDING).limit(limit).batch_size(limit)
-        return [_added(bson) for bson in found]
+    def added(self, limit: int) -> tuple[list[Added], bool]:
+        """Return the first additions that were not settled, by their keys, and whether there may be more.
+
+        They are *limit* at most, and come to 2 MiB, one at least.
+        """
+        with self._added.find({}).sort("_id", ASCENDING).limit(limit).batch_size(limit) as found:
+            some, is_cut = fitting(found, limit)
+        return [_added(bson) for bson in some], is_cut or len(some) == limit
 
     def waits_since(self) -> datetime | None:
         """Return when the first of the events happened that are not in the log yet; None if all of them are."""
-        first = self.added(1)
+        first, _ = self.added(1)
         return first[0].outbox.events[0].time if first else None
 
     def known(self, ids: Collection[str]) -> set[str]:

@@ -49,7 +49,7 @@ class ReservationStore(DocumentStore[Reservation]):
     """The collection `reservations`."""
 
     kind = "reservation"
-    unlisted = ("holdings",)
+    unlisted = ("outbox", "holdings")
     visible = {"state": ReservationState.ACTIVE.value}
 
     def __init__(self, database: Database[Any]) -> None:
@@ -160,11 +160,10 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def take_over_release(self, recent: Span) -> Iterator[Reservation]:
         """Reservations whose release nobody has worked on in the span *recent*: each for one caller only."""
-        for bson in list(self._collection.find({"keys": UNFINISHED, "unfinished": recent.outside()})):
-            taken = self._collection.update_one(
-                {"_id": bson["_id"], "unfinished": bson["unfinished"]}, {"$set": {"unfinished": utc_now()}}
-            )
-            if taken.modified_count:
+        left = {"keys": UNFINISHED, "unfinished": recent.outside()}
+        for unchanged in list(self._collection.find(left, {"unfinished": 1})):
+            taken = self._collection.update_one(unchanged, {"$set": {"unfinished": utc_now()}}).modified_count
+            if taken and (bson := self._collection.find_one({"_id": unchanged["_id"]})):
                 yield Reservation.from_bson(bson)
 
     def releasing(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Reservation]:

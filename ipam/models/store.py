@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -21,6 +21,7 @@ from ipam.models import facts, metadata
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
 from ipam.models.events import Event, EventStore, Outbox, telling
+from ipam.models.sizes import fitting
 from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000
 # Keys a read, for which `KEYS_CHUNK` is too careful: three times as many take the embedded server no longer.
 READ_CHUNK = 48
-# A page ends before it is full when what is in it comes to more: 10,000 documents may have 64 KiB of metadata each.
-PAGE_MAX_BYTES = 8 * 1024 * 1024
 # An outbox with so many events, each with metadata before and after perhaps, is emptied by who puts the next in: a
 # document must stay far below 16 MB, whoever else is away that would have emptied it.
 _OUTBOX_MOST = 16
@@ -125,6 +124,7 @@ class Page(Generic[D]):
     """A part of a list.
 
     Attributes:
+        items: Each is decoded when it is read, so that they need not be in memory all at once.
         keys: The `_id` of each of *items*.
         ended: Whether the list has no more.
     """
@@ -136,6 +136,28 @@ class Page(Generic[D]):
     def cursor(self, shown: int) -> str | None:
         """What leads to the next part when so many of the items are *shown*; None on the last part."""
         return None if self.ended and shown == len(self.items) else _encode_cursor(self.keys[shown - 1])
+
+
+class _Decoded(Sequence[D]):
+    """Stored documents, each decoded when it is read."""
+
+    def __init__(self, stored: Sequence[Bson], decode: Callable[[Bson], D]) -> None:
+        self._stored = stored
+        self._decode = decode
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @overload
+    def __getitem__(self, place: int) -> D: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[D]: ...
+
+    def __getitem__(self, place: int | slice) -> D | list[D]:
+        if isinstance(place, slice):
+            return [self._decode(bson) for bson in self._stored[place]]
+        return self._decode(self._stored[place])
 
 
 def _encode_cursor(key: ObjectId | bytes) -> str:
@@ -187,7 +209,7 @@ class DocumentStore(Generic[D]):
     _key: ClassVar[type] = ObjectId  # The type of its `_id`, and so of what its lists go on from.
     visible: ClassVar[Mapping[str, Any]] = {}
     unread: ClassVar[tuple[str, ...]] = ()
-    unlisted: ClassVar[tuple[str, ...]] = ()
+    unlisted: ClassVar[tuple[str, ...]] = ("outbox",)
 
     def __init__(self, database: Database[Any], decode: Callable[[Bson], D]) -> None:
         self._collection: Collection[Any] = database[f"{self.kind}s"]
@@ -207,12 +229,13 @@ class DocumentStore(Generic[D]):
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, D]:
         """Those of *ids* that users see, by id."""
-        return {
-            bson["_id"]: self._decode(bson)
-            for some in chunks(dict.fromkeys(ids), KEYS_CHUNK)
-            for bson in self._collection.find({"_id": among(some)}, self._projection)
-            if self._is_visible(bson)
-        }
+        return {bson["_id"]: self._decode(bson) for bson in self._stored(ids)}
+
+    def _stored(self, ids: Iterable[ObjectId]) -> Iterator[Bson]:
+        """The documents of those of *ids* that users see."""
+        for some in chunks(dict.fromkeys(ids), KEYS_CHUNK):
+            found = self._collection.find({"_id": among(some)}, self._projection)
+            yield from filter(self._is_visible, found)
 
     def metadata_of(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Any]:
         """The metadata of those of *ids* that users see, by id."""
@@ -230,14 +253,14 @@ class DocumentStore(Generic[D]):
     def page(self, query: Query) -> Page[D]:
         """A page of documents in the order of their keys: by age, leases by subnet and address.
 
-        It ends at the limit of *query*, or when what users wrote on its documents comes to 8 MiB.
+        It ends at the limit of *query*, or when its documents come to 2 MiB.
 
         Raises:
             InvalidParameter: If the cursor is of another list.
         """
         self.after(query)
         with (
-            self._collection.find(self._filter(query), _all_but(*self.unread, *self.unlisted))
+            self._collection.find(self._filter(query), self._projection_listed)
             .sort("_id", ASCENDING)
             .limit(query.limit + 1) as found
         ):
@@ -264,27 +287,22 @@ class DocumentStore(Generic[D]):
         def found() -> Iterator[Bson]:
             for some in chunks(keys, READ_CHUNK):
                 # The key comes first, for the reason that `Query.to_filter` gives.
-                yield from self._by_keys(some, wanted)
+                yield from self._by_keys(some, wanted, self._projection_listed)
 
         return self._page_of(found(), query.limit)
 
-    def _by_keys(self, keys: Sequence[Any], wanted: Mapping[str, Any]) -> list[Bson]:
-        return sorted(self._collection.find({"_id": among(keys), **wanted}), key=itemgetter("_id"))
+    def _by_keys(self, keys: Sequence[Any], wanted: Mapping[str, Any], shown: Bson | None = None) -> list[Bson]:
+        found = self._collection.find({"_id": among(keys), **wanted}, shown)
+        return sorted(found, key=itemgetter("_id"))
 
     def _filter(self, query: Query) -> Bson:
         return query.to_filter(self.visible)
 
     def _page_of(self, found: Iterable[Bson], limit: int) -> Page[D]:
-        items: list[D] = []
-        keys: list[ObjectId | bytes] = []
-        size = 0
-        for bson in found:
-            size += bytes_written(bson)
-            if len(items) == limit or (items and size > PAGE_MAX_BYTES):
-                return Page(items, keys, ended=False)
-            items.append(self._decode(bson))
-            keys.append(bson["_id"])
-        return Page(items, keys, ended=True)
+        some, is_cut = fitting(found, limit + 1)
+        shown = some[:limit]
+        keys = [bson["_id"] for bson in shown]
+        return Page(_Decoded(shown, self._decode), keys, ended=len(some) <= limit and not is_cut)
 
     def describe(self, id_: ObjectId, change: Callable[[D], D], revisions: frozenset[int] | None = None) -> D:
         """Replace name, tags and metadata by those of *change*(document); the rest is left alone.
@@ -329,6 +347,10 @@ class DocumentStore(Generic[D]):
     def _projection(self) -> Bson | None:
         return _all_but(*self.unread)
 
+    @property
+    def _projection_listed(self) -> Bson | None:
+        return _all_but(*self.unread, *self.unlisted)
+
     def _is_visible(self, bson: Bson) -> bool:
         """Whether *bson* is among the `visible` ones."""
         return all(bson.get(name) == value for name, value in self.visible.items())
@@ -372,11 +394,6 @@ class DocumentStore(Generic[D]):
 
 def _all_but(*names: str) -> Bson | None:
     return dict.fromkeys(names, 0) or None
-
-
-def bytes_written(bson: Bson) -> int:
-    """About how many bytes users wrote on a stored document: its metadata, and what it is found by."""
-    return len(bson.get("metadata", "")) + sum(map(len, bson.get("facets", ())))
 
 
 def check_revision(kind: str, revision: int, accepted: frozenset[int] | None) -> None:

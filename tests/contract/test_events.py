@@ -101,7 +101,7 @@ def test_what_is_in_the_log_stands_in_no_outbox(stores):
     pool = a_pool(stores)
     relay(stores)
     assert stores.pools.get(pool.id).outbox == ()
-    assert stores.log.added(10) == []
+    assert stores.log.added(10) == ([], False)
 
 
 @pytest.mark.parametrize("subject", [None, "/pools/even", "/top"])

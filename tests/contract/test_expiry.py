@@ -126,5 +126,6 @@ def test_the_waiting_jobs_of_a_target_are_found_behind_those_in_hand(stores):
     jobs = [a_job(target) for _ in range(6)]
     stores.jobs.insert(*jobs)
     stores.jobs.claim(jobs[:3], 60.0)
-    assert [job.id for job in stores.jobs.waiting(target, 2, 60.0)] == [job.id for job in jobs[3:5]]
-    assert [job.id for job in stores.jobs.waiting(target, 9, 60.0)] == [job.id for job in jobs[3:]]
+    for limit, last, more in ((2, 5, True), (9, len(jobs), False)):
+        waiting = stores.jobs.waiting(target, limit, 60.0)
+        assert ([job.id for job in waiting[0]], waiting[1]) == ([job.id for job in jobs[3:last]], more)

@@ -194,7 +194,7 @@ def test_a_database_of_the_version_before_is_brought_over(old: Database[Any]):
     subnet = stores.subnets.get(SUBNET)
     assert (subnet.start, subnet.end) == (FIRST, FIRST + SIZE - 1)
     assert stores.subnets.containing(ip_network(CIDR)[0]) == [subnet]
-    assert stores.subnets.page(Query(facets=(("tag=old",),))).items == [subnet]
+    assert list(stores.subnets.page(Query(facets=(("tag=old",),))).items) == [subnet]
     with pytest.raises(SubnetOverlap):
         stores.pools.hold_range(replace(subnet, id=ObjectId(), start=FIRST - 1, end=FIRST - 1, cidr=None))
     services = build_services(stores, Settings(), Nobody(), Consulting())

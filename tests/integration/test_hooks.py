@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -44,6 +46,11 @@ timeout_s = 30.0
 """
 FUNCTIONS = """
 import time
+from pathlib import Path
+
+def patient(change):
+    while not Path("go-on").exists():
+        time.sleep(0.05)
 
 def slow(change):
     time.sleep(2)
@@ -154,6 +161,33 @@ def test_a_consumer_beside_a_queue_that_was_declared_otherwise_says_so_and_ends(
     assert (ended.returncode, f"a queue '{queue.name}' that was declared otherwise" in ended.stderr) == (2, True), (
         ended
     )
+
+
+def test_changes_that_wait_for_a_hook_leave_threads_to_others(nats_url, database, redis_url, tmp_path):
+    """A hook that takes its time is asked about one change at once, as one in eight of the threads may wait."""
+    (tmp_path / "others.py").write_text(FUNCTIONS)
+    declared = tmp_path / "hooks.toml"
+    declared.write_text(
+        '[[hook]]\nname = "patient"\nchanges = ["pool.update"]\nsilence = "allow"\ntimeout_s = 60.0\n'
+    )
+    stack = Stack(database, redis_url, tmp_path, IPAM_BUS=nats_url, IPAM_HOOKS=str(declared), IPAM_THREADS="8")
+    stack.web.start()
+    path = f"/pools/{stack.api.pool()['id']}"
+    try:
+        with consumer(tmp_path, nats_url, "others:patient", "patient"), ThreadPoolExecutor(40) as callers:
+            answers = [callers.submit(stack.api.patch, path, {"name": str(n)}) for n in range(40)]
+            wait_until(lambda: sum(one.done() for one in answers) == 39, 30, "all but one to be answered")
+            refused = [one.result() for one in answers if one.done()]
+            assert {problem(one) for one in refused} == {(503, "unavailable")}
+            assert all(int(one.headers["Retry-After"]) > 0 for one in refused)
+            assert "As many changes as may wait for hooks" in refused[0].json()["detail"]
+            assert [stack.api.get(other).status_code for other in ("/livez", "/readyz", path)] == [200] * 3
+            assert stack.api.get(path).json()["name"] == ""
+            (tmp_path / "go-on").touch()
+            (made,) = (one for one in futures.as_completed(answers) if one.result().status_code == 200)
+            assert stack.api.get(path).json() == made.result().json()
+    finally:
+        stack.stop()
 
 
 def _rehearse(folder: Path, url: str, declared: Path) -> None:

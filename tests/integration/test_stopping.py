@@ -18,8 +18,8 @@ from tests.integration.test_connections import connect
 from tests.servers import wait_until
 from tests.stack import Stack
 
-# As many threads that three requests may wait.
-THREADS = "4"
+# As many threads that five requests may wait.
+THREADS = "8"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_who_waits_when_it_stops_is_told_which_job_to_poll(stack):
         wait_until(lambda: stack.api.get("/jobs").json()["jobs"], 20, "the request to be a job")
         send(following, "/events?after=latest&wait=60")
         for _ in range(3):  # Over open connections requests are taken up in the order of their coming.
-            assert stack.api.get("/livez").status_code == 200
+            assert stack.api.get("/").status_code == 200
         assert stack.web.stop() == 0
         answer = waits.result()
         assert (answer.status_code, answer.json()["state"]) == (202, "queued")
@@ -83,7 +83,7 @@ def test_what_has_begun_is_answered_and_nothing_new_is_begun(stopping_database, 
         with stopping_database.paused():
             send(begun, "/pools")
             for _ in range(3):
-                assert ask(open_connection, "/livez")[0] == 200
+                assert ask(open_connection, "/")[0] == 200
             os.kill(stack.web.pid, signal.SIGTERM)
             wait_until(lambda: ask(open_connection, "/readyz")[0] == 503, 20, "it to be ready no more")
             assert ask(open_connection, "/pools")[1]["type"] == "/problems/unavailable"
@@ -104,7 +104,7 @@ def test_what_does_not_end_is_given_up(stopping_database, redis_url, tmp_path):
         with stopping_database.paused():
             send(connection, "/pools")
             for _ in range(3):
-                assert stack.api.get("/livez").status_code == 200
+                assert stack.api.get("/").status_code == 200
             assert stack.web.stop() == 0
     stack.stop()
 

@@ -80,8 +80,8 @@ MISTAKES = (
         "jobs are read before the ledger of their subnet",
         Jobs, "_carry_out_some",
         "    subnet = self._stores.subnets.find(target)\n"
-        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)\n",
-        "    waiting = self._stores.jobs.waiting(target, BATCH_JOBS + 1, self._claim_timeout_s)\n"
+        "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n",
+        "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n"
         "    subnet = self._stores.subnets.find(target)\n",
     ),
     Mistake(
@@ -303,7 +303,7 @@ MISTAKES = (
     ),
     Mistake("what a hook has refused is carried out", Granting, "_plan", " or job.refused is not None", ""),
     Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
-    Mistake("what hooks have amended is lost", JobStore, "consulted", '"request": dumps(job.request), ', ""),
+    Mistake("what hooks have amended is lost", JobStore, "consulted", "**request_to_bson(job.request), ", ""),
     Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),
     Mistake(
         "what a hook has refused can be created all the same",

@@ -30,7 +30,7 @@ def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
 
 def carry_out(services: Services, target: ObjectId) -> None:
     """As workers do that get a message for whatever is free to be claimed."""
-    while services.stores.jobs.waiting(target, 1, 60.0):
+    while services.stores.jobs.waiting(target, 1, 60.0)[0]:
         services.jobs.carry_out(target)
 
 

@@ -167,7 +167,7 @@ def test_a_job_that_another_has_given_up_meanwhile_gets_nothing(services, monkey
     subnet = make_subnet(services)
     job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     for _ in range(9):
-        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1, 60.0), -1.0)
+        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1, 60.0)[0], -1.0)
     before_its_grant(services, monkeypatch, lambda: services.jobs.carry_out(subnet.id))
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(job.id).error["slug"] == "given-up"
@@ -180,7 +180,7 @@ def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeyp
     subnet = make_subnet(services)
     job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
     for _ in range(failures):
-        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1, 60.0), -1.0)
+        services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1, 60.0)[0], -1.0)
     subnets, change, late = services.stores.subnets, services.stores.subnets.change_ledger, []
 
     def change_of_the_late_one(*args):
@@ -205,9 +205,9 @@ def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeyp
 def test_a_claim_that_ran_out_decides_nothing(services):
     subnet = make_subnet(services)
     job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
-    first, _ = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10, 60.0), 0.0)
+    first, _ = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10, 60.0)[0], 0.0)
     services.stores.jobs.disown([job.id])
-    second, claimed = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10, 60.0), 30.0)
+    second, claimed = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10, 60.0)[0], 30.0)
     assert [one.id for one in claimed] == [job.id]
     assert services.stores.jobs.decide([job.id], first) == set()
     error = GivenUp("It was tried in vain.").to_record()

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -12,7 +13,7 @@ from bson import ObjectId
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import HookUnavailable, Invalid, NotFound, Refused, Stale
+from ipam.errors import HookUnavailable, Invalid, NotFound, Refused, Stale, Transient
 from ipam.hooks import CHANGES, Hook, Unanswered
 from ipam.models.documents import JobState, Pool
 from ipam.models.stores import Stores
@@ -371,6 +372,27 @@ def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatche
     assert dispatcher.dispatched == [subnet.id]
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_as_many_changes_wait_for_hooks_as_there_are_places(stores, dispatcher):
+    """Whatever the hook declares for silence: it has not been asked."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def say(_):
+        asked.set()
+        assert answered.wait(30)
+        return YES
+
+    consulting = Consulting([hook("one", "pool.create", silence_allows=True)], Consumers(one=say), places=1)
+    services = build_services(stores, Settings(), dispatcher, consulting)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(services.inventory.create_pool, Pool(id=ObjectId(), name="first"))
+        assert asked.wait(30)
+        with pytest.raises(Transient, match="As many changes as may wait for hooks"):
+            services.inventory.create_pool(Pool(id=ObjectId(), name="second"))
+        answered.set()
+        assert first.result(30).name == "first"
+    assert services.inventory.create_pool(Pool(id=ObjectId(), name="third")).name == "third"
 
 
 def test_a_change_can_be_rehearsed(with_hooks):

@@ -16,12 +16,12 @@ def client(services):
     return TestClient(create_app(services, lambda: None, threading.Event(), ["*"]))
 
 
-@pytest.mark.parametrize(("bytes_each", "at_once"), [(0, COUNT), (90, COUNT), (200, 4)])
+@pytest.mark.parametrize(("bytes_each", "at_once"), [(0, COUNT), (90, COUNT), (200, 6)])
 def test_leases_are_embedded_whole_unless_users_wrote_too_much_on_them(
     services, client, monkeypatch, bytes_each, at_once
 ):
-    for module in ("store", "leases"):
-        monkeypatch.setattr(f"ipam.models.{module}.PAGE_MAX_BYTES", 1000)
+    for module in ("sizes", "leases"):
+        monkeypatch.setattr(f"ipam.models.{module}.PAGE_MAX_BYTES", 1400)
     job = reserve(services, make_subnet(services, COUNT), COUNT)
     path = f"/reservations/{job.reservation}"
     for lease in client.simulate_get(f"{path}/leases").json["leases"]:

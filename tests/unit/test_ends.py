@@ -92,4 +92,4 @@ def test_jobs_that_are_accepted_together_wake_workers_once_for_each_target(servi
     ]
     assert services.jobs._store_some(jobs) == jobs  # noqa: SLF001
     assert dispatcher.dispatched == [one.id, other.id]
-    assert [len(services.stores.jobs.waiting(subnet.id, 9, 60.0)) for subnet in (one, other)] == [3, 1]
+    assert [len(services.stores.jobs.waiting(subnet.id, 9, 60.0)[0]) for subnet in (one, other)] == [3, 1]

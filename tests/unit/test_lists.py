@@ -26,7 +26,7 @@ def test_ids_are_the_same_for_the_same_list_and_ascend_with_their_places():
 
 @pytest.mark.parametrize(("most", "shown"), [(10**6, 3), (250, 1), (10, 0)])
 def test_of_what_does_not_fit_it_is_only_said_where_it_is(monkeypatch, most, shown):
-    monkeypatch.setattr(outcomes, "PAGE_MAX_BYTES", most)
+    monkeypatch.setattr(outcomes, "ANSWER_MAX_BYTES", most)
     all_ = [Outcome(201, "reservation", {"name": "x" * 150}, f"/reservations/{place}") for place in range(3)]
     refused = Outcome.refused(Exhausted("None is free."))
     req, resp = falcon.Request(falcon.testing.create_environ()), falcon.Response()
@@ -46,5 +46,5 @@ def test_requests_of_a_list_are_stored_some_at_a_time_and_are_begun_in_order(ser
     assert [job.id for job in jobs] == list(wanted)
     assert dispatcher.dispatched == [subnet.id] * 3
     services.jobs.accept_all(subnet, wanted)
-    waiting = services.stores.jobs.waiting(subnet.id, 10 * BATCH_JOBS, 60.0)
+    waiting, _ = services.stores.jobs.waiting(subnet.id, 10 * BATCH_JOBS, 60.0)
     assert [(job.id, job.reservation) for job in waiting] == [(job.id, job.reservation) for job in jobs]

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import falcon
 import pytest
@@ -11,6 +12,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import BaseWSGIServer
 
 from ipam.api.channel import Channel
+from ipam.api.request_threads import RequestThreads
 from ipam.api.server import Server, listen_on
 from ipam.errors import InvalidSettings
 
@@ -31,7 +33,13 @@ def test_who_has_bound_a_port_and_is_late_to_listen_is_told_that_it_is_taken(mon
     quicker.listen()
     monkeypatch.setattr("ipam.api.server.create_server", lambda *_, **__: later.listen())
     with quicker, later, pytest.raises(InvalidSettings, match=f"Cannot listen on 127.0.0.1:{port}: "):
-        Server(falcon.App(), sockets=[later], threads=4, stopping=threading.Event(), stop_timeout_s=1)
+        Server(
+            falcon.App(),
+            sockets=[later],
+            threads=RequestThreads(4, ()),
+            stopping=threading.Event(),
+            stop_timeout_s=1,
+        )
 
 
 class Pieces:
@@ -47,7 +55,9 @@ class Pieces:
         self.last_is_next = threading.Event()
         self.last_waits = threading.Event()
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, path: str) -> None:
+        if path != "pieces":
+            raise falcon.HTTPNotFound
         resp.stream, resp.content_length = self._pieces(), sum(self.sizes)
 
     def _pieces(self) -> Iterator[bytes]:
@@ -84,21 +94,30 @@ def connection(monkeypatch: pytest.MonkeyPatch, pieces: Pieces) -> Iterator[sock
 
     monkeypatch.setattr(BaseWSGIServer, "readable", look_and_say_so)
     monkeypatch.setattr(BaseWSGIServer, "pull_trigger", wake_and_wait)
+    with serving(pieces) as port, socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        yield connection
+
+
+@contextmanager
+def serving(resource: object) -> Iterator[int]:
+    """The port of a server that answers with *resource*, in four threads and one for /apart."""
     app = falcon.App()
-    app.add_route("/", pieces)
+    app.req_options.strip_url_path_trailing_slash = True
+    app.add_route("/{path}", resource)
     listening = listen_on("127.0.0.1", 0)
-    server = Server(app, sockets=listening, threads=4, stopping=threading.Event(), stop_timeout_s=20)
+    server = Server(
+        app, sockets=listening, threads=RequestThreads(4, ["/apart"]), stopping=threading.Event(), stop_timeout_s=20
+    )
     loop = threading.Thread(target=server._server.run)  # noqa: SLF001 (`run` is for a main thread)
     loop.start()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        yield connection
+    yield server.port
     server._end()  # noqa: SLF001
     loop.join(20)
     assert not loop.is_alive()
 
 
 def test_an_answer_that_is_sent_in_parts_reaches_its_end(connection: socket.socket, pieces: Pieces):
-    connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    connection.sendall(b"GET /pieces HTTP/1.1\r\nHost: here\r\n\r\n")
     with connection.makefile("rb") as received:
         while received.readline().strip():
             pass
@@ -130,3 +149,35 @@ def test_the_loop_sleeps_while_an_answer_is_sent(connection: socket.socket, monk
         assert received.readline().startswith(b"HTTP/1.1 404")
         received.read()
     assert 0 < len(looks) < 20
+
+
+class Patience:
+    """Answers under one path at once, and elsewhere when it is let."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.goes_on = threading.Event()
+
+    def on_get(self, _req: falcon.Request, _resp: falcon.Response, path: str) -> None:
+        if path != "apart":
+            self.begun.release()
+            assert self.goes_on.wait(20)
+
+
+def test_a_path_with_a_thread_of_its_own_is_answered_while_all_others_wait():
+    patience = Patience()
+    with serving(patience) as port, ExitStack() as open_:
+
+        def ask(path: str) -> socket.socket:
+            connection = open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+            return connection
+
+        waiting = [ask("/other") for _ in range(6)]
+        for _ in range(4):
+            assert patience.begun.acquire(timeout=20)
+        for path in ("/apart", "/apart/", "/apart?verbose"):
+            assert ask(path).recv(100).startswith(b"HTTP/1.1 200")
+        assert not patience.begun.acquire(blocking=False)
+        patience.goes_on.set()
+        assert all(connection.recv(100).startswith(b"HTTP/1.1 200") for connection in waiting)

@@ -14,7 +14,7 @@ from ipam.settings import Settings, without_password
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default():
     environment = {"IPAM_PORT": "9000", "IPAM_HOST": "0.0.0.0"}  # noqa: S104
     settings = Settings.read({"port": "9001"}, environment)
-    assert (settings.port, settings.host, settings.threads) == (9001, "0.0.0.0", 96)  # noqa: S104
+    assert (settings.port, settings.host, settings.threads) == (9001, "0.0.0.0", 128)  # noqa: S104
 
 
 def test_all_faults_are_told_at_once_each_with_where_it_came_from():
