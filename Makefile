@@ -11,7 +11,7 @@ MINUTES ?= 20
 ROUNDS ?= 3
 BENCH ?=
 
-.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth check format test-servers clean
+.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth bench-fairness check format test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -49,6 +49,9 @@ bench-events: $(VENV)/.installed-dev test-servers  ## Measure what events cost, 
 
 bench-growth: $(VENV)/.installed-bench test-servers  ## Measure each route with next to nothing and with 200,000 leases.
 	@$(BIN)/python -m benchmarks.growth
+
+bench-fairness: $(VENV)/.installed-bench test-servers  ## Measure small requests while the largest allowed work goes on.
+	@$(BIN)/python -m benchmarks.fairness
 
 check: $(VENV)/.installed-dev  ## Lint, types, import layers, deployment files.
 	$(BIN)/ruff format --check .

@@ -52,7 +52,7 @@ class Calls(CommandListener):
 class Nobody:
     """Sends nothing."""
 
-    def dispatch(self, target: ObjectId) -> None:
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
         """Nobody is to be woken."""
 
     def announce(self, ends: Ends) -> None:
@@ -65,7 +65,7 @@ class _By(Nobody):
     def __init__(self, worker: Services) -> None:
         self._worker = worker
 
-    def dispatch(self, target: ObjectId) -> None:
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
         """Carry it out."""
         self._worker.jobs.carry_out(target)
 

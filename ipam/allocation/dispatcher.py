@@ -16,8 +16,8 @@ Ends = Mapping[ObjectId, Job | None]
 class Dispatcher(Protocol):
     """Wakes a worker, or who waits for one; a lost message only costs time, as both are looked after without."""
 
-    def dispatch(self, target: ObjectId) -> None:
-        """Ask for the jobs of *target* to be carried out. Raises nothing."""
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
+        """Ask for the jobs of *target* to be carried out, in *pause_s* seconds or later. Raises nothing."""
 
     def announce(self, ends: Ends) -> None:
         """Let those who wait for these jobs hear of their *ends* at once. Raises nothing."""

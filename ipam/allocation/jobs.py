@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
+from typing import Protocol
 
 from bson import ObjectId
 
+from ipam.allocation.backlog import Backlog
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
@@ -40,8 +42,9 @@ NEW_FOR_S = 5.0
 ALONE_AFTER_FAILURES = 3
 
 
-# Calls what is to be done about a target and returns what that returned, or leaves it to somebody else.
-TakeTurn = Callable[[ObjectId, Callable[[], bool]], bool]
+# A turn at a target ends after so many batches, or after one job that asks for more than a batch has: then other
+# targets come first.
+TURN_BATCHES = 4
 
 
 class Rest(Enum):
@@ -50,6 +53,36 @@ class Rest(Enum):
     NONE = auto()
     AT_ONCE = auto()
     LATER = auto()
+    MUCH_LATER = auto()
+
+
+class Turns(Protocol):
+    """Says which of several processes does what."""
+
+    def take(self, target: ObjectId, work: Callable[[], float | None]) -> float | None:
+        """Call *work* and return what it returns; or leave it to the process that is at *target*: None.
+
+        It returns in how many seconds to go on with what is left, None if nothing is.
+        """
+
+    def take_large(self, work: Callable[[], Rest]) -> Rest:
+        """Call *work* and return what it returns; or `MUCH_LATER`, if as many processes as may do large jobs."""
+
+
+class Alone:
+    """The turns of a process that has no others beside it."""
+
+    def take(self, _target: ObjectId, work: Callable[[], float | None]) -> float | None:
+        """Call *work* and return what it returns."""
+        return work()
+
+    def take_large(self, work: Callable[[], Rest]) -> Rest:
+        """Call *work* and return what it returns."""
+        return work()
+
+
+# When that is, in seconds from now; None if never.
+_PAUSES_S = {Rest.NONE: None, Rest.AT_ONCE: 0.0, Rest.LATER: 0.0, Rest.MUCH_LATER: 1.0}
 
 
 class Jobs:
@@ -75,11 +108,17 @@ class Jobs:
         self._deleting = deleting
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
+        self._backlog = Backlog(stores.jobs)
         self._store: Together[Job, Job] = Together(self._store_some, BATCH_JOBS)
 
     def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
-        """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing."""
-        return self._store(_new_job(id_, owner, request))
+        """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing.
+
+        Raises:
+            Transient: If too many addresses are asked for already.
+        """
+        (job,) = self._backlog.admit([_new_job(id_, owner, request)])
+        return self._store(job)
 
     def accept_all(self, owner: Subnet | Pool, requests: Mapping[ObjectId, ReservationRequest]) -> list[Job]:
         """Accept several *requests* by the ids of their jobs, which are begun in this order; returns these jobs.
@@ -87,10 +126,12 @@ class Jobs:
         If the database goes away in the middle, these are the first of them: what was accepted is carried out.
 
         Raises:
-            Transient: If it was away from the beginning.
+            Invalid: If they ask for more addresses than may ever be asked for.
+            Transient: If it was away from the beginning, or too many addresses are asked for already.
         """
         accepted: list[Job] = []
-        for some in chunks((_new_job(id_, owner, request) for id_, request in requests.items()), BATCH_JOBS):
+        jobs = self._backlog.admit([_new_job(id_, owner, request) for id_, request in requests.items()])
+        for some in chunks(jobs, BATCH_JOBS):
             try:
                 accepted += self._store_some(some)
             except Transient:
@@ -143,26 +184,30 @@ class Jobs:
             self._stores.subnets.change_ledger(subnet, subnet.ledger)
         return True
 
-    def carry_out(self, target: ObjectId, take_turn: TakeTurn = lambda _, work: work()) -> None:
+    def carry_out(self, target: ObjectId, turns: Turns | None = None) -> None:
         """Carry out the waiting jobs of a subnet or pool; or a part of a release or a deletion.
 
-        *take_turn* calls what it is given, or leaves it to another process that is at *target* and returns False.
+        *turns* say whether that is for this process to do; it is, if there are none.
 
         Raises:
             Transient: If the database went away; what was begun will be finished by the next call.
         """
-        if take_turn(target, partial(self._carry_out_all, target)):
+        turns = turns or Alone()
+        pause_s = turns.take(target, partial(self._carry_out_turn, target, turns))
+        if pause_s is not None:
             # Behind what waits already; and after the turn, or who hears of it could only leave it to this one.
-            self._dispatcher.dispatch(target)
+            self._dispatcher.dispatch(target, pause_s)
 
-    def _carry_out_all(self, target: ObjectId) -> bool:
-        """Carry out what waits for *target*; True if a release or a deletion of it is to go on later."""
+    def _carry_out_turn(self, target: ObjectId, turns: Turns) -> float | None:
+        """Carry out what waits for *target*, or some of it; returns in how many seconds to go on, None if never."""
         rest = Rest.AT_ONCE
-        while rest is Rest.AT_ONCE:
-            rest = retry_contended(partial(self._carry_out_some, target))
-        return rest is Rest.LATER
+        for _ in range(TURN_BATCHES):
+            rest = retry_contended(partial(self._carry_out_some, target, turns))
+            if rest is not Rest.AT_ONCE:
+                break
+        return _PAUSES_S[rest]
 
-    def _carry_out_some(self, target: ObjectId) -> Rest:
+    def _carry_out_some(self, target: ObjectId, turns: Turns) -> Rest:
         """Carry out some of the jobs that wait for *target*; returns when to go on with what may be left.
 
         Raises:
@@ -180,9 +225,17 @@ class Jobs:
             batch = next(_batches(ungranted), [])
             if batch and self._grant_new(batch, subnet):
                 return Rest.AT_ONCE if more or len(batch) < len(waiting) else Rest.NONE
-        if waiting and self._carry_out(waiting, subnet):
-            return Rest.LATER
-        return Rest.AT_ONCE if more and waiting else Rest.NONE
+        if not waiting:
+            return Rest.NONE
+        some = _as_many_as_a_batch_has(waiting)
+        more |= len(some) < len(waiting)
+        if _asked(some) <= BATCH_ADDRESSES:
+            return Rest.LATER if self._carry_out(some, subnet) else Rest.AT_ONCE if more else Rest.NONE
+
+        def carry_out_large() -> Rest:
+            return Rest.LATER if self._carry_out(some, subnet) or more else Rest.NONE
+
+        return turns.take_large(carry_out_large)
 
     def _is_new(self, job: Job) -> bool:
         """Whether *job* may be granted addresses without being claimed."""
@@ -322,6 +375,21 @@ def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:
         if passes(error):
             raise
         log.exception("a batch of %d jobs failed, the first one being %s", len(jobs), jobs[0].id)
+
+
+def _as_many_as_a_batch_has(jobs: Sequence[Job]) -> Sequence[Job]:
+    """The first of *jobs* that ask for no more addresses together than a batch has; one at least."""
+    addresses = 0
+    for place, job in enumerate(jobs):
+        addresses += _asked([job])
+        if place and addresses > BATCH_ADDRESSES:
+            return jobs[:place]
+    return jobs
+
+
+def _asked(jobs: Sequence[Job]) -> int:
+    """How many addresses *jobs* ask for; none of them do that give some back, which is done in parts."""
+    return sum(job.request["count"] for job in jobs if job.kind is JobKind.RESERVATION)
 
 
 def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:

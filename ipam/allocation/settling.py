@@ -19,7 +19,7 @@ from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
-from ipam.models.writes import Writes
+from ipam.models.writes import Writes, sparing
 from ipam.origins import Origin, acting_for
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class Settling:
             return list(writes)
         written = renewed = 0
         for one in writes:
-            self._stores.writer.write([one])
+            with sparing():
+                self._stores.writer.write([one])
             written += len(one)
             if written - renewed >= HANDED_OUT_AT_ONCE:
                 renewed = written

@@ -34,7 +34,8 @@ class RequestThreads(ThreadedTaskDispatcher):  # type: ignore[misc]  # (waitress
 
     def add_task(self, task: Channel) -> None:
         """Have the first request of the connection *task* answered when a thread is free for it."""
-        threads = self._apart.get(task.requests[0].path.rstrip("/"))
+        path = getattr(task.requests[0], "path", "")  # What is no request has none.
+        threads = self._apart.get(path.rstrip("/"))
         if threads is None:
             super().add_task(task)
         else:

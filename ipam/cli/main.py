@@ -192,7 +192,8 @@ def worker(settings: Settings) -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
             services().consulting.finish(_FINISH_TIMEOUT_S)
 
-    turns = Turns(settings.claim_timeout_s, file_of_workers())
+    # One process at least is left to all others.
+    turns = Turns(settings.claim_timeout_s, max(1, settings.concurrency // 2), file_of_workers())
     register_tasks(app, services, turns, settings.recovery_interval_s)
     sys.exit(run_worker(app, settings, finish))
 

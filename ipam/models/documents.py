@@ -18,7 +18,7 @@ from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, outbox_of
 from ipam.models.holdings import Holding, in_order, lease_key, stem_of
-from ipam.models.keys import OPEN
+from ipam.models.keys import COUNTED, OPEN
 from ipam.models.ledgers import Ledger
 from ipam.origins import Origin, current_origin
 
@@ -404,6 +404,7 @@ class Job:
         failures: How often a claim ran out, its worker having died, failed or fallen asleep.
         done: How many addresses of those asked for are written, or back.
         position: How many of the addresses that its reservation was given a release has gone through.
+        is_counted: Whether it counts against the bound on what is asked for at once, while it is open.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, where they are told with its end; else None.
@@ -427,6 +428,7 @@ class Job:
     failures: int = 0
     done: int = 0
     position: int = 0
+    is_counted: bool = False
     consulted: bool = False
     refused: Bson | None = None
     held: tuple[Holding, ...] | None = None
@@ -445,7 +447,7 @@ class Job:
             "_id": self.id,
             "kind": self.kind.value,
             "target": self.target,
-            "keys": [self.target, OPEN],
+            "keys": [self.target, OPEN, *([COUNTED] if self.is_counted else ())],
             "pool": self.pool,
             "subnet": self.subnet,
             **request_to_bson(self.request),
@@ -463,6 +465,8 @@ class Job:
             "revision": self.revision,
             "origin": self.origin.to_json(),
         }
+        if self.is_counted:
+            bson["count"] = self.request["count"]
         if self.held is not None:
             bson |= {"held": [holding.to_bson() for holding in self.held], "held_since": self.held_since}
         return bson
@@ -497,7 +501,7 @@ class Job:
 
 def request_to_bson(request: Bson) -> Bson:
     """Return the stored form of a job's request; a large one is in a field of its own, which lists do without."""
-    return _apart("request", request, {"count": request["count"], "omitted": True})
+    return _apart("request", request, {"count": request.get("count"), "omitted": True})
 
 
 def error_to_bson(error: Bson) -> Bson:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from ipam.models.clock import begun_within, held_for, utc_now
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, error_to_bson, request_to_bson
 from ipam.models.events import Event, telling
-from ipam.models.keys import KEEP_JOBS, OPEN, minute_of
+from ipam.models.keys import COUNTED, KEEP_JOBS, OPEN, minute_of
 from ipam.models.sizes import fitting
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query
 from ipam.models.writes import Writes
@@ -207,6 +207,11 @@ class JobStore(DocumentStore[Job]):
         """Those of *ids* that have reached a terminal state."""
         found = self._stored(ids)
         return [Job.from_bson(bson) for bson in found if bson["state"] not in _OPEN_STATES]
+
+    def counted(self) -> Iterator[tuple[ObjectId, ObjectId, int]]:
+        """Yield the id, the target and the number of addresses of each open job that was stored as counted."""
+        found = self._collection.find({"keys": COUNTED}, {"target": 1, "count": 1})
+        yield from ((bson["_id"], bson["target"], bson["count"]) for bson in found)
 
     def open(self) -> tuple[int, datetime | None]:
         """Return how many jobs have not ended, 10,000 at most, and when the oldest of them was accepted."""

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 
 # A job that has not ended.
 OPEN = "open"
+# One that was asked for together with others, or asks alone, for many addresses.
+COUNTED = "counted"
 # A reservation whose release was begun and is not over.
 UNFINISHED = "unfinished"
 

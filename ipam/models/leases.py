@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -28,7 +28,7 @@ from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id, ste
 from ipam.models.marks import Mark, MarkStore
 from ipam.models.sizes import PAGE_MAX_BYTES, bytes_of
 from ipam.models.store import READ_CHUNK, DocumentStore, Query
-from ipam.models.writes import Writes
+from ipam.models.writes import Writes, sparing
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
@@ -106,16 +106,16 @@ class LeaseStore(DocumentStore[Lease]):
     def put_back(self, subnet: ObjectId, held: Mapping[ObjectId, AddressSet]) -> None:
         """Free addresses of reservations; those that a reservation does not hold are left alone.
 
-        If they are more than a caller waits for, others have the database to themselves for half of the time.
+        If they are more than a caller waits for, others have the database to themselves for most of the time.
         """
-        rest = 1.0 if sum(map(len, held.values())) > WITHOUT_REST else 0.0
+        is_large = sum(map(len, held.values())) > WITHOUT_REST
         self._free(
             (
                 ({"reservation": reservation}, key)
                 for reservation, addresses in held.items()
                 for key in _keys(subnet, addresses)
             ),
-            rest,
+            sparing if is_large else nullcontext,
         )
 
     def release(self, subnet: ObjectId, reservation: ObjectId, address: Address) -> None:
@@ -235,20 +235,20 @@ class LeaseStore(DocumentStore[Lease]):
             keys += (bson["key"] for bson in self._former_ids.find({"_id": among(ids)}))
         return [key for key in keys if key is not None]
 
-    def _free(self, leases: Iterable[tuple[Bson, bytes]], rest: float = 0.0) -> None:
-        """Free leases by their keys, each if its condition holds.
-
-        After each write rest for *rest* times as long as it took.
-        """
+    def _free(
+        self,
+        leases: Iterable[tuple[Bson, bytes]],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Free leases by their keys, each if its condition holds; each write is made within *around*."""
         for some in chunks(leases, _FREED_AT_ONCE):
             updates = [
                 UpdateMany({"_id": among(keys), **condition}, {"$unset": _HELD})
                 for condition, alike in groupby(some, itemgetter(0))
                 for keys in chunks((key for _, key in alike), KEYS_CHUNK)
             ]
-            began = time.monotonic()
-            self._collection.bulk_write(updates, ordered=False)
-            time.sleep(rest * (time.monotonic() - began))
+            with around():
+                self._collection.bulk_write(updates, ordered=False)
 
 
 def _keys(subnet: ObjectId, addresses: AddressSet) -> Iterator[bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,21 @@ from ipam.models.connection import insert_missing, speaks_mongo
 Bson = dict[str, Any]
 # In one call for all collections, so many documents are written sooner than in a call for each; more are not.
 _FEW = 40
+# For so many times as long as one of many writes took, nothing is written.
+_REST = 1.5
 # From this version of MongoDB on one call may write to several collections.
 _TAKES_SEVERAL_SINCE = 8
 # Only the embedded server says so of itself. It acknowledges such a call before it is in the journal, whatever the
 # write concern demands: without a further write, of 13,425 such calls 401 were gone after a kill.
 _EMBEDDED = "secantusVersion"
+
+
+@contextmanager
+def sparing() -> Iterator[None]:
+    """Wait at the end of the block: while a large job makes many such writes, others get most of the time."""
+    began = time.monotonic()
+    yield
+    time.sleep(_REST * (time.monotonic() - began))
 
 
 @dataclass(frozen=True, slots=True)

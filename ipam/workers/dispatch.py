@@ -42,9 +42,9 @@ class CeleryDispatcher:
         self._connection = app.connection_for_write()
         self._pool: tuple[str, ProducerPool] | None = None
 
-    def dispatch(self, target: ObjectId) -> None:
-        """Ask for the jobs of *target* to be carried out. Raises nothing that a broker could cause."""
-        self.send("of jobs to be carried out", CARRY_OUT, args=[str(target)])
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
+        """Ask for the jobs of *target* to be carried out, as `Dispatcher` says."""
+        self.send("of jobs to be carried out", CARRY_OUT, args=[str(target)], countdown=pause_s or None)
 
     def send(self, about: str, task: str, **options: Any) -> None:
         """Ask for *task* to be run, *about* saying what it is for. Raises nothing that a broker could cause."""

@@ -15,6 +15,8 @@ from typing import IO
 
 from bson import ObjectId
 
+from ipam.allocation.jobs import Rest
+
 # Each has a mark and a time, of eight bytes both. Targets that share one only look once more than they need to.
 _PLACES = 1 << 16
 _BYTES = 8
@@ -23,6 +25,8 @@ _HALF = _PLACES * _BYTES
 _MEMORY = Path("/dev/shm")  # noqa: S108 (what somebody else has put there is not used)
 # The bits of a target that make an offset in a file.
 _OFFSET_MASK = (1 << 62) - 1
+# Behind them those of the processes that do large jobs.
+_LARGE_OFFSET = 1 << 62
 
 
 def file_of_workers(folder: Path = _MEMORY) -> IO[bytes]:
@@ -52,12 +56,14 @@ class Turns:
 
     Args:
         patience_s: After so many seconds nobody relies any more on who is at a target.
+        large: So many processes may do large jobs at once.
         file: What they share, and others who have opened it too. It must stay open, and be opened once a process:
             the system lets go of all locks of a process that closes a file, however often that was opened.
     """
 
-    def __init__(self, patience_s: float, file: IO[bytes]) -> None:
+    def __init__(self, patience_s: float, large: int, file: IO[bytes]) -> None:
         self._patience_s = patience_s
+        self._large = large
         file.truncate(2 * _HALF)
         # It is locked byte by byte, a byte for each target, and most of them are where it has none.
         self._file = file
@@ -65,10 +71,11 @@ class Turns:
         self._marks, self._since = shared[:_HALF].cast("Q"), shared[_HALF:].cast("d")
         self._chance = random.SystemRandom()  # Which does not go on in each process as it was before the fork.
 
-    def take(self, target: ObjectId, work: Callable[[], bool]) -> bool:
+    def take(self, target: ObjectId, work: Callable[[], float | None]) -> float | None:
         """Call *work*, unless another process is at *target*: then that one calls it once more when it is done.
 
-        Returns what it returned when it was called last; False if it was not.
+        Returns what it returned when it was called last; None if it was not. That is in how many seconds the caller
+        is to do so again, which ends the turn; or None, when nothing is left to be done.
 
         Nothing that was there to be done before this is called stays undone: whoever leaves has made his mark while
         another was at the target, and that one has seen it before it looked what there is to do, or sees it now.
@@ -76,7 +83,7 @@ class Turns:
         number = int.from_bytes(target.binary)
         place, offset = number % _PLACES, number & _OFFSET_MASK
         self._marks[place] = self._chance.getrandbits(8 * _BYTES)
-        outcome = False
+        outcome = None
         while self._is_taken(offset):
             self._since[place] = time.monotonic()  # The same clock in all processes of a machine.
             try:
@@ -84,11 +91,21 @@ class Turns:
                 outcome = work()
             finally:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
-            if self._marks[place] == seen:
+            if outcome is not None or self._marks[place] == seen:
                 return outcome
         if time.monotonic() - self._since[place] > self._patience_s:
             outcome = work()
         return outcome
+
+    def take_large(self, work: Callable[[], Rest]) -> Rest:
+        """Call *work* and return what it returns; or `MUCH_LATER`, if as many processes as may do large jobs."""
+        for offset in range(_LARGE_OFFSET, _LARGE_OFFSET + self._large):
+            if self._is_taken(offset):
+                try:
+                    return work()
+                finally:
+                    fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
+        return Rest.MUCH_LATER
 
     def _is_taken(self, offset: int) -> bool:
         try:

@@ -47,7 +47,7 @@ class Broker:
     def announce(self, ends: Ends) -> None:
         """Users of this world look by themselves."""
 
-    def dispatch(self, target: ObjectId) -> None:
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
         """Send a message: it comes once, twice, late or never."""
         scheduler = self._scheduler
         now_s, fate = scheduler.clock.now_s, scheduler.chance.random()

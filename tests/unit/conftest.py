@@ -19,7 +19,7 @@ class Recorder:
         self.dispatched: list[ObjectId] = []
         self.announced: list[ObjectId] = []
 
-    def dispatch(self, target: ObjectId) -> None:
+    def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
         self.dispatched.append(target)
 
     def announce(self, ends: Ends) -> None:

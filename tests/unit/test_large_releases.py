@@ -7,6 +7,7 @@ from bson import ObjectId
 
 from ipam.allocation import releasing, settling
 from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.jobs import Alone
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotQueued
 from ipam.models import leases
@@ -62,14 +63,15 @@ def test_a_part_lets_go_of_its_turn_before_the_next_one_is_asked_for(services, d
     services.releasing.release_reservation(reservation)
     asked_in_turn: list[int] = []
 
-    def take_turn(target, work):
-        asked = len(dispatcher.dispatched)
-        outcome = work()
-        asked_in_turn.append(len(dispatcher.dispatched) - asked)
-        return outcome
+    class Watched(Alone):
+        def take(self, _target, work):
+            asked = len(dispatcher.dispatched)
+            outcome = work()
+            asked_in_turn.append(len(dispatcher.dispatched) - asked)
+            return outcome
 
     before = len(dispatcher.dispatched)
-    services.jobs.carry_out(reservation, take_turn)
+    services.jobs.carry_out(reservation, Watched())
     assert (asked_in_turn, dispatcher.dispatched[before:]) == ([0], [reservation])
 
 

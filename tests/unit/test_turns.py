@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bson import ObjectId
 
+from ipam.allocation.jobs import Rest
 from ipam.workers.turns import Turns, file_of_workers
 
 # Newer Pythons warn of it, and a worker's processes are made by it.
@@ -22,7 +23,8 @@ FOR_EVER_S = 3600.0
 class Holder:
     """A process that has a turn until it is let go."""
 
-    def __init__(self, turns: Turns | Callable[[], Turns], target: ObjectId) -> None:
+    def __init__(self, turns: Turns | Callable[[], Turns], target: ObjectId, rest: float | None = None) -> None:
+        self._rest = rest
         self.calls = FORK.Value("i", 0)
         self._begun, self._go_on = FORK.Event(), FORK.Event()
         self.process = FORK.Process(target=self._take, args=(turns, target), daemon=True)
@@ -33,10 +35,11 @@ class Holder:
         """With turns that its parent has made, or made by itself."""
         (turns if isinstance(turns, Turns) else turns()).take(target, self._work)
 
-    def _work(self) -> bool:
+    def _work(self) -> float | None:
         self.calls.value += 1
         self._begun.set()
-        return self._go_on.wait(20)
+        assert self._go_on.wait(20)
+        return self._rest
 
     def let_go(self) -> None:
         self._go_on.set()
@@ -46,7 +49,7 @@ class Holder:
 
 @pytest.fixture
 def turns() -> Iterator[Turns]:
-    made = Turns(FOR_EVER_S, tempfile.TemporaryFile())  # noqa: SIM115 (closed below)
+    made = Turns(FOR_EVER_S, 1, tempfile.TemporaryFile())  # noqa: SIM115 (closed below)
     yield made
     made._file.close()  # noqa: SLF001
 
@@ -55,11 +58,11 @@ def calls_of(turns: Turns, target: ObjectId) -> int:
     """How often work is called in this process."""
     calls: list[None] = []
 
-    def work() -> bool:
+    def work() -> float | None:
         calls.append(None)
-        return True
+        return 0.5
 
-    assert turns.take(target, work) == bool(calls)
+    assert turns.take(target, work) == (0.5 if calls else None)
     return len(calls)
 
 
@@ -73,6 +76,36 @@ def test_who_finds_another_at_work_leaves_and_the_other_looks_once_more(turns):
     holder.let_go()
     assert holder.calls.value == 2
     assert calls_of(turns, ONE) == 1
+
+
+def test_a_turn_after_which_something_is_left_ends_though_another_was_there(turns):
+    """Who has it comes again for what is left, and so for what the other one would have done."""
+    holder = Holder(turns, ONE, rest=0.0)
+    assert calls_of(turns, ONE) == 0
+    holder.let_go()
+    assert holder.calls.value == 1
+
+
+class Large(Holder):
+    """A process that is at a large job until it is let go."""
+
+    def _take(self, turns: Turns | Callable[[], Turns], _target: ObjectId) -> None:
+        assert isinstance(turns, Turns)
+        turns.take_large(lambda: Rest.NONE if self._work() is None else Rest.LATER)
+
+
+def test_only_some_of_the_processes_do_large_jobs(turns):
+    turns._large = 2  # noqa: SLF001
+    first, second = (Large(turns, ONE) for _ in range(2))
+    assert turns.take_large(lambda: Rest.NONE) is Rest.MUCH_LATER
+    first.let_go()
+    assert turns.take_large(lambda: Rest.NONE) is Rest.NONE
+    third = Large(turns, ONE)
+    assert turns.take_large(lambda: Rest.NONE) is Rest.MUCH_LATER
+    second.process.kill()
+    second.process.join(20)
+    assert turns.take_large(lambda: Rest.NONE) is Rest.NONE
+    third.let_go()
 
 
 def test_other_targets_are_nobodys_concern(turns):
@@ -97,7 +130,7 @@ def test_the_turn_of_one_who_was_killed_is_over(turns):
 
 
 def test_the_turn_of_one_who_failed_is_over(turns):
-    def fail() -> bool:
+    def fail() -> float | None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -107,9 +140,9 @@ def test_the_turn_of_one_who_failed_is_over(turns):
 
 
 def test_workers_of_one_machine_give_turns_to_each_other(tmp_path: Path):
-    holder = Holder(lambda: Turns(FOR_EVER_S, file_of_workers(tmp_path)), ONE)
+    holder = Holder(lambda: Turns(FOR_EVER_S, 1, file_of_workers(tmp_path)), ONE)
     with file_of_workers(tmp_path) as file:
-        turns = Turns(FOR_EVER_S, file)
+        turns = Turns(FOR_EVER_S, 1, file)
         assert (calls_of(turns, ONE), calls_of(turns, OTHER)) == (0, 1)
         holder.let_go()
         assert holder.calls.value == 2
@@ -124,7 +157,7 @@ def test_what_somebody_else_has_put_in_its_place_is_not_used(tmp_path: Path, put
     own.write_bytes(b"untouched")
     put(tmp_path / f"ipam-turns-{os.geteuid()}")
     with file_of_workers(tmp_path) as file:
-        assert calls_of(Turns(FOR_EVER_S, file), ONE) == 1
+        assert calls_of(Turns(FOR_EVER_S, 1, file), ONE) == 1
     assert own.read_bytes() == b"untouched"
 
 
@@ -133,9 +166,9 @@ def test_of_many_processes_none_leaves_its_work_to_nobody(turns):
     todo, done = FORK.Value("i", 0), FORK.Value("i", 0)
     begin: Event = FORK.Event()
 
-    def work() -> bool:
+    def work() -> float | None:
         done.value = todo.value
-        return False
+        return None
 
     def add_and_take() -> None:
         begin.wait(20)

@@ -1,0 +1,57 @@
+"""The bound on what is asked for at once, by jobs that have not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ipam.errors import Invalid, Transient
+from ipam.models.documents import Job
+from ipam.models.jobs import JobStore
+
+# What is asked for together is counted from so many addresses on: less costs no more than to count it.
+COUNTED_FROM = 1024
+# Addresses that open jobs may ask for, those of one subnet or pool, and all.
+OF_TARGET_MOST = 1 << 19
+MOST = 1 << 20
+# As so many each of them counts at least, so that never more than some thousand jobs need to be counted.
+_EACH_LEAST = 64
+
+
+class Backlog:
+    """Refuses requests for many addresses while too many are asked for already.
+
+    A request of few bytes may keep workers busy for a minute. The bound is not exact: of requests that come at the
+    same moment none sees the others.
+    """
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+
+    def admit(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Return *jobs* of one target, which are asked for together, as they are to be stored.
+
+        Raises:
+            Invalid: If they ask for more than may ever be asked for.
+            Transient: If they would have to wait until others have ended.
+        """
+        counts = [job.request["count"] for job in jobs]
+        if sum(counts) <= COUNTED_FROM:
+            return jobs
+        asked = sum(map(_price, counts))
+        if asked > OF_TARGET_MOST:
+            message = f"asks for {asked} addresses; a list may ask for {OF_TARGET_MOST} at most"
+            raise Invalid.at("/reservations", message)
+        mine, target = {job.id for job in jobs}, jobs[0].target
+        of_target = of_all = asked
+        for id_, other, count in self._jobs.counted():
+            if id_ not in mine:
+                of_all += _price(count)
+                of_target += _price(count) if other == target else 0
+        if of_target > OF_TARGET_MOST or of_all > MOST:
+            raise Transient("Too many addresses are asked for by jobs that have not ended. Send the request later.")
+        return [replace(job, is_counted=True) for job in jobs]
+
+
+def _price(count: int) -> int:
+    return max(count, _EACH_LEAST)
