@@ -178,6 +178,10 @@ class Settings(BaseModel):
         None, ge=1, le=36500, description="How long events stay in the audit log; for ever if not given."
     )
     concurrency: int = Field(2, ge=1, le=256, description="Processes of a worker.")
+    remote_control: bool = Field(
+        False,  # noqa: FBT003 (as all of them)
+        description="Let Celery's remote control change and end workers: so may whoever reaches the broker.",
+    )
     claim_timeout_s: float = Field(
         30.0,
         ge=1,

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import HookUnavailable, Invalid, Refused, Transient
+from ipam.errors import Contended, HookUnavailable, Invalid, Refused, Stale, Transient
 from ipam.exact_json import dumps, loads
 from ipam.hooks import RESERVE, Hook, Unanswered
 from ipam.models.descriptions import Described, described, is_described_alike, patched
@@ -21,11 +21,13 @@ from ipam.models.documents import Document, Job
 from ipam.models.facts import paths_of, paths_of_job, shown
 from ipam.models.store import DocumentStore, check_revision
 from ipam.origins import Origin, act_for, current_origin
+from ipam.retrying import retry_contended
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
 D = TypeVar("D", bound=Document)
 T = TypeVar("T", bound=Described)
+R = TypeVar("R")
 
 _REASON_MAX = 1000
 
@@ -99,23 +101,30 @@ class _Case(Generic[T]):
     def hear(self, hook: Hook, answer: Json) -> None:
         """Take what *hook* says.
 
+        What it would amend, but not as may be, is not made without that: it has not allowed this.
+
         Raises:
-            ValueError: If it says nothing that can be used.
-            Invalid: If what it would amend breaks a rule.
+            ValueError: If it neither allows it nor refuses it.
         """
         if answer.get("allow") is False:
-            reason = str(answer.get("reason") or "it gave no reason")[:_REASON_MAX]
-            self.refused = Refused(
-                f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason
-            )
+            self.refuse(hook, str(answer.get("reason") or "it gave no reason"))
         elif answer.get("allow") is not True:
             message = 'it has neither "allow": true nor "allow": false'
             raise ValueError(message)
         elif self.after is not None and answer.get("patch") is not None:
-            amended = patched(self.after, _object(answer["patch"], "its patch"))
+            try:
+                amended = patched(self.after, _object(answer["patch"], "its patch"))
+            except (ValueError, RecursionError, Invalid) as error:
+                self.refuse(hook, f"its patch cannot be used: {error}")
+                return
             if not is_described_alike(amended, self.after):
                 self.after = amended
                 self.amended_by.append(hook.name)
+
+    def refuse(self, hook: Hook, reason: str) -> None:
+        """Refuse the change for a *reason* of *hook*."""
+        reason = reason[:_REASON_MAX]
+        self.refused = Refused(f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason)
 
     def miss(self, hook: Hook, why: str) -> None:
         """Refuse the change for now: *hook* has to allow it and says nothing that can be used."""
@@ -184,8 +193,17 @@ class Consulting:
         """
         return after if is_described_alike(before, after) else self._amended("update", before, after)
 
-    def delete(self, store: DocumentStore[D], id_: ObjectId, revisions: frozenset[int] | None) -> None:
-        """Ask whether what *store* has as *id_* may be deleted.
+    def delete(
+        self,
+        store: DocumentStore[D],
+        id_: ObjectId,
+        revisions: frozenset[int] | None,
+        carry_out: Callable[[frozenset[int] | None], R],
+    ) -> R:
+        """Ask whether what *store* has as *id_* may be deleted, and have that done by *carry_out*(revisions).
+
+        These are the revision that hooks were asked about: if it is another one by then, they are asked again. If
+        there is nobody to ask, they are *revisions*.
 
         Raises:
             NotFound: If there is no such thing.
@@ -195,10 +213,21 @@ class Consulting:
         """
         change = f"{store.kind}.delete"
         if not any(change in hook.changes for hook in self._hooks):
-            return
-        document = store.get(id_)
-        check_revision(store.kind, document.revision, revisions)
-        self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_origin()))
+            return carry_out(revisions)
+
+        def attempt() -> R:
+            document = store.get(id_)
+            check_revision(store.kind, document.revision, revisions)
+            self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_origin()))
+            try:
+                return carry_out(frozenset({document.revision}))
+            except Stale as error:
+                if revisions is not None:
+                    raise
+                message = f"The {store.kind} {id_} was changed while hooks were asked about it."
+                raise Contended(message) from error
+
+        return retry_contended(attempt)
 
     def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job]], None]) -> None:
         """Ask about requests for addresses, all at once, then call *then* with each, as amended or refused.
@@ -302,7 +331,7 @@ class Consulting:
                 self._miss(hook, case, f"its function failed with {said['error']}; its own log says more")
                 return
             case.hear(hook, said)
-        except (ValueError, RecursionError, Invalid) as error:
+        except (ValueError, RecursionError) as error:
             self._miss(hook, case, f"its answer cannot be used: {error}")
 
     def _miss(self, hook: Hook, case: _Case[T], why: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from bson import ObjectId
 from pyroaring import FrozenBitMap
@@ -53,8 +54,8 @@ class Deleting:
             NotEmpty: If *cascade* is false and addresses of it are taken.
             Refused: If a hook does not allow it.
         """
-        self._consulting.delete(self._stores.subnets, id_, revisions)
-        self._stores.subnets.begin_delete(id_, revisions, only_empty=not cascade)
+        begin = partial(self._stores.subnets.begin_delete, id_, only_empty=not cascade)
+        self._consulting.delete(self._stores.subnets, id_, revisions, begin)
         return self.finish_subnet(id_)
 
     def delete_pool(
@@ -68,12 +69,15 @@ class Deleting:
             NotEmpty: If *cascade* is false and it has subnets.
             Refused: If a hook does not allow it; it is not asked about what goes with the pool.
         """
-        self._consulting.delete(self._stores.pools, id_, revisions)
-        if not cascade:  # What a deleted subnet may still hold does not count; the first one that is there decides.
-            for subnet in self._stores.pools.holders(id_):
-                if not self.drop_if_deleted(id_, subnet):
-                    break
-        self._stores.pools.begin_delete(id_, revisions, only_empty=not cascade)
+
+        def begin(accepted: frozenset[int] | None) -> None:
+            if not cascade:  # What a deleted subnet may still hold does not count; the first that is there decides.
+                for subnet in self._stores.pools.holders(id_):
+                    if not self.drop_if_deleted(id_, subnet):
+                        break
+            self._stores.pools.begin_delete(id_, accepted, only_empty=not cascade)
+
+        self._consulting.delete(self._stores.pools, id_, revisions, begin)
         return self.finish_pool(id_)
 
     def finish_subnet(self, id_: ObjectId) -> Job | None:

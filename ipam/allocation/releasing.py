@@ -75,11 +75,14 @@ class Releasing:
             Stale: If its revision is not among *revisions*, None accepting any.
             Refused: If a hook does not allow it.
         """
-        self._consulting.delete(self._stores.reservations, id_, revisions)
-        hidden = self._hide(WantedRelease(id_, revisions))
-        if isinstance(hidden, Exception):
-            raise hidden
-        return self.finish(hidden)
+
+        def hide(accepted: frozenset[int] | None) -> Reservation:
+            hidden = self._hide(WantedRelease(id_, accepted))
+            if isinstance(hidden, Exception):
+                raise hidden
+            return hidden
+
+        return self.finish(self._consulting.delete(self._stores.reservations, id_, revisions, hide))
 
     def finish(self, reservation: Reservation) -> Job | None:
         """Carry the release of a hidden reservation to its end, or have it done by a job, which it returns.
@@ -151,8 +154,11 @@ class Releasing:
             Stale: If its revision is not among *revisions*, None accepting any.
             Refused: If a hook does not allow it.
         """
-        self._consulting.delete(self._stores.leases, id_, revisions)
-        retry_contended(lambda: self._give_back_one(id_, revisions))
+
+        def give_back(accepted: frozenset[int] | None) -> None:
+            retry_contended(lambda: self._give_back_one(id_, accepted))
+
+        self._consulting.delete(self._stores.leases, id_, revisions, give_back)
 
     def _hide_together(self, wanted: Sequence[WantedRelease]) -> Sequence[Reservation | Exception]:
         return self._stores.reservations.begin_releases(wanted, min(RELEASED_WITHOUT_JOB, RELEASED_AT_ONCE))

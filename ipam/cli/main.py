@@ -171,7 +171,10 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
 
 
 @cli.command()
-@_settings(*_DATABASE, *_BROKER, "concurrency", "claim_timeout_s", "recovery_interval_s", "hooks", *_BUS)
+@_settings(
+    *(*_DATABASE, *_BROKER, "concurrency", "remote_control"),
+    *("claim_timeout_s", "recovery_interval_s", "hooks", *_BUS),
+)
 def worker(settings: Settings) -> None:
     """Carry out reservation requests (a Celery worker)."""
     declared_hooks(settings)  # What is wrong with them is said here, and not by each process of the worker.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 import billiard.pool
 from celery import Celery
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown, worker_ready
-from celery.worker import WorkController
+from celery.worker import WorkController, state
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -19,6 +19,7 @@ from ipam.errors import Transient
 from ipam.pauses import shorten_pauses
 from ipam.settings import Settings
 from ipam.workers.redis_transport import use_redis_transport
+from ipam.workers.remote_control import only_show
 
 CARRY_OUT = "ipam.carry_out"
 RECOVER = "ipam.recover"
@@ -63,7 +64,7 @@ def create_celery(settings: Settings, place: Place) -> Celery:
         broker_connection_timeout=2,
         broker_pool_limit=settings.threads,
         broker_transport_options=_transport_options(url, settings),
-        broker_failover_strategy=lambda _: _addresses(app),
+        broker_failover_strategy=_WhereItIs(app),
         beat_scheduler="ipam.workers.scheduler:SteadyScheduler",
         ipam_database=settings.database,
         beat_max_loop_interval=settings.recovery_interval_s,
@@ -117,8 +118,11 @@ def ping_workers(app: Celery, timeout_s: float, only: str | None = None) -> list
 def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> int:
     """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end.
 
-    Returns the status to exit with: 0 if it was told to stop, another one if it could not go on.
+    Returns the status to exit with: 0 if it was told to stop by a signal, another one if it could not go on, or was
+    told so over the broker: then whoever keeps it running starts it again.
     """
+    if not settings.remote_control:
+        only_show()
     started: list[WorkController] = []
     worker_init.connect(lambda sender, **_: started.append(sender), weak=False)
     for is_ready in (worker_process_init, worker_ready):  # One of its processes, and the one that feeds these.
@@ -131,7 +135,8 @@ def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> i
         for name in _SAY_SOMETHING_OF_EACH_MESSAGE:
             logging.getLogger(name).setLevel(logging.WARNING)
     app.worker_main(["worker", f"--loglevel={settings.log_level}", "--without-mingle", "--without-gossip"])
-    return next((worker.exitcode or 0 for worker in started), 0)
+    status = next((worker.exitcode or 0 for worker in started), 0)
+    return status if state.should_stop is not None else status or 1
 
 
 def follow_broker(app: Celery, place: Place) -> None:
@@ -142,10 +147,19 @@ def follow_broker(app: Celery, place: Place) -> None:
     place.follow(lambda url: app.conf.update(broker_url=_with_another(url)))
 
 
-def _addresses(app: Celery) -> Iterator[str]:
-    """Where the broker may be, one after the other, as it is known when it is tried."""
-    while True:
-        yield from app.conf.broker_url.split(";")
+class _WhereItIs:
+    """Yields where the broker of *app* may be, one address after the other, as it is known when it is tried."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def __call__(self, _known_before: Iterable[str]) -> Iterator[str]:
+        while True:
+            yield from self._app.conf.broker_url.split(";")
+
+    def __json__(self) -> str:
+        """Return what a worker shows of it, among how it is connected."""
+        return "as known when it is tried"
 
 
 def _with_another(url: str) -> str:

@@ -218,6 +218,27 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     ]
 
 
+def test_what_is_deleted_is_as_the_hook_was_shown_it(with_hooks):
+    """It is changed while the hook is asked: so that is asked again, unless a revision was named."""
+    shown: list[str] = []
+
+    def say(question):
+        shown.append(question["before"]["name"])
+        if len(shown) == 1:
+            services.stores.pools.describe(pool.id, lambda old: replace(old, name=f"not {old.name}"))
+        return YES
+
+    services, _ = with_hooks(hook("one", "pool.delete"), one=say)
+    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="so"))
+    with pytest.raises(Stale):
+        services.deleting.delete_pool(pool.id, frozenset([pool.revision]))
+    shown.clear()
+    services.deleting.delete_pool(pool.id)
+    assert shown == ["not so", "not not so"]
+    with pytest.raises(NotFound):
+        services.stores.pools.get(pool.id)
+
+
 def test_a_patch_to_a_deletion_means_nothing(with_hooks):
     services, _ = with_hooks(hook("one", "pool.delete"), one=patching(name="x"))
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
@@ -237,10 +258,6 @@ def test_a_patch_to_a_deletion_means_nothing(with_hooks):
         ({"error": "LookupError"}, "its function failed with LookupError"),
         ({"allow": "true"}, "neither"),
         ({"allow": 1}, "neither"),
-        ({"allow": True, "patch": []}, "its patch is no JSON object"),
-        ({"allow": True, "patch": {"count": 2}}, "/count: is not a field"),
-        ({"allow": True, "patch": {"name": 7}}, "/name"),
-        ({"allow": True, "patch": {"metadata": "x" * 70_000}}, "/metadata"),
     ],
 )
 @pytest.mark.parametrize("silence_allows", [True, False])
@@ -260,6 +277,29 @@ def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_b
         assert why in caplog.text
         assert f"({time} times since this process began)" in caplog.text
     assert current_origin().amended_by is None
+
+
+@pytest.mark.parametrize(
+    ("patch", "why"),
+    [
+        ([], "its patch is no JSON object"),
+        ({"count": 2}, "/count: is not a field"),
+        ({"name": 7}, "/name"),
+        ({"metadata": "x" * 70_000}, "/metadata"),
+    ],
+)
+@pytest.mark.parametrize("silence_allows", [True, False])
+def test_a_change_is_not_made_without_a_patch_that_cannot_be_used(with_hooks, patch, why, silence_allows):
+    """Silence is for no answer: this one allows the change as amended, and in no other way."""
+    services, _ = with_hooks(
+        hook("one", silence_allows=silence_allows), one=lambda _: {"allow": True, "patch": patch}
+    )
+    pool = Pool(id=ObjectId())
+    with pytest.raises(Refused, match="its patch cannot be used") as caught:
+        services.inventory.create_pool(pool)
+    assert why in caught.value.facts["reason"]
+    with pytest.raises(NotFound):
+        services.stores.pools.get(pool.id)
 
 
 def test_a_patch_that_changes_nothing_does_not_amend(with_hooks):
