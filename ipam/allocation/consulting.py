@@ -128,8 +128,7 @@ class _Case(Generic[T]):
 
     def miss(self, hook: Hook, why: str) -> None:
         """Refuse the change for now: *hook* has to allow it and says nothing that can be used."""
-        message = f"The hook {hook.name} has to allow it and gave no answer: {why}. Send the request again."
-        self.refused = HookUnavailable(message, hook=hook.name, reason=why)
+        self.refused = _unavailable(hook.name, why)
 
     @property
     def amended_origin(self) -> Origin:
@@ -172,8 +171,13 @@ class Consulting:
         return any(hook.is_asked(change, paths) for hook in self._hooks)
 
     def is_asked_about(self, job: Job) -> bool:
-        """Whether any hook wants to know of a request for addresses."""
-        return self.is_asked(RESERVE, paths_of_job(job))
+        """Whether any hook wants to know of a request for addresses, or did where it was accepted."""
+        return bool(job.hooks) or self.is_asked(RESERVE, paths_of_job(job))
+
+    def accepted(self, job: Job) -> Job:
+        """Return *job*, a request for addresses, with the names of the hooks that want to know of it."""
+        paths = paths_of_job(job)
+        return replace(job, hooks=tuple(hook.name for hook in self._hooks if hook.is_asked(RESERVE, paths)))
 
     def create(self, document: D) -> D:
         """*document*, which is to be created, as hooks would have it.
@@ -284,12 +288,24 @@ class Consulting:
             for job in jobs
         ]
         self._ask_about(cases)
+        for job, case in zip(jobs, cases, strict=True):
+            self._refuse_if_unasked(job, case)
         return [
             replace(job, refused=case.refused.to_record())
             if case.refused
             else replace(job, request=case.after.to_json() if case.after else {}, origin=case.amended_origin)
             for job, case in zip(jobs, cases, strict=True)
         ]
+
+    def _refuse_if_unasked(self, job: Job, case: _Case[Any]) -> None:
+        """Refuse for now what is to be asked of a hook that is not declared to this process."""
+        declared = {hook.name for hook in self._hooks}
+        missing = [name for name in job.hooks if name not in declared]
+        if missing and case.refused is None:
+            log.error(
+                "job %s is to be asked about by the hook %s, which --hooks of this worker lacks", job.id, missing[0]
+            )
+            case.refused = _unavailable(missing[0], "the worker does not know of it, as the API does")
 
     def _amended(self, verb: str, before: D | None, after: D) -> D:
         change, paths = f"{type(after).__name__.lower()}.{verb}", paths_of(after)
@@ -343,6 +359,11 @@ class Consulting:
         )
         if not hook.silence_allows:
             case.miss(hook, why)
+
+
+def _unavailable(hook: str, why: str) -> HookUnavailable:
+    message = f"The hook {hook} has to allow it and gave no answer: {why}. Send the request again."
+    return HookUnavailable(message, hook=hook, reason=why)
 
 
 def _shown_of(job: Job) -> Callable[[ReservationRequest], Json]:

@@ -117,7 +117,7 @@ class Jobs:
         Raises:
             Transient: If too many addresses are asked for already.
         """
-        (job,) = self._backlog.admit([_new_job(id_, owner, request)])
+        (job,) = self._backlog.admit([self._new_job(id_, owner, request)])
         return self._store(job)
 
     def accept_all(self, owner: Subnet | Pool, requests: Mapping[ObjectId, ReservationRequest]) -> list[Job]:
@@ -130,7 +130,7 @@ class Jobs:
             Transient: If it was away from the beginning, or too many addresses are asked for already.
         """
         accepted: list[Job] = []
-        jobs = self._backlog.admit([_new_job(id_, owner, request) for id_, request in requests.items()])
+        jobs = self._backlog.admit([self._new_job(id_, owner, request) for id_, request in requests.items()])
         for some in chunks(jobs, BATCH_JOBS):
             try:
                 accepted += self._store_some(some)
@@ -139,6 +139,19 @@ class Jobs:
                     raise
                 break
         return accepted
+
+    def _new_job(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
+        pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
+        new = Job(
+            id=id_,
+            kind=JobKind.RESERVATION,
+            target=owner.id,
+            pool=pool,
+            subnet=subnet,
+            request=request.to_json(),
+            reservation=ObjectId(),
+        )
+        return self._consulting.accepted(new)
 
     def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Store *jobs* that were accepted at the same moment, with one message for each target."""
@@ -344,19 +357,6 @@ class Jobs:
                 self._granting.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
         self._dispatcher.announce(self._settling.finish(wanted, outcome.subnets, outcome.seen))
-
-
-def _new_job(id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
-    pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
-    return Job(
-        id=id_,
-        kind=JobKind.RESERVATION,
-        target=owner.id,
-        pool=pool,
-        subnet=subnet,
-        request=request.to_json(),
-        reservation=ObjectId(),
-    )
 
 
 def _is_of_subnet(job: Job) -> bool:

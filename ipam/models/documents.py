@@ -405,6 +405,7 @@ class Job:
         done: How many addresses of those asked for are written, or back.
         position: How many of the addresses that its reservation was given a release has gone through.
         is_counted: Whether it counts against the bound on what is asked for at once, while it is open.
+        hooks: Those that are to be asked about it, as they were declared to the process that accepted it.
         consulted: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, where they are told with its end; else None.
@@ -429,6 +430,7 @@ class Job:
     done: int = 0
     position: int = 0
     is_counted: bool = False
+    hooks: tuple[str, ...] = ()
     consulted: bool = False
     refused: Bson | None = None
     held: tuple[Holding, ...] | None = None
@@ -465,6 +467,8 @@ class Job:
             "revision": self.revision,
             "origin": self.origin.to_json(),
         }
+        if self.hooks:
+            bson["hooks"] = list(self.hooks)
         if self.is_counted:
             bson["count"] = self.request["count"]
         if self.held is not None:
@@ -487,6 +491,7 @@ class Job:
             failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
             done=bson.get("done", 0),
             position=bson.get("position", 0),
+            hooks=tuple(bson.get("hooks", ())),
             consulted=bson.get("consulted", False),
             refused=loads(bson["refused"]) if "refused" in bson else None,
             held=tuple(map(Holding.from_bson, bson["held"])) if "held" in bson else None,

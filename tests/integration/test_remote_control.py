@@ -9,6 +9,7 @@ from celery.app.control import Control
 from ipam.discovery.places import Fixed
 from ipam.settings import Settings
 from ipam.workers.app import create_celery
+from tests import servers
 from tests.servers import Process, wait_until
 from tests.stack import Stack
 
@@ -25,21 +26,31 @@ COMMANDS = {
 
 
 @pytest.fixture
-def steered(database, redis_url, tmp_path) -> Iterator[Callable[[str], tuple[Process, Control]]]:
-    """Starts a worker, with remote control or without, and returns it with what steers workers."""
+def steered(database, tmp_path) -> Iterator[Callable[[str], tuple[Process, Control]]]:
+    """Starts a worker, with remote control or without, and returns it with what steers the workers of its broker.
+
+    That has no others, which would answer, too.
+    """
     stacks: list[Stack] = []
+    broker = servers.redis(tmp_path)
+    broker.start()
+    redis_url = f"redis://127.0.0.1:{broker.part.port}/0"
+
+    app = create_celery(Settings(), Fixed(redis_url, "--broker"))
 
     def start(remote_control: str) -> tuple[Process, Control]:
         stacks.append(Stack(database, redis_url, tmp_path, IPAM_REMOTE_CONTROL=remote_control))
         (worker,) = stacks[0].workers
         worker.start()
-        control = create_celery(Settings(), Fixed(redis_url, "--broker")).control
+        control = app.control
         wait_until(lambda: bool(control.ping(timeout=0.5)), 30, "the worker to answer")
         return worker, control
 
     yield start
     for stack in stacks:
         stack.stop()
+    app.close()
+    broker.stop()
 
 
 def test_a_worker_shows_how_it_is_doing_and_does_nothing_else_that_it_is_told(steered):

@@ -414,6 +414,27 @@ def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatche
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("silence_allows", [True, False])
+def test_a_worker_that_does_not_know_of_a_hook_carries_nothing_out(with_hooks, stores, dispatcher, silence_allows):
+    """Whatever is declared for silence, for this one has not been asked."""
+    services, consumers = with_hooks(
+        hook("one", silence_allows=silence_allows), hook("other"), one=lambda _: YES, other=lambda _: YES
+    )
+    subnet = make_subnet(services, 4)
+    consumers.asked.clear()
+    for declared in ((), (hook("other"),)):
+        job = request(services, subnet)
+        assert job.hooks == ("one", "other")
+        carry_out(build_services(stores, Settings(), dispatcher, Consulting(declared, consumers)), subnet.id)
+        ended = services.stores.jobs.get(job.id)
+        assert (ended.state, ended.error["slug"]) == (JobState.FAILED, "unavailable")
+        assert ended.error["facts"]["hook"] == "one"
+    assert used(services, subnet) == 0
+    job = request(services, subnet)
+    carry_out(services, subnet.id)
+    assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
 def test_as_many_changes_wait_for_hooks_as_there_are_places(stores, dispatcher):
     """Whatever the hook declares for silence: it has not been asked."""
     asked, answered = threading.Event(), threading.Event()
