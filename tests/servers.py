@@ -238,10 +238,10 @@ class Consul(Process):
         entry = {"Name": name, "Address": "127.0.0.1", "Port": port, "Tags": tags, **more}
         requests.put(f"{self.url}/v1/agent/service/register", json=entry, timeout=10).raise_for_status()
 
-    def health(self, name: str) -> list[str]:
-        """The worst state of each instance of a service."""
+    def health(self, name: str) -> dict[str, str]:
+        """The worst state of each instance of a service, by its id."""
         entries = requests.get(f"{self.url}/v1/health/service/{name}", timeout=10).json()
-        return [min(check["Status"] for check in entry["Checks"]) for entry in entries]
+        return {entry["Service"]["ID"]: min(check["Status"] for check in entry["Checks"]) for entry in entries}
 
     def services(self) -> dict[str, dict]:
         """All that is registered, by id."""

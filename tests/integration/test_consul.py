@@ -60,6 +60,10 @@ class Site:
         """The id that the web process has in Consul."""
         return f"ipam-127.0.0.1:{self.stack.web.part.port}".replace(":", "-")
 
+    def web_is(self, state: str) -> bool:
+        """Whether Consul has the web process in this state; other tests may have left others there."""
+        return self.consul.health("ipam").get(self.web) == state
+
     def is_ready(self) -> bool:
         return self.stack.api.get("/readyz").status_code == 200
 
@@ -73,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_what_knows_only_an_agent_finds_its_parts_and_is_found(site: Site):
-    wait_until(lambda: site.consul.health("ipam") == ["passing"], 30, "the web process to be healthy in Consul")
+    wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy in Consul")
     entry = site.consul.services()[site.web]
     assert (entry["Service"], entry["Address"], entry["Port"]) == ("ipam", "127.0.0.1", site.stack.web.part.port)
     assert (entry["Tags"], entry["Meta"]) == (["blue", "test"], {"version": __version__})
@@ -89,11 +93,11 @@ def test_who_is_told_to_stop_is_not_found_any_more(site: Site):
 
 
 def test_who_is_killed_is_not_healthy_any_more(site: Site):
-    wait_until(lambda: site.consul.health("ipam") == ["passing"], 30, "the web process to be healthy in Consul")
+    wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy in Consul")
     site.stack.web.kill()
-    wait_until(lambda: site.consul.health("ipam") == ["critical"], 30, "the web process to be critical in Consul")
+    wait_until(lambda: site.web_is("critical"), 30, "the web process to be critical in Consul")
     site.stack.web.start()
-    wait_until(lambda: site.consul.health("ipam") == ["passing"], 30, "the web process to be healthy again")
+    wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy again")
 
 
 def test_an_agent_that_has_forgotten_everything_is_told_again(site: Site):
