@@ -49,6 +49,8 @@ class Backlog:
                 of_all += _price(count)
                 of_target += _price(count) if other == target else 0
         if of_target > OF_TARGET_MOST or of_all > MOST:
+            if mine <= self._jobs.get_many(mine).keys():
+                return jobs  # They were accepted before, and are only asked about again.
             raise Transient("Too many addresses are asked for by jobs that have not ended. Send the request later.")
         return [replace(job, is_counted=True) for job in jobs]
 

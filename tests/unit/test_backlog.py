@@ -44,6 +44,17 @@ def test_what_open_jobs_of_a_target_ask_for_is_bounded(services):
     ask(services, subnet, 1000)
 
 
+def test_what_was_accepted_before_is_accepted_again_whatever_is_asked_for_since(services):
+    subnet = make_subnet(services, 5000)
+    first = ask(services, subnet, 600)
+    carry_out(services, subnet.id)
+    ask(services, subnet, 1000)
+    assert ask(services, subnet, 600, ids=tuple(first)) == first
+    listed = ask(services, make_subnet(services, 5000), 300, 400)
+    with pytest.raises(Transient):
+        ask(services, subnet, 300, 400, ids=(listed[0], ObjectId()))
+
+
 def test_what_all_open_jobs_ask_for_is_bounded(services):
     for _ in range(2):
         ask(services, make_subnet(services, 5000), 1000)
