@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -266,18 +266,24 @@ def _within(services: Services, ids: Iterable[ObjectId]) -> dict[ObjectId, tuple
 
 
 def _shown(services: Services, reservations: Sequence[Reservation], around: dict[ObjectId, Any]) -> Iterator[Json]:
-    """The JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together."""
+    """The JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together.
+
+    They are gone through twice, and never kept: each may take megabytes.
+    """
     for first in range(0, len(reservations), _SHOWN_TOGETHER):
-        some = reservations[first : first + _SHOWN_TOGETHER]
-        _look_around(services, some, around)
-        for one in some:
-            yield reservation_json(one, around)
+        places = range(first, min(first + _SHOWN_TOGETHER, len(reservations)))
+        _look_around(services, (reservations[place] for place in places), around)
+        for place in places:
+            yield reservation_json(reservations[place], around)
 
 
-def _look_around(services: Services, some: Collection[Reservation], around: dict[ObjectId, Any]) -> None:
+def _look_around(services: Services, some: Iterable[Reservation], around: dict[ObjectId, Any]) -> None:
     """Add what is missing *around* of the metadata of the pools and subnets of *some*; None of what is gone."""
-    pools = (one.pool for one in some)
-    subnets = (one.subnet for one in some if one.subnet)
+    pools: list[ObjectId] = []
+    subnets: list[ObjectId] = []
+    for one in some:
+        pools.append(one.pool)
+        subnets += [one.subnet] if one.subnet else []
     for store, ids in ((services.stores.pools, pools), (services.stores.subnets, subnets)):
         unknown = {id_: None for id_ in ids if id_ not in around}
         around.update({**unknown, **store.metadata_of(unknown)})

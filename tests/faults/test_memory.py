@@ -13,7 +13,9 @@ from tests.stack import Stack, all_at_once
 
 _GROUPS = Path("/sys/fs/cgroup/memory")
 _MOST_BYTES = 512 * 1024 * 1024
-JOBS = 201
+# As many jobs for 65,000 addresses as are accepted for one subnet, and jobs with 64 KiB of metadata, which take 24
+# times as many bytes in Python's memory.
+LARGE, NESTED = 8, 400
 
 
 @pytest.fixture
@@ -46,32 +48,39 @@ def killed_in(group: Path) -> int:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_large_requests_end_no_process_of_512_mib(confine, database, redis_url, tmp_path):
-    """Of 201 requests for the same 65,000 addresses one is granted; the errors of the others name all of these."""
+    """Of those for the same addresses one is granted; the errors of the others name all of these."""
     stack = Stack(database, redis_url, tmp_path)
     stack.web.start()
     groups = [confine("web", stack.web.pid)]
     subnet = stack.api.subnet(cidr="10.0.0.0/8")
     path = f"/subnets/{subnet['id']}/reservations"
-    wanted = {"addresses": [f"10.1.{n // 256}.{n % 256}" for n in range(65_000)]}
+    large = {"addresses": [f"10.1.{n // 256}.{n % 256}" for n in range(65_000)]}
+    nested = {"metadata": [[]] * 21_000}
 
-    def ask(_: object) -> int:
+    def ask(wanted: dict[str, object]) -> int:
         return stack.api.post(path, wanted, headers={"Prefer": "respond-async"}).status_code
 
-    def look(_: object) -> int:
-        """Return how many jobs are listed; the embedded database reads all of each, and may be too slow."""
-        while (listed := stack.api.get("/jobs")).status_code == 503:
-            time.sleep(float(listed.headers["Retry-After"]))
-        return len(listed.json()["jobs"])
+    def look(kind: str) -> int:
+        """Return how many there are; the embedded database reads all of each, and may be too slow."""
+        count, following = 0, f"/{kind}"
+        while following:
+            while (listed := stack.api.get(following)).status_code == 503:
+                time.sleep(float(listed.headers["Retry-After"]))
+            count += len(listed.json()[kind])
+            following = listed.json().get("next")
+        return count
 
     try:
-        assert set(all_at_once(4, ask, range(JOBS))) == {202}
-        assert all_at_once(8, look, range(8)) == [JOBS] * 8
+        assert all_at_once(1, ask, [large] * (LARGE + 1)) == [202] * LARGE + [503]
+        assert set(all_at_once(8, ask, [nested] * NESTED)) == {202}
+        assert all_at_once(8, look, ["jobs"] * 8) == [LARGE + NESTED] * 8
         for process in (stack.workers[0], stack.beat, stack.relay):
             process.start()
             groups.append(confine(process.part.name, process.pid))
         wait_until(lambda: not stack.api.get("/jobs?state=queued&limit=1").json()["jobs"], 400, "jobs to be begun")
         stack.wait_for_jobs(400)
-        assert all_at_once(8, look, range(8)) == [JOBS] * 8
+        assert all_at_once(8, look, ["jobs"] * 8) == [LARGE + NESTED] * 8
+        assert all_at_once(8, look, ["reservations"] * 8) == [1 + NESTED] * 8
         failed = stack.api.get("/jobs?state=failed&limit=1").json()["jobs"][0]
         assert (failed["request"], failed["error"]["omitted"]) == ({"count": 65_000, "omitted": True}, True)
         assert len(stack.api.get(f"/jobs/{failed['id']}").json()["error"]["addresses"]) == 65_000
