@@ -1,4 +1,4 @@
-"""What one client's small requests come to while the largest work that is allowed goes on elsewhere."""
+"""Measure one client's small requests while the largest work that is allowed goes on elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from benchmarks.clients import seconds
 from benchmarks.installation import Installation, installed
-from ipam.allocation.backlog import MOST, OF_TARGET_MOST
+from ipam.allocation.backlog import TARGET_MAX, TOTAL_MAX
 from ipam.allocation.requests import COUNT_MAX
 
 # As much of its rate as a client keeps at least.
@@ -29,8 +29,8 @@ def main(measured_s: int) -> None:
         elsewhere = made.subnet(cidr="192.168.0.0/16")
         _latencies(made, elsewhere, measured_s / 8)  # To warm up.
         alone = _latencies(made, elsewhere, measured_s / 4)
-        large = [made.subnet(cidr="10.0.0.0/8") for _ in range(MOST // OF_TARGET_MOST)]
-        asked = [{"count": COUNT_MAX}] * (OF_TARGET_MOST // COUNT_MAX)
+        large = [made.subnet(cidr="10.0.0.0/8") for _ in range(TOTAL_MAX // TARGET_MAX)]
+        asked = [{"count": COUNT_MAX}] * (TARGET_MAX // COUNT_MAX)
         for subnet in large:
             made.client.request("POST", _path(subnet), {"reservations": asked}, **_ASYNC)
         status, _ = made.client.request("POST", _path(large[0]), {"count": COUNT_MAX}, **_ASYNC)
@@ -55,7 +55,7 @@ def _path(subnet: dict[str, Any]) -> str:
 
 
 def _latencies(made: Installation, subnet: dict[str, Any], measured_s: float) -> list[float]:
-    """How long each of one client's requests takes, in seconds."""
+    """Return how long each of one client's requests takes, in seconds."""
     found: list[float] = []
     deadline = time.monotonic() + measured_s
     while time.monotonic() < deadline:

@@ -9,11 +9,11 @@ from ipam.errors import Invalid, Transient
 from ipam.models.documents import Job
 from ipam.models.jobs import JobStore
 
-# What is asked for together is counted from so many addresses on: less costs no more than to count it.
-COUNTED_FROM = 1024
+# What is asked for together is not counted up to so many addresses: that costs no more than to count it.
+UNCOUNTED_MAX = 1024
 # Addresses that open jobs may ask for, those of one subnet or pool, and all.
-OF_TARGET_MOST = 1 << 19
-MOST = 1 << 20
+TARGET_MAX = 1 << 19
+TOTAL_MAX = 1 << 20
 # As so many each of them counts at least, so that never more than some thousand jobs need to be counted.
 _EACH_LEAST = 64
 
@@ -36,11 +36,11 @@ class Backlog:
             Transient: If they would have to wait until others have ended.
         """
         counts = [job.request["count"] for job in jobs]
-        if sum(counts) <= COUNTED_FROM:
+        if sum(counts) <= UNCOUNTED_MAX:
             return jobs
         asked = sum(map(_price, counts))
-        if asked > OF_TARGET_MOST:
-            message = f"asks for {asked} addresses; a list may ask for {OF_TARGET_MOST} at most"
+        if asked > TARGET_MAX:
+            message = f"asks for {asked} addresses; a list may ask for {TARGET_MAX} at most"
             raise Invalid.at("/reservations", message)
         mine, target = {job.id for job in jobs}, jobs[0].target
         of_target = of_all = asked
@@ -48,7 +48,7 @@ class Backlog:
             if id_ not in mine:
                 of_all += _price(count)
                 of_target += _price(count) if other == target else 0
-        if of_target > OF_TARGET_MOST or of_all > MOST:
+        if of_target > TARGET_MAX or of_all > TOTAL_MAX:
             if mine <= self._jobs.get_many(mine).keys():
                 return jobs  # They were accepted before, and are only asked about again.
             raise Transient("Too many addresses are asked for by jobs that have not ended. Send the request later.")

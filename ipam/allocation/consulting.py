@@ -171,7 +171,7 @@ class Consulting:
         return any(hook.is_asked(change, paths) for hook in self._hooks)
 
     def is_asked_about(self, job: Job) -> bool:
-        """Whether any hook wants to know of a request for addresses, or did where it was accepted."""
+        """Return whether a hook is to be asked about a request for addresses, here or where it was accepted."""
         return bool(job.hooks) or self.is_asked(RESERVE, paths_of_job(job))
 
     def accepted(self, job: Job) -> Job:
@@ -206,8 +206,8 @@ class Consulting:
     ) -> R:
         """Ask whether what *store* has as *id_* may be deleted, and have that done by *carry_out*(revisions).
 
-        These are the revision that hooks were asked about: if it is another one by then, they are asked again. If
-        there is nobody to ask, they are *revisions*.
+        These are the revision that hooks were asked about: if it is another one by then, they are asked again. They
+        are *revisions* if no hook is to be asked.
 
         Raises:
             NotFound: If there is no such thing.

@@ -378,7 +378,7 @@ def _try(jobs: Sequence[Job], carry_out: Callable[[], None]) -> None:
 
 
 def _as_many_as_a_batch_has(jobs: Sequence[Job]) -> Sequence[Job]:
-    """The first of *jobs* that ask for no more addresses together than a batch has; one at least."""
+    """Return the first of *jobs* that ask for no more addresses together than a batch has; one at least."""
     addresses = 0
     for place, job in enumerate(jobs):
         addresses += _asked([job])
@@ -388,7 +388,7 @@ def _as_many_as_a_batch_has(jobs: Sequence[Job]) -> Sequence[Job]:
 
 
 def _asked(jobs: Sequence[Job]) -> int:
-    """How many addresses *jobs* ask for; none of them do that give some back, which is done in parts."""
+    """Return how many addresses *jobs* ask for; releases and deletions, which are done in parts, ask for none."""
     return sum(job.request["count"] for job in jobs if job.kind is JobKind.RESERVATION)
 
 

@@ -43,7 +43,7 @@ class RequestThreads(ThreadedTaskDispatcher):  # type: ignore[misc]  # (waitress
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered or waits for a thread."""
+        """Return whether no request is being answered or waits for a thread."""
         for threads in (self, *self._apart.values()):
             with threads.lock:
                 if threads.queue or threads.active_count:

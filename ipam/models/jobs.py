@@ -47,7 +47,7 @@ class JobStore(DocumentStore[Job]):
         return super()._filter(query)
 
     def waiting(self, target: ObjectId, limit: int, hold_s: float) -> tuple[list[Job], bool]:
-        """Return the oldest jobs of *target* that nobody has in hand, and whether there may be more of them.
+        """Return the oldest jobs of *target* that no worker has in hand, and whether there may be more of them.
 
         They are *limit* at most, and come to 2 MiB, one at least. A claim holds for *hold_s* seconds.
         """

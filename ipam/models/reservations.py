@@ -163,8 +163,8 @@ class ReservationStore(DocumentStore[Reservation]):
         left = {"keys": UNFINISHED, "unfinished": recent.outside()}
         for unchanged in list(self._collection.find(left, {"unfinished": 1})):
             taken = self._collection.update_one(unchanged, {"$set": {"unfinished": utc_now()}}).modified_count
-            if taken and (bson := self._collection.find_one({"_id": unchanged["_id"]})):
-                yield Reservation.from_bson(bson)
+            if taken:  # Whoever was slow may have ended it since.
+                yield from self.releasing([unchanged["_id"]]).values()
 
     def releasing(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Reservation]:
         """Those of *ids* whose release was begun and is not over."""

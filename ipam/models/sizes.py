@@ -1,4 +1,4 @@
-"""How many bytes documents have, and how many of them are read at once."""
+"""Count the bytes of documents, and bound how many of them are read at once."""
 
 from __future__ import annotations
 

@@ -121,6 +121,20 @@ def test_a_reservation_is_found_by_its_keys_as_long_as_it_is_there(stores):
     assert list(stores.reservations.take_over_release(begun_within(-1))) == []
 
 
+def test_a_release_that_ends_while_it_is_taken_over_is_left_alone(stores, monkeypatch):
+    """Whoever had begun it was only slow, and ends it before what is to be released is read."""
+    reservation, read = a_reservation(stores), stores.reservations.releasing
+    stores.reservations.begin_release(reservation.id, None)
+
+    def end_it_first(ids: list[ObjectId]) -> dict:
+        stores.writer.write([stores.reservations.burial(ids)])
+        return read(ids)
+
+    monkeypatch.setattr(stores.reservations, "releasing", end_it_first)
+    assert reservation.id not in [one.id for one in stores.reservations.take_over_release(begun_within(-1))]
+    assert reservation.id not in read([reservation.id])
+
+
 def test_the_waiting_jobs_of_a_target_are_found_behind_those_in_hand(stores):
     target = ObjectId()
     jobs = [a_job(target) for _ in range(6)]

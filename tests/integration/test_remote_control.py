@@ -35,16 +35,14 @@ def steered(database, tmp_path) -> Iterator[Callable[[str], tuple[Process, Contr
     broker = servers.redis(tmp_path)
     broker.start()
     redis_url = f"redis://127.0.0.1:{broker.part.port}/0"
-
     app = create_celery(Settings(), Fixed(redis_url, "--broker"))
 
     def start(remote_control: str) -> tuple[Process, Control]:
         stacks.append(Stack(database, redis_url, tmp_path, IPAM_REMOTE_CONTROL=remote_control))
         (worker,) = stacks[0].workers
         worker.start()
-        control = app.control
-        wait_until(lambda: bool(control.ping(timeout=0.5)), 30, "the worker to answer")
-        return worker, control
+        wait_until(lambda: bool(app.control.ping(timeout=0.5)), 30, "the worker to answer")
+        return worker, app.control
 
     yield start
     for stack in stacks:

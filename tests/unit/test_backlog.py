@@ -18,7 +18,7 @@ from tests.unit.steps import carry_out, make_subnet
 @pytest.fixture(autouse=True)
 def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """1000 addresses of a target, 2000 of all; a request for up to 100 is not counted."""
-    for name, value in {"COUNTED_FROM": 100, "OF_TARGET_MOST": 1000, "MOST": 2000}.items():
+    for name, value in {"UNCOUNTED_MAX": 100, "TARGET_MAX": 1000, "TOTAL_MAX": 2000}.items():
         monkeypatch.setattr(backlog, name, value)
 
 
@@ -118,7 +118,7 @@ def test_a_large_job_waits_until_a_process_may_do_it(services, dispatcher, monke
 
 
 def test_a_turn_ends_after_some_batches(services, monkeypatch):
-    monkeypatch.setattr(backlog, "COUNTED_FROM", 10_000)
+    monkeypatch.setattr(backlog, "UNCOUNTED_MAX", 10_000)
     subnet, turns = make_subnet(services, 5000), Watched()
     ask(services, subnet, *(1,) * (BATCH_JOBS * TURN_BATCHES + 1))
     for _ in range(2):
