@@ -1,11 +1,17 @@
-# Built in one stage, run in another: no compiler and no pip cache in what is deployed.
-FROM python:3.12-slim-bookworm AS build
+# Built in one stage, run in another: no compiler and no pip cache in what is deployed. Name the base by its digest to have
+# the same one each time: --build-arg PYTHON_IMAGE=python@sha256:...
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+COPY requirements/runtime.txt requirements/
+RUN python -m venv /opt/ipam && /opt/ipam/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ipam ipam
-RUN python -m venv /opt/ipam && /opt/ipam/bin/pip install --no-cache-dir .
+RUN /opt/ipam/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+    && /opt/ipam/bin/pip uninstall --yes setuptools
 
-FROM python:3.12-slim-bookworm
+FROM ${PYTHON_IMAGE}
 RUN useradd --system --create-home --uid 10001 ipam
 COPY --from=build /opt/ipam /opt/ipam
 ENV PATH="/opt/ipam/bin:$PATH" PYTHONUNBUFFERED=1

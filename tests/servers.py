@@ -222,14 +222,15 @@ def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024) -> Process
 
 
 class Consul(Process):
-    """A Consul agent that keeps nothing: when it starts anew, it knows no service."""
+    """A Consul agent that keeps nothing: when it starts anew, it knows what is in its configuration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, configuration: Path | None = None) -> None:
         found = shutil.which("consul") or missing("Consul is not installed")
         port, server, serf = free_port(), free_port(), free_port()
         command = [found, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-http-port", str(port)]
         command += ["-server-port", str(server), "-serf-lan-port", str(serf), "-serf-wan-port", "-1"]
         command += ["-dns-port", "-1", "-grpc-port", "-1"]
+        command += ["-config-file", str(configuration)] if configuration else []
         super().__init__(Part("consul", command, port), folder / "consul.log", lambda: _answers(self._has_leader))
         self.url = f"http://127.0.0.1:{port}"
 
@@ -243,9 +244,10 @@ class Consul(Process):
         entries = requests.get(f"{self.url}/v1/health/service/{name}", timeout=10).json()
         return {entry["Service"]["ID"]: min(check["Status"] for check in entry["Checks"]) for entry in entries}
 
-    def services(self) -> dict[str, dict]:
-        """All that is registered, by id."""
-        return requests.get(f"{self.url}/v1/agent/services", timeout=10).json()
+    def services(self, token: str = "") -> dict[str, dict]:
+        """All that is registered and that *token* may see, by id."""
+        headers = {"X-Consul-Token": token}
+        return requests.get(f"{self.url}/v1/agent/services", headers=headers, timeout=10).json()
 
     def _has_leader(self) -> None:
         if requests.get(f"{self.url}/v1/status/leader", timeout=2).json() == "":

@@ -1,5 +1,6 @@
 """Parts that are found by a real Consul agent, and move; and a web process that is found by it."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -8,9 +9,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import requests
+import yaml
 
 from ipam import __version__
+from ipam.discovery.consul import Agent
+from ipam.discovery.service import Service
 from ipam.embedded.parts import free_port
+from ipam.errors import Transient
+from ipam.settings import Settings
 from tests import servers
 from tests.consumers import consumer
 from tests.servers import Consul, Process, wait_until
@@ -215,3 +222,32 @@ def test_what_says_nothing_about_itself_is_asked_for_by_url(site: Site, tmp_path
     site.consul.register("queue", site.redis.part.port, "scheme=redis")
     wait_until(lambda: "serving on" in (tmp_path / "web.log").read_text(), 30, "the web process to serve")
     web.stop()
+
+
+def test_nobody_finds_or_registers_anything_in_the_agent_of_compose_without_its_token(tmp_path: Path):
+    token = str(uuid4())
+    content = yaml.safe_load(Path("docker-compose.yml").read_text())["configs"]["services"]["content"]
+    configuration = json.loads(content.replace("${CONSUL_TOKEN:-}", token))
+    acl = configuration["acl"]["tokens"]
+    acl["master"] = acl.pop("initial_management")  # the name that the tests' older Consul knows
+    (tmp_path / "services.json").write_text(json.dumps(configuration))
+    consul = Consul(tmp_path, tmp_path / "services.json")
+    consul.start()
+    try:
+        wait_until(lambda: len(consul.services(token)) == 2, SAYS_IT_WITHIN_S, "the services to be registered")
+        assert {service["Service"] for service in consul.services(token).values()} == {"mongodb", "rabbitmq"}
+        assert consul.services() == {}
+        with pytest.raises(requests.HTTPError, match="403"):
+            consul.register("mongodb", 27018)
+
+        def answer(given: str | None) -> str:
+            with pytest.raises(Transient) as told:
+                Agent(Settings(consul=consul.url, consul_token=given)).instances(
+                    Service.parse("mongodb", "--consul-mongo", ("mongodb",))
+                )
+            return told.value.detail
+
+        wait_until(lambda: "mongodb:27017" in answer(token), SAYS_IT_WITHIN_S, "the services to be found")
+        assert "check --consul-token" in answer(None)
+    finally:
+        consul.stop()

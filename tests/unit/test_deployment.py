@@ -2,9 +2,13 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ipam.cli.main import cli
 from ipam.discovery.service import Service
@@ -61,7 +65,16 @@ def test_no_password_is_baked_in():
     secrets = re.findall(r"(?:PASS|PASSWORD): (.*)", text) + re.findall(r"ipam:(.*?)@", text)
     assert len(secrets) >= 4
     assert all(re.search(r"\$\{\w+:\?", secret) for secret in secrets)
-    assert ":-" not in text
+    images = {"PYTHON_IMAGE", "MONGO_IMAGE", "RABBITMQ_IMAGE", "REDIS_IMAGE", "CONSUL_IMAGE"}
+    assert {name for name, default in re.findall(r"\$\{(\w+):-([^}]*)", text) if default} == images
+
+
+def test_each_image_can_be_named_by_its_digest():
+    for service in COMPOSE["services"].values():
+        assert re.fullmatch(r"ipam|\$\{[A-Z]+_IMAGE:-[a-z/:.0-9]+\}", service["image"])
+    assert all("PYTHON_IMAGE" in service["build"]["args"] for service in OURS.values())
+    stages = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert stages == ["${PYTHON_IMAGE}"] * 2
 
 
 def test_no_container_has_more_than_it_needs():
@@ -69,9 +82,11 @@ def test_no_container_has_more_than_it_needs():
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["mem_limit"]
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ()))
+        assert service["cap_drop"] == ["ALL"]
     for service in OURS.values():
         assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
+    for name in set(COMPOSE["services"]) - set(OURS):
+        assert COMPOSE["services"][name]["user"] not in ("root", "0")
     user = COMPOSE["configs"]["mongodb-user"]["content"]
     assert 'roles: ["readWrite"]' in user
     assert all(service["environment"]["IPAM_MONGO"].endswith("?authSource=ipam") for service in OURS.values())
@@ -84,3 +99,47 @@ def test_the_image_is_run_as_an_ordinary_user_by_a_command_that_exists():
     last = lines[stages[-1] :]
     assert "USER ipam" in last
     assert is_valid(yaml.safe_load(last[-1].removeprefix("CMD ")))
+
+
+def locked(file: str) -> dict[str, tuple[set[str], int]]:
+    """The versions and the number of hashes of each package in a lock file."""
+    found: dict[str, tuple[set[str], int]] = {}
+    for entry in re.split(r"\n(?=\S)", (ROOT / file).read_text()):
+        if pinned := re.match(r"([\w.-]+)==(\S+)", entry):
+            name, version = pinned.groups()
+            versions, hashes = found.get(name, (set(), 0))
+            found[name] = versions | {version}, hashes + entry.count("--hash=sha256:")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [
+        ("requirements/runtime.txt", ()),
+        ("requirements/embedded.txt", ("embedded",)),
+        ("requirements/dev.txt", ("embedded", "dev")),
+    ],
+)
+def test_the_lock_files_hold_what_is_asked_for_at_allowed_versions_with_hashes(file: str, extras: tuple[str, ...]):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert declared["dependency-groups"]["build"] == declared["build-system"]["requires"]
+    project = declared["project"]
+    wanted = [*project["dependencies"], *declared["build-system"]["requires"]]
+    wanted += [line for extra in extras for line in project["optional-dependencies"][extra]]
+    versions = locked(file)
+    for requirement in map(Requirement, wanted):
+        found, hashes = versions[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(version, prereleases=True) for version in found), requirement
+        assert hashes
+    tested = locked("requirements/dev.txt")
+    assert all(tested[name] == entry for name, entry in versions.items()), "run `make lock`"
+
+
+def test_all_that_is_deployed_or_tried_out_is_installed_by_its_hash():
+    installs = re.findall(r"pip (install .*)", (ROOT / "Dockerfile").read_text())
+    installs += re.findall(r"\$\(INSTALL\) (.*)", (ROOT / "Makefile").read_text())
+    assert len(installs) == 7
+    for arguments in installs:
+        by_hash = "--require-hashes" in arguments
+        itself = "--no-deps --no-build-isolation" in arguments
+        assert by_hash or itself or ".[bench]" in arguments
