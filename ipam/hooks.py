@@ -42,6 +42,7 @@ class Hook:
         timeout_s: How long its answer is waited for.
         silence_allows: Whether the change is made when it does not answer.
         within: It is only asked about what is, or is in, one of these paths; about everything if there are none.
+        secret_file: Holds the secret that signs questions and answers, if anything does.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Hook:
     timeout_s: float
     silence_allows: bool
     within: frozenset[str] = frozenset()
+    secret_file: Path | None = None
 
     def is_asked(self, change: str, paths: Collection[str]) -> bool:
         """Whether it wants to know of *change*, to something that has and is in *paths*."""
@@ -72,6 +74,7 @@ class _Entry(BaseModel):
     timeout_s: Annotated[float, Field(gt=0, le=TIMEOUT_MAX_S)] = 2.0
     silence: Literal["allow", "deny"]
     within: list[_Path] = []
+    secret_file: Annotated[str, Field(min_length=1)] | None = None
 
 
 class _File(BaseModel):
@@ -103,10 +106,10 @@ def read_hooks(path: str) -> tuple[Hook, ...]:
     lines += [f"several hooks are called {name!r}; give each its own name" for name in doubled]
     if file is None or lines:
         raise InvalidSettings("\n".join(f"--hooks={path}: {line}" for line in lines))
-    return tuple(_hook(entry) for entry in file.hook)
+    return tuple(_hook(entry, Path(path).parent) for entry in file.hook)
 
 
-def _hook(entry: _Entry) -> Hook:
+def _hook(entry: _Entry, folder: Path) -> Hook:
     return Hook(
         name=entry.name,
         changes=frozenset(change for pattern in entry.changes for change in _matching(pattern)),
@@ -114,6 +117,7 @@ def _hook(entry: _Entry) -> Hook:
         timeout_s=entry.timeout_s,
         silence_allows=entry.silence == "allow",
         within=frozenset(entry.within),
+        secret_file=folder / entry.secret_file if entry.secret_file else None,
     )
 
 

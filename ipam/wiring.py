@@ -31,6 +31,7 @@ from ipam.events.following import Following
 from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
+from ipam.events.signing import Secret
 from ipam.heartbeat import Heartbeat
 from ipam.hooks import RESERVE, Hook, read_hooks
 from ipam.models.connection import connect
@@ -144,6 +145,9 @@ def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
     if settings.hooks is None:
         return ()
     hooks = read_hooks(settings.hooks)
+    for hook in hooks:
+        if hook.secret_file is not None:
+            Secret.read(hook.secret_file, f"--hooks={settings.hooks}: hook {hook.name}, secret_file")
     _place_to_ask(settings)
     longest_s = sum(hook.timeout_s for hook in hooks if RESERVE in hook.changes)
     if longest_s and longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:

@@ -194,6 +194,12 @@ class RabbitMq(Process):
         self._mapper = Process(mapper, folder / "epmd.log")
         self._mapper.start()
 
+    def administer(self, script: str, **variables: str) -> None:
+        """Run a shell script with `rabbitmqctl` in it."""
+        path = f"{RABBITMQ.parent}:{os.environ['PATH']}"
+        environment = {**os.environ, **self.part.environment, "PATH": path, **variables}
+        subprocess.run(["sh", "-ec", script], env=environment, check=True, capture_output=True, timeout=60)
+
     def _connect(self) -> None:
         with Connection(self.url, connect_timeout=2) as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
@@ -204,14 +210,14 @@ class RabbitMq(Process):
         return code
 
 
-def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024) -> Process:
-    """A NATS server that keeps what it is told in streams (JetStream), or does not."""
+def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024, configuration: str = "") -> Process:
+    """A NATS server that keeps what it is told in streams (JetStream), or does not, with more *configuration*."""
     found = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin")
     if not found:
         missing("NATS is not installed")
     port = free_port()
     settings = folder / "nats.conf"
-    settings.write_text(f"max_payload: {most_bytes}\n")
+    settings.write_text(f"max_payload: {most_bytes}\n{configuration}")
     streams = ["--jetstream", "--store_dir", str(folder / "jetstream")] if keeps else []
     part = Part(
         "nats", [found, "--addr", "127.0.0.1", "--port", str(port), "--config", str(settings), *streams], port

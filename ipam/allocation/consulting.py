@@ -33,10 +33,10 @@ _REASON_MAX = 1000
 
 
 class Asker(Protocol):
-    """Carries questions to the consumers of a subject, and their answers back."""
+    """Carries questions to the consumers of a hook, and their answers back."""
 
-    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[bytes | Unanswered]:
-        """The answer to each of *questions*, which are all asked at once; it takes *timeout_s* seconds at most.
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Unanswered]:
+        """The answer to each of *questions*, which are all asked at once; it takes about the hook's time at most.
 
         Raises nothing that a bus or a consumer could cause.
         """
@@ -333,7 +333,7 @@ class Consulting:
             open_ = [case for case in cases if case.refused is None and hook.is_asked(case.change, case.paths)]
             if open_ and self._asker is not None:
                 questions = [case.question(hook) for case in open_]
-                answers = self._asker.ask(hook.subject, questions, hook.timeout_s)
+                answers = self._asker.ask(hook, questions)
                 for case, answer in zip(open_, answers, strict=True):
                     self._hear(hook, case, answer)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -16,8 +17,9 @@ from ipam.allocation.consulting import Asker, Consulting
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import HookUnavailable, Invalid, InvalidSettings, Refused, Transient
 from ipam.events.answering import Consumer, Function
+from ipam.events.signing import Secret
 from ipam.exact_json import dumps, loads
-from ipam.hooks import CHANGES, Unanswered
+from ipam.hooks import CHANGES, Hook, Unanswered
 from ipam.printable import printable
 from ipam.settings import Settings, without_password
 from ipam.wiring import build_asker, declared_hooks
@@ -47,19 +49,23 @@ def load_function(_context: click.Context, _parameter: click.Parameter, spelled:
     return found
 
 
-def serve_hook(settings: Settings, function: Function, subject: str, at_once: int) -> None:
+def serve_hook(
+    settings: Settings, function: Function, subject: str, at_once: int, secret_file: Path | None
+) -> None:
     """Answer with *function* until Ctrl-C or SIGTERM; a bus that goes away is waited for.
 
     Raises:
-        InvalidSettings: If no bus is given that can be asked on.
+        InvalidSettings: If no bus is given that can be asked on, or *secret_file* holds no secret.
     """
     bus = settings.bus
     if bus is None or bus.startswith("redis"):
         raise InvalidSettings("--bus: say where ipam asks, an amqp:// (RabbitMQ) or nats:// URL")
+    if secret_file is not None:
+        Secret.read(secret_file, "--secret-file")
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    consumer, notice = Consumer(bus, subject, function, at_once), RetryNotice()
+    consumer, notice = Consumer(bus, subject, function, at_once, secret_file), RetryNotice()
 
     def is_ready() -> None:
         notice.clear()
@@ -79,13 +85,13 @@ class _Shown:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
 
-    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[bytes | Unanswered]:
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Unanswered]:
         """As `Asker` says."""
         began = time.monotonic()
-        answers = self._asker.ask(subject, questions, timeout_s)
+        answers = self._asker.ask(hook, questions)
         for answer in answers:
             said = f"({answer.why})" if isinstance(answer, Unanswered) else answer.decode(errors="replace")
-            click.echo(f"{subject}: {printable(said)}  [{time.monotonic() - began:.3f} s]")
+            click.echo(f"{hook.subject}: {printable(said)}  [{time.monotonic() - began:.3f} s]")
         return answers
 
 

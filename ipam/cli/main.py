@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -307,14 +308,21 @@ def hook() -> None:
     show_default=True,
     help="Questions that are answered together.",
 )
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="File of the secret that questions must be signed by, and answers are: the secret_file of the hook.",
+)
 @_settings("bus", "bus_file")
-def hook_serve(settings: Settings, function: Function, subject: str, at_once: int) -> None:
+def hook_serve(
+    settings: Settings, function: Function, subject: str, at_once: int, secret_file: Path | None
+) -> None:
     """Answer what ipam asks with a Python function, until Ctrl-C; several may run and share the work.
 
     The function gets the change as a dictionary, and returns {"allow": False, "reason": "..."} to refuse it,
     {"allow": True, "patch": {...}} to amend it, or None to allow it as it is.
     """
-    serve_hook(settings, function, subject, at_once)
+    serve_hook(settings, function, subject, at_once, secret_file)
 
 
 @hook.command("test")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from amqp.exceptions import PreconditionFailed
@@ -20,6 +21,7 @@ from ipam.errors import InvalidSettings, Transient
 from ipam.events.asking import body_of
 from ipam.events.buses import is_nats
 from ipam.events.nats_connection import connect_once
+from ipam.events.signing import ID_HEADER, Headers, Secret
 from ipam.exact_json import dumps, loads
 from ipam.settings import without_password
 
@@ -39,20 +41,27 @@ def answer_with(function: Function, question: bytes) -> bytes:
         return dumps(function(loads(question)) or {"allow": True}).encode()
     except Exception as error:
         log.exception("the hook failed over %s", question.decode(errors="replace")[:1000])
-        return dumps({"error": type(error).__name__}).encode()
+        return _failed(type(error).__name__)
+
+
+def _failed(error: str) -> bytes:
+    """Return the answer that says that there is none, and why."""
+    return dumps({"error": error}).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """Answers the questions on *subject* of the bus at *url* with *function*, up to *at_once* side by side.
 
-    Several that do so share the questions.
+    Several that do so share the questions. With a *secret_file* only questions that its secret has signed are
+    answered, and the answers are signed; it is read each time, so that the secret can be replaced.
     """
 
     url: str
     subject: str
     function: Function
     at_once: int
+    secret_file: Path | None = None
 
     def serve(self, stopped: threading.Event, ready: Callable[[], None]) -> None:
         """Do so until *stopped* is set; *ready* is called when questions are heard.
@@ -81,13 +90,14 @@ class Consumer:
                 producer = Producer(answering.channel())
 
                 def answer(message: Message) -> None:
-                    answered = answer_with(self.function, body_of(message))
+                    answered, headers = self._answer(body_of(message), message.headers)
                     key = message.properties.get("correlation_id")
                     with lock, suppress(*errors):  # Then the loop below ends as well.
                         producer.publish(
                             answered,
                             routing_key=message.properties.get("reply_to"),
                             correlation_id=key,
+                            headers=headers,
                             content_type="application/json",
                             content_encoding="utf-8",
                         )
@@ -115,7 +125,8 @@ class Consumer:
 
         async def answer(message: Msg) -> None:
             loop = asyncio.get_running_loop()
-            await message.respond(await loop.run_in_executor(pool, answer_with, self.function, message.data))
+            answered, headers = await loop.run_in_executor(pool, self._answer, message.data, message.headers)
+            await client.publish(message.reply, answered, headers=headers)
 
         async def begin(message: Msg) -> None:
             running.add(task := asyncio.create_task(answer(message)))
@@ -129,6 +140,23 @@ class Consumer:
             if client.is_closed:
                 raise ConnectionResetError
         await client.drain()
+
+    def _answer(self, question: bytes, headers: Headers | None) -> tuple[bytes, dict[str, str] | None]:
+        """Return the answer to *question* as it goes over the bus, and its headers if it is signed."""
+        if self.secret_file is None:
+            return answer_with(self.function, question), None
+        id_ = str((headers or {}).get(ID_HEADER, ""))
+        try:
+            secret = Secret.read(self.secret_file, "--secret-file")
+        except InvalidSettings as error:
+            log.warning("a question was not answered: %s", error)
+            return _failed("NoSecret"), None
+        if secret.has_signed("question", id_, question, headers or {}):
+            answer = answer_with(self.function, question)
+        else:
+            log.warning("a question was not answered: the secret in %s has not signed it", self.secret_file)
+            answer = _failed("UnsignedQuestion")
+        return answer, secret.headers("answer", id_, answer)
 
     def _away(self, error: BaseException) -> Transient:
         return Transient(f"The bus at {without_password(self.url)} does not answer ({type(error).__name__}).")

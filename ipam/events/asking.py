@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -17,10 +18,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from ipam.errors import InvalidSettings
 from ipam.events.buses import is_nats
 from ipam.events.nats_connection import connect_once
+from ipam.events.signing import Headers, Secret
 from ipam.exact_json import loads
-from ipam.hooks import Unanswered
+from ipam.hooks import Hook, Unanswered
 from ipam.settings import without_password
 
 _CONNECT_TIMEOUT_S = 5.0
@@ -51,43 +54,72 @@ class MovingAsker:
         if former is not None:
             former.close()
 
-    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[Answer]:
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[Answer]:
         """As `BusAsker` does."""
         asker = self._asker
         if asker is None:
             return [Unanswered(f"nobody knows yet where the bus is: {self._origin}") for _ in questions]
-        return asker.ask(subject, questions, timeout_s)
+        return asker.ask(hook, questions)
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A question that goes out, and the answer that comes in.
+
+    Attributes:
+        body: As it goes over the bus.
+        secret: What has to sign it and its answer, if anything has.
+        key: What its answer is known by.
+        answer: The answer, when there is one.
+        was_forged: Whether there was an answer that the secret had not signed.
+    """
+
+    body: bytes
+    secret: Secret | None
+    key: str = field(default_factory=lambda: uuid4().hex)
+    answer: Future[Answer] = field(default_factory=Future)
+    was_forged: bool = False
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """The headers that it goes out with, if it is signed."""
+        return self.secret.headers("question", self.key, self.body) if self.secret else None
 
 
 class Awaited:
-    """The answers that are waited for, each by the key that its question went out with."""
+    """The questions whose answers are waited for, by key."""
 
     def __init__(self) -> None:
-        self._futures: dict[str, Future[Answer]] = {}
+        self._questions: dict[str, Question] = {}
 
-    def expect(self, count: int) -> dict[str, Future[Answer]]:
-        """That many keys, and what will hold the answers."""
-        new: dict[str, Future[Answer]] = {uuid4().hex: Future() for _ in range(count)}
-        self._futures.update(new)
-        return new
+    def expect(self, question: Question) -> None:
+        """Hear the answer to *question* from now on."""
+        self._questions[question.key] = question
 
-    def hear(self, key: str, answer: Answer) -> None:
-        """Take an answer: the first one counts, and only while it is waited for."""
-        future = self._futures.pop(key, None)
-        if future is not None:
+    def hear(self, key: str, answer: Answer, headers: Headers | None = None) -> None:
+        """Take an answer: the first one counts, and only while it is waited for.
+
+        One that the secret has not signed is ignored: the right one is still waited for.
+        """
+        question = self._questions.get(key)
+        if question is None:
+            return
+        secret = question.secret
+        if secret and isinstance(answer, bytes) and not secret.has_signed("answer", key, answer, headers or {}):
+            question.was_forged = True
+        elif self._questions.pop(key, None) is not None:
             is_too_large = isinstance(answer, bytes) and len(answer) > _ANSWER_MOST_BYTES
-            future.set_result(_TOO_LARGE if is_too_large else answer)
+            question.answer.set_result(_TOO_LARGE if is_too_large else answer)
 
-    def collect(self, futures: dict[str, Future[Answer]], timeout_s: float) -> list[Answer]:
-        """The answers, those that come within *timeout_s* seconds."""
+    def collect(self, questions: Sequence[Question], timeout_s: float) -> list[Answer]:
+        """Return the answers to *questions*, those that come within *timeout_s* seconds."""
         deadline = time.monotonic() + timeout_s
-        answers: list[Answer] = []
-        for key, future in futures.items():
+        for question in questions:
             with suppress(TimeoutError):
-                future.result(max(0.0, deadline - time.monotonic()))
-            self.hear(key, Unanswered(f"no answer within {timeout_s:g} s"))
-            answers.append(future.result())
-        return answers
+                question.answer.result(max(0.0, deadline - time.monotonic()))
+            forged = ", but one that the secret has not signed" if question.was_forged else ""
+            self.hear(question.key, Unanswered(f"no answer within {timeout_s:g} s{forged}"))
+        return [question.answer.result() for question in questions]
 
 
 class Session(Protocol):
@@ -103,8 +135,8 @@ class Session(Protocol):
     def is_alive(self) -> bool:
         """Whether answers are heard."""
 
-    def publish(self, subject: str, questions: Mapping[str, bytes], timeout_s: float) -> None:
-        """Send *questions*, each with its key.
+    def publish(self, subject: str, questions: Sequence[Question], timeout_s: float) -> None:
+        """Send *questions*, each with its key and its headers.
 
         Raises:
             OSError: If the bus does not take them.
@@ -122,29 +154,32 @@ class BusAsker:
         self._lock = threading.Lock()
         self._session: Session | None = None
 
-    def ask(self, subject: str, questions: Sequence[bytes], timeout_s: float) -> list[Answer]:
-        """The answer to each of *questions*, which are all asked at once, within about *timeout_s* seconds."""
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[Answer]:
+        """The answer to each of *questions*, which *hook* is asked all at once, within about its time."""
+        try:
+            secret = Secret.read(hook.secret_file, "secret_file") if hook.secret_file else None
+        except InvalidSettings as error:
+            return [Unanswered(str(error)) for _ in questions]
+        asked = [Question(body, secret) for body in questions]
         # One thread at a time publishes; for answers they wait side by side.
-        if not self._lock.acquire(timeout=timeout_s):
+        if not self._lock.acquire(timeout=hook.timeout_s):
             return [self._away("it takes too long") for _ in questions]
         try:
-            session, futures = self._publish(subject, questions, timeout_s)
+            session = self._publish(hook, asked)
         except OSError as error:
             return [self._away(str(error)) for _ in questions]
         finally:
             self._lock.release()
-        return session.awaited.collect(futures, timeout_s)
+        return session.awaited.collect(asked, hook.timeout_s)
 
-    def _publish(
-        self, subject: str, questions: Sequence[bytes], timeout_s: float
-    ) -> tuple[Session, dict[str, Future[Answer]]]:
+    def _publish(self, hook: Hook, questions: Sequence[Question]) -> Session:
         if self._session is not None and self._session.is_alive:
             with suppress(OSError):
-                return self._session, _publish_by(self._session, subject, questions, timeout_s)
+                return _publish_by(self._session, hook, questions)
         self.close()
         self._session = None
         self._session = NatsSession(self._url) if is_nats(self._url) else RabbitSession(self._url)
-        return self._session, _publish_by(self._session, subject, questions, timeout_s)
+        return _publish_by(self._session, hook, questions)
 
     def close(self) -> None:
         """End the session."""
@@ -155,12 +190,11 @@ class BusAsker:
         return Unanswered(f"the bus at {without_password(self._url)} is out of reach ({why})")
 
 
-def _publish_by(
-    session: Session, subject: str, questions: Sequence[bytes], timeout_s: float
-) -> dict[str, Future[Answer]]:
-    futures = session.awaited.expect(len(questions))
-    session.publish(subject, dict(zip(futures, questions, strict=True)), timeout_s)
-    return futures
+def _publish_by(session: Session, hook: Hook, questions: Sequence[Question]) -> Session:
+    for question in questions:
+        session.awaited.expect(question)
+    session.publish(hook.subject, questions, hook.timeout_s)
+    return session
 
 
 class RabbitSession:
@@ -202,17 +236,18 @@ class RabbitSession:
         """As `Session` says."""
         return self._thread is not None and self._thread.is_alive()
 
-    def publish(self, subject: str, questions: Mapping[str, bytes], timeout_s: float) -> None:
+    def publish(self, subject: str, questions: Sequence[Question], timeout_s: float) -> None:
         """As `Session` says; RabbitMQ throws away what nobody has fetched when it is not waited for any more."""
         try:
-            for key, question in questions.items():
+            for question in questions:
                 self._producer.publish(
-                    question,
+                    question.body,
                     routing_key=subject,
                     mandatory=True,
                     content_type="application/json",
                     content_encoding="utf-8",
-                    correlation_id=key,
+                    correlation_id=question.key,
+                    headers=question.headers,
                     reply_to=self._reply_to,
                     expiration=timeout_s,
                     confirm_timeout=_CONNECT_TIMEOUT_S,
@@ -236,7 +271,7 @@ class RabbitSession:
                     self._hearing.drain_events(timeout=_LOOKS_UP_AFTER_S)
 
     def _heard(self, message: Message) -> None:
-        self.awaited.hear(str(message.properties.get("correlation_id")), body_of(message))
+        self.awaited.hear(str(message.properties.get("correlation_id")), body_of(message), message.headers)
 
     def _nobody(self, _error: Exception, _exchange: object, _routing_key: str, message: Message) -> None:
         self.awaited.hear(str(message.properties.get("correlation_id")), _NOBODY)
@@ -265,7 +300,7 @@ class NatsSession:
         """As `Session` says."""
         return self._client.is_connected
 
-    def publish(self, subject: str, questions: Mapping[str, bytes], timeout_s: float) -> None:  # noqa: ARG002
+    def publish(self, subject: str, questions: Sequence[Question], timeout_s: float) -> None:  # noqa: ARG002
         """As `Session` says."""
         self._wait(self._publish(subject, questions))
 
@@ -275,9 +310,10 @@ class NatsSession:
             self._wait(self._client.close())
         self._end_loop()
 
-    async def _publish(self, subject: str, questions: Mapping[str, bytes]) -> None:
-        for key, question in questions.items():
-            await self._client.publish(subject, question, reply=f"{self._inbox}.{key}")
+    async def _publish(self, subject: str, questions: Sequence[Question]) -> None:
+        for question in questions:
+            reply = f"{self._inbox}.{question.key}"
+            await self._client.publish(subject, question.body, reply, question.headers)
         await self._client.flush(int(_CONNECT_TIMEOUT_S))
 
     async def _connect(self, url: str) -> tuple[Client, str]:
@@ -291,7 +327,7 @@ class NatsSession:
         if (message.headers or {}).get("Status") == _NO_RESPONDERS:
             self.awaited.hear(key, _NOBODY)
         elif not _is_receipt(message.data):
-            self.awaited.hear(key, message.data)
+            self.awaited.hear(key, message.data, message.headers)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         bounded = asyncio.wait_for(work, 2 * _CONNECT_TIMEOUT_S)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from ipam.errors import Transient
 from ipam.events.answering import Consumer, Function
 from ipam.events.asking import BusAsker
 from ipam.events.buses import Bus, Message, open_bus
-from ipam.hooks import Unanswered
+from ipam.hooks import Hook, Unanswered
 from tests import servers
 from tests.consumers import BUSES, TIMEOUT_S, Made, consumer, silent_log, tail
 from tests.servers import wait_until
 from tests.stack import Stack
+
+HOOK = Hook(name="x", changes=frozenset(), subject="ipam-hooks.x", timeout_s=TIMEOUT_S, silence_allows=False)
 
 
 def message(sequence: int, type_: str = "ipam.pool.created") -> Message:
@@ -86,23 +89,25 @@ def bus(made: Made) -> Iterator[Bus]:
     opened.close()
 
 
-def ask(asker: BusAsker, subject: str, *questions: str, timeout_s: float = TIMEOUT_S) -> list:
+def ask(asker: BusAsker, hook: Hook, *questions: str) -> list:
     """What is answered, as JSON; why not, where there is no answer."""
-    answers = asker.ask(subject, [json.dumps(question).encode() for question in questions], timeout_s)
+    answers = asker.ask(hook, [json.dumps(question).encode() for question in questions])
     return [one.why if isinstance(one, Unanswered) else json.loads(one) for one in answers]
 
 
 @contextmanager
-def answering(url: str, subject: str, function: Function) -> Iterator[None]:
+def answering(url: str, hook: Hook, function: Function, secret_file: Path | None = None) -> Iterator[None]:
     """A consumer that is asked, in a thread of this process."""
     stopped, ready = threading.Event(), threading.Event()
-    consumer = Consumer(url, subject, function, at_once=4)
+    consumer = Consumer(url, hook.subject, function, 4, secret_file)
     thread = threading.Thread(target=consumer.serve, args=(stopped, ready.set))
     thread.start()
-    assert ready.wait(TIMEOUT_S)
-    yield
-    stopped.set()
-    thread.join()
+    try:
+        assert ready.wait(TIMEOUT_S)
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def echo(question: Any) -> dict | None:
@@ -122,11 +127,27 @@ async def keep_questions(url: str) -> None:
 def ask_and_be_answered(asker: BusAsker, url: str) -> None:
     if url.startswith("nats"):
         asyncio.run(keep_questions(url))
-    for subject in ("ipam-hooks.x", "kept.x"):
-        with answering(url, subject, echo), answering(url, subject, echo):
-            assert ask(asker, subject, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
-            assert ask(asker, subject, "wait", "c", timeout_s=0.5) == ["no answer within 0.5 s", {"heard": "c"}]
-        assert ask(asker, "ipam-hooks.x", "a") == ["nobody is there to be asked"]
+    for hook in (HOOK, replace(HOOK, subject="kept.x")):
+        with answering(url, hook, echo), answering(url, hook, echo):
+            assert ask(asker, hook, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
+            hurried = replace(hook, timeout_s=0.5)
+            assert ask(asker, hurried, "wait", "c") == ["no answer within 0.5 s", {"heard": "c"}]
+        assert ask(asker, HOOK, "a") == ["nobody is there to be asked"]
+
+
+def ask_with_a_secret(asker: BusAsker, url: str, folder: Path) -> None:
+    right, wrong = folder / "right", folder / "wrong"
+    right.write_text("0123456789abcdef\n")
+    wrong.write_text("fedcba9876543210\n")
+    signed = replace(HOOK, secret_file=right)
+    with answering(url, HOOK, echo, right):
+        assert ask(asker, signed, "a", "") == [{"heard": "a"}, {"allow": True}]
+        # The function does not hear what the secret has not signed.
+        assert ask(asker, HOOK, "a") == [{"error": "UnsignedQuestion"}]
+    hurried = replace(signed, timeout_s=0.5)
+    for secret_file in (None, wrong):
+        with answering(url, HOOK, echo, secret_file):
+            assert ask(asker, hurried, "a") == ["no answer within 0.5 s, but one that the secret has not signed"]
 
 
 @pytest.mark.parametrize(
@@ -144,19 +165,20 @@ def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus
         assert heard.wait_for(line(10)) == [line(sequence) for sequence in range(1, 11)]
     if asker is not None:
         ask_and_be_answered(asker, url)
+        ask_with_a_secret(asker, url, tmp_path)
     server.stop()
     with pytest.raises(Transient, match="took no event"):
         bus.publish(message(11))
     if asker is not None:
-        assert "is out of reach" in ask(asker, "ipam-hooks.x", "a")[0]
+        assert "is out of reach" in ask(asker, HOOK, "a")[0]
     server.start()
     with silent_log() as log, consumer(program, tmp_path, url, log) as heard:
         wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
         bus.publish(message(12))
         assert heard.wait_for(line(12)) == [line(11), line(12)]
     if asker is not None:
-        with answering(url, "ipam-hooks.x", echo):
-            assert ask(asker, "ipam-hooks.x", "a") == [{"heard": "a"}]
+        with answering(url, HOOK, echo):
+            assert ask(asker, HOOK, "a") == [{"heard": "a"}]
         asker.close()
 
 

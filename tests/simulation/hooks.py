@@ -30,9 +30,9 @@ class Consumers:
         self.willing = False
         self.said: dict[str, set[str]] = defaultdict(set)
 
-    def ask(self, subject: str, questions: Sequence[bytes], _timeout_s: float) -> list[bytes | Unanswered]:
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Unanswered]:
         """Be asked; while it is on its way others go on, and whoever asks may die."""
-        failing = self._scheduler.before_command(Command("bus.ask", (subject, len(questions))))
+        failing = self._scheduler.before_command(Command("bus.ask", (hook.subject, len(questions))))
         return [self._answer(json.loads(question), failing=failing) for question in questions]
 
     def _answer(self, question: Bson, *, failing: bool) -> bytes | Unanswered:

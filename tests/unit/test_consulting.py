@@ -35,7 +35,7 @@ class Consumers:
         self.asked: list[dict] = []
         self.at_once: list[int] = []
 
-    def ask(self, _subject, questions, _timeout_s):
+    def ask(self, _hook, questions):
         self.at_once.append(len(questions))
         return [self._answer(json.loads(question)) for question in questions]
 
