@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import time
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -14,6 +16,11 @@ from ipam.api.browsers import SAFE_HEADERS
 from ipam.api.media import too_large
 from ipam.api.problems import MEDIA_TYPE, problem_bytes
 
+log = logging.getLogger(__name__)
+# What is kept of answers that their callers do not take, for all connections to an address together.
+UNSENT_MAX_BYTES = 64 * 1024 * 1024
+# A caller who takes nothing of an answer for so long is gone.
+TAKES_NOTHING_MAX_S = 30.0
 _SLUGS = {
     HTTPStatus.BAD_REQUEST: "malformed-request",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too-large",
@@ -64,6 +71,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
 
     One that is closed at once would take the answer from who still sends. So our half of it is closed, and what
     comes in is thrown away until the caller closes his, or has been silent for waitress's `channel_timeout`.
+
+    Attributes:
+        taken_at: When the caller last took something of an answer, or a new one began, on the monotonic clock.
     """
 
     error_task_class = ProblemTask
@@ -71,6 +81,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     close_when_flushed: bool
     will_close: bool
     lingers_at_end = False
+    taken_at = 0.0
     _lingers = False
     _is_sending = False
 
@@ -85,12 +96,42 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     def write_soon(self, data: bytes) -> int:
         """Send what the caller takes of *data* at once, in the thread of his request; the loop sends the rest."""
         self._is_sending = True
+        self.taken_at = time.monotonic()
         try:
             return int(super().write_soon(data))
         finally:
             self._is_sending = False
             if self.total_outbufs_len:
+                self._make_room()
                 self.server.pull_trigger()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:  # noqa: FBT001, FBT002 (as waitress has it)
+        """Send what the caller takes of *data*, and return how much that is."""
+        sent = int(super().send(data, do_close))
+        if sent:
+            self.taken_at = time.monotonic()
+        return sent
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its caller has taken nothing of an answer for too long."""
+        return bool(self.total_outbufs_len) and time.monotonic() - self.taken_at > TAKES_NOTHING_MAX_S
+
+    def _make_room(self) -> None:
+        """Close connections, first those that have taken nothing for longest, until not too much is unsent."""
+        slow = [one for one in list(self.server.active_channels.values()) if one.total_outbufs_len]
+        excess = sum(one.total_outbufs_len for one in slow) - UNSENT_MAX_BYTES
+        for one in sorted(slow, key=lambda channel: channel.taken_at):
+            if excess <= 0:
+                break
+            excess -= one.total_outbufs_len
+            self.server.trigger.pull_trigger(one.cut_off)
+
+    def cut_off(self) -> None:
+        """Close it if there is something unsent; for waitress's loop, which alone may close connections."""
+        if self.total_outbufs_len:
+            log.info("%s was cut off: it took too little of its answer", self.addr[0])
+            self.handle_close()
 
     def writable(self) -> bool:
         """Whether waitress's loop is to send when there is room.

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -28,6 +29,7 @@ _WAITRESS_MAX_BODY_BYTES = 8 * 1024 * 1024
 _CONNECTIONS_MAX = 8192
 _OTHER_FILES = 512
 _POLL_S = 0.02
+_CLOSES_UNUSED_EACH_S = 5
 
 
 def listen_on(host: str, port: int) -> list[socket.socket]:
@@ -94,6 +96,7 @@ class Server:
                 clear_untrusted_proxy_headers=True,
                 connection_limit=_allow_connections(),
                 asyncore_use_poll=True,  # select() knows 1,024 files and no more.
+                cleanup_interval=_CLOSES_UNUSED_EACH_S,
                 channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
             )
         except OSError as error:  # Another who had bound it as well was quicker.
@@ -102,6 +105,7 @@ class Server:
         self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]
         for listener in self._listeners:
             listener.channel_class = Channel
+            listener.maintenance = partial(_close_unused, listener)
             log.info("serving on http://%s:%s", in_url(listener.effective_host), listener.effective_port)
 
     @property
@@ -137,7 +141,7 @@ class Server:
                 log.warning("stopped with requests unanswered after %.0f s", self._stop_timeout_s)
                 break
             time.sleep(_POLL_S)
-        self._in_loop(lambda: wasyncore.close_all(self._sockets))  # With nothing left to look after the loop ends.
+        self._in_loop(self._close_all)
 
     def _in_loop(self, call: Any) -> None:
         """Have waitress's loop make this *call*: what it looks after is not to be changed under its hands."""
@@ -148,11 +152,32 @@ class Server:
             listener.del_channel()
             listener.socket.close()
 
+    def _close_all(self) -> None:
+        for channel in self.channels:
+            channel.handle_close()
+        wasyncore.close_all(self._sockets)  # With nothing left to look after the loop ends.
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The connections that are open."""
+        return [one for one in list(self._sockets.values()) if isinstance(one, Channel)]
+
     def _is_quiet(self) -> bool:
-        if not self._threads.is_idle:
-            return False
-        channels = [one for one in list(self._sockets.values()) if isinstance(one, Channel)]
-        return not any(channel.total_outbufs_len for channel in channels)
+        return self._threads.is_idle and not any(channel.total_outbufs_len for channel in self.channels)
+
+
+def _close_unused(listener: BaseWSGIServer, _now: float) -> None:
+    """Close connections without a request for long, as waitress does, and those whose callers take no answer.
+
+    waitress marks the latter for its loop to close, which waits with that until there is room to send; and spares
+    those with further requests, each of which has a thread wait for that room.
+    """
+    silent_since = time.time() - listener.adj.channel_timeout
+    for channel in list(listener.active_channels.values()):
+        if channel.is_stuck:
+            channel.cut_off()
+        elif not channel.requests and channel.last_activity < silent_since:
+            channel.will_close = True
 
 
 def _allow_connections() -> int:

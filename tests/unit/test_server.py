@@ -3,8 +3,8 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import falcon
 import pytest
@@ -15,6 +15,7 @@ from ipam.api.channel import Channel
 from ipam.api.request_threads import RequestThreads
 from ipam.api.server import Server, listen_on
 from ipam.errors import InvalidSettings
+from tests.servers import wait_until
 
 MEGABYTE = 1024 * 1024
 
@@ -94,13 +95,13 @@ def connection(monkeypatch: pytest.MonkeyPatch, pieces: Pieces) -> Iterator[sock
 
     monkeypatch.setattr(BaseWSGIServer, "readable", look_and_say_so)
     monkeypatch.setattr(BaseWSGIServer, "pull_trigger", wake_and_wait)
-    with serving(pieces) as port, socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with serving(pieces) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         yield connection
 
 
 @contextmanager
-def serving(resource: object) -> Iterator[int]:
-    """The port of a server that answers with *resource*, in four threads and one for /apart."""
+def serving(resource: object) -> Iterator[Server]:
+    """A server that answers with *resource*, in four threads and one for /apart."""
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = True
     app.add_route("/{path}", resource)
@@ -110,7 +111,7 @@ def serving(resource: object) -> Iterator[int]:
     )
     loop = threading.Thread(target=server._server.run)  # noqa: SLF001 (`run` is for a main thread)
     loop.start()
-    yield server.port
+    yield server
     server._end()  # noqa: SLF001
     loop.join(20)
     assert not loop.is_alive()
@@ -166,10 +167,10 @@ class Patience:
 
 def test_a_path_with_a_thread_of_its_own_is_answered_while_all_others_wait():
     patience = Patience()
-    with serving(patience) as port, ExitStack() as open_:
+    with serving(patience) as server, ExitStack() as open_:
 
         def ask(path: str) -> socket.socket:
-            connection = open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection = open_.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
             return connection
 
@@ -181,3 +182,65 @@ def test_a_path_with_a_thread_of_its_own_is_answered_while_all_others_wait():
         assert not patience.begun.acquire(blocking=False)
         patience.goes_on.set()
         assert all(connection.recv(100).startswith(b"HTTP/1.1 200") for connection in waiting)
+
+
+class Pages:
+    """Answers with pages that no socket takes at once."""
+
+    size = 24 * MEGABYTE
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, path: str) -> None:
+        resp.data = b"x" * (0 if path == "little" else self.size)
+
+
+@pytest.fixture
+def served() -> Iterator[Server]:
+    with serving(Pages()) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(served: Server) -> Iterator[Callable[[str], socket.socket]]:
+    """Asks for a path, so many times, and takes nothing of the answer."""
+    with ExitStack() as open_:
+
+        def ask_for(path: str, times: int = 1) -> socket.socket:
+            connection = open_.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=20))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode() * times)
+            return connection
+
+        yield ask_for
+
+
+def received(connection: socket.socket) -> int:
+    """How much comes of a page before the connection ends, or all of it has come."""
+    count = 0
+    with suppress(ConnectionResetError):
+        while count < Pages.size and (piece := connection.recv(MEGABYTE)):
+            count += len(piece)
+    return count
+
+
+def unsent(server: Server) -> list[int]:
+    return [channel.total_outbufs_len for channel in server.channels]
+
+
+def test_callers_who_take_nothing_of_their_answers_are_cut_off_and_hold_no_thread(served, ask, monkeypatch):
+    monkeypatch.setattr("ipam.api.channel.UNSENT_MAX_BYTES", 100 * Pages.size)
+    monkeypatch.setattr(BaseWSGIServer, "next_channel_cleanup", property(lambda _: 0, lambda *_: None))
+    for _ in range(4):
+        ask("/page", 5)
+    # Each of the four threads waits for room to answer its caller's next request.
+    wait_until(lambda: sum(count > 16 * MEGABYTE for count in unsent(served)) == 4, 20, "the threads to wait")
+    monkeypatch.setattr("ipam.api.channel.TAKES_NOTHING_MAX_S", 0.5)
+    assert ask("/little").recv(100).startswith(b"HTTP/1.1 200")
+    wait_until(lambda: sum(unsent(served)) == 0, 20, "the others to be cut off")
+
+
+def test_what_is_kept_for_callers_who_take_nothing_is_bounded_in_sum(served, ask, monkeypatch):
+    monkeypatch.setattr("ipam.api.channel.UNSENT_MAX_BYTES", 2 * Pages.size)
+    slow = [ask("/page") for _ in range(6)]
+    assert all(connection.recv(1) == b"H" for connection in slow)
+    wait_until(lambda: sum(unsent(served)) <= 2 * Pages.size, 20, "room to be made")
+    assert received(ask("/page")) >= Pages.size  # Whoever takes what comes is not cut off.
+    assert sum(received(connection) < Pages.size for connection in slow) in (3, 4, 5)
