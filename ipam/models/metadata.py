@@ -15,8 +15,10 @@ from ipam.exact_json import dumps, is_number, loads, same_number
 
 Json = Any
 MAX_BYTES = 64 * 1024
-# Each value is found by its whole path, so that long keys around many values multiply: hence a bound.
-MAX_FACETS_BYTES = 4 * MAX_BYTES
+# Each value is found by its whole path, so that long keys around many values multiply: hence a bound, by the size
+# of the metadata, so that a list of a thousand requests makes no more of them than one of few.
+FACETS_PER_BYTE = 4
+FACETS_FREE_BYTES = 16 * 1024
 # Far beyond what people write, far below where Python's own JSON code runs out of stack.
 MAX_DEPTH = 100
 _QUOTED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%.=#"})
@@ -64,7 +66,8 @@ def _children(item: Json) -> Iterable[Json]:
 def facets(name: str, tags: Iterable[str], metadata: Json) -> list[str]:
     """Return the strings that a document is found by: one for its name, one a tag, one a scalar in its metadata.
 
-    Of the metadata so many, in its own order, as 256 KiB hold; by what comes after them it is not found.
+    Of the metadata so many, in its own order, as 16 KiB hold, or four times its JSON if that is more: by what comes
+    after them it is not found.
     """
     named = [name_facet(name)] if name else []
     return list(dict.fromkeys([*named, *map(tag_facet, tags), *_metadata_facets(metadata)]))
@@ -72,11 +75,13 @@ def facets(name: str, tags: Iterable[str], metadata: Json) -> list[str]:
 
 def _metadata_facets(metadata: Json) -> Iterator[str]:
     """Yield the facets of *metadata* until they come to too much: to make all of them would take that memory."""
-    size = 0
+    size, most = 0, FACETS_FREE_BYTES
     for keys, value in _scalars(metadata, ()):
         facet = _facet(keys, value)
         size += len(facet.encode())
-        if size > MAX_FACETS_BYTES:
+        if size > most:
+            most = max(most, FACETS_PER_BYTE * len(dumps(metadata).encode()))
+        if size > most:
             return
         yield facet
 

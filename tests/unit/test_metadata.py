@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.exact_json import dumps, is_number, loads, same_number
-from ipam.models.metadata import MAX_FACETS_BYTES, facets, metadata_facets
+from ipam.models.metadata import FACETS_FREE_BYTES, FACETS_PER_BYTE, encode, facets, metadata_facets
 
 DIGITS = st.text("0123456789", min_size=1, max_size=60)
 NUMBERS = st.builds(
@@ -54,12 +55,25 @@ def test_two_paths_never_share_a_facet(one, other, value):
     assert (facets_of(one) == facets_of(other)) is (one == other)
 
 
-def test_what_a_document_is_found_by_is_bounded_and_begins_at_the_beginning():
-    long_paths = {"first": 1, "k" * 30_000: {str(n): n for n in range(3000)}, "last": 1}
+@pytest.mark.parametrize(
+    ("key_length", "numbers", "bounded_by"),
+    [
+        (30_000, 3000, FACETS_PER_BYTE),  # As much as one request may ask for.
+        (400, 60, None),  # As much as a thousand in a list may ask for, each.
+    ],
+)
+def test_what_a_document_is_found_by_is_bounded_and_begins_at_the_beginning(key_length, numbers, bounded_by):
+    long_paths = {"first": 1, "k" * key_length: {f"{n:04}": 7 for n in range(numbers)}, "last": 1}
     found = facets("name", ("tag",), long_paths)
     assert found[:3] == ["name=name", "tag=tag", "metadata.first#=1e0"]
-    assert sum(map(len, found)) <= MAX_FACETS_BYTES + len("name=nametag=tag")
-    assert len(found) == 3 + (MAX_FACETS_BYTES - len(found[2])) // (30_000 + len("metadata..0#=0"))
+    size, each = len(encode(long_paths)), key_length + len("metadata..0000#=7e0")
+    most = bounded_by * size if bounded_by else FACETS_FREE_BYTES
+    assert len(found) == 3 + (most - len(found[2])) // each < 3 + numbers
+
+
+def test_flat_metadata_is_found_by_all_of_it():
+    vlans = {"vlans": list(range(900)), "note": "x" * 60_000}
+    assert len(facets("", (), vlans)) == 901
 
 
 @given(KEYS, st.sampled_from(["7", "7.0", "x", "true"]))
