@@ -340,10 +340,7 @@ def hook_test(settings: Settings, file: TextIO) -> None:
 @cli.command("init-db")
 @_settings(*_DATABASE, "mongo_timeout_s")
 def init_db(settings: Settings) -> None:
-    """Bring the database to today's form and create missing indexes; other commands do so at their start as well.
-
-    Stop all processes of an older version first.
-    """
+    """Create missing indexes and refuse a database of another version, as other commands do at their start."""
     for name in prepare_database(open_stores(settings, settings.mongo_timeout_s, follow=False)):
         click.echo(name)
 

@@ -13,9 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare_database(stores: Stores) -> list[str]:
-    """Bring the database to today's form, waiting for it for as long as it takes; returns what there is to say.
+    """Wait for the database, however long it takes; create the indexes that are missing and return all their names.
 
-    That is what was brought over from an older version, and the names of all indexes, which are created if missing.
+    Raises:
+        InvalidSettings: If it was written by another version.
     """
     tried = ", ".join(map(resolved, stores.whole.servers.split(",")))
 
@@ -36,10 +37,7 @@ def prepare_database(stores: Stores) -> list[str]:
 
     def prepare() -> list[str]:
         stores.whole.ping()  # What follows may take its time, and so would not say soon that nobody answers.
-        # The old form is known by an index that today's has not; the index is dropped last.
-        upgraded = stores.upgrade.run()
-        for line in upgraded:
-            log.info("the database was %s", line)
-        return [*upgraded, *stores.indexes.create()]
+        stores.schema.check()
+        return stores.indexes.create()
 
     return wait_out(prepare, explain)

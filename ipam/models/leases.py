@@ -42,8 +42,6 @@ _LONG_S = 120.0
 
 # The mark of a lease that is written on often is tidied so often: what that is found by may be 256 KiB each time.
 _TIDIED_EVERY = 16
-# The collection of leases that got their ids before these said where they are: under each id its key.
-FORMER_IDS = "former_lease_ids"
 # The fields that only a lease that is held has.
 _HELD = dict.fromkeys(
     (
@@ -67,7 +65,6 @@ class LeaseStore(DocumentStore[Lease]):
         super().__init__(database, Lease.from_bson)
         self._marks = MarkStore(database)
         self._reservations = database["reservations"]
-        self._former_ids = database[FORMER_IDS]
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Lease]:
         """Those of *ids* that users see, by id."""
@@ -231,8 +228,6 @@ class LeaseStore(DocumentStore[Lease]):
         for bson in self._reservations.find({"keys": among(list(ranks))}, {"holdings": 1}):
             holdings = list(map(Holding.from_bson, bson["holdings"]))
             keys += (key_at(rank, holdings) for rank in ranks[stem_of(bson["_id"])])
-        if len(keys) < len(ids):
-            keys += (bson["key"] for bson in self._former_ids.find({"_id": among(ids)}))
         return [key for key in keys if key is not None]
 
     def _free(

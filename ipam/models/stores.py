@@ -19,8 +19,8 @@ from ipam.models.log import LogStore
 from ipam.models.pools import PoolStore
 from ipam.models.positions import PositionStore
 from ipam.models.reservations import ReservationStore
+from ipam.models.schema import SchemaStore
 from ipam.models.subnets import SubnetStore
-from ipam.models.upgrading import Upgrade
 from ipam.models.writes import Writer
 
 
@@ -31,7 +31,7 @@ class Stores:
         self.whole = Store(database, servers, origin)
         self.writer = Writer(database)
         self.indexes = Indexes(database)
-        self.upgrade = Upgrade(database)
+        self.schema = SchemaStore(database)
         self.pools = PoolStore(database)
         self.subnets = SubnetStore(database)
         self.reservations = ReservationStore(database)
