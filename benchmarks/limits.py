@@ -27,12 +27,12 @@ from ipam.events.relay import Relay
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_number
+from ipam.models.audit_context import AuditContext
 from ipam.models.blocks import Block
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
 from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 from ipam.settings import Settings
 from ipam.wiring import build_services
 from tests.calls import Nobody
@@ -129,7 +129,7 @@ class BareCalls:
         )  # fmt: skip
         holding = Holding(subnet, AddressSet.of([lease.address]))
         reservation = Reservation(id=job.reservation, pool=pool, subnets=(subnet,), count=1, holdings=(holding,))
-        event = facts.reserved(reservation, Origin())
+        event = facts.reserved(reservation, AuditContext())
         ended = {"$set": {"state": "succeeded", "finished_at": now}, "$inc": {"revision": 1}}
         named = partial("{}.{}".format, self._database.name)
         self._database.client.bulk_write(

@@ -67,7 +67,7 @@ class UnknownParameter(Rejected):
     slug = "unknown-parameter"
 
 
-class Invalid(Rejected):
+class ValidationFailed(Rejected):
     """The body is JSON but breaks a rule; `errors` points at each place."""
 
     slug = "invalid"
@@ -146,13 +146,13 @@ class NotEmpty(Rejected):
     slug = "not-empty"
 
 
-class Refused(Rejected):
+class RejectedByHook(Rejected):
     """A hook does not allow the change; `hook` and `reason` say which and why."""
 
     slug = "rejected"
 
 
-class GivenUp(Rejected):
+class RetriesExhausted(Rejected):
     """A job that failed for reasons of our own, however often it was tried."""
 
     slug = "given-up"
@@ -180,7 +180,7 @@ class HookUnavailable(Transient):
     """A hook without whose answer the change may not be made gave none; `hook` and `reason` say which and why."""
 
 
-class NotLetIn(Transient):
+class AccessDenied(Transient):
     """The database knows no such user or password, yet, or does not allow this user what is needed.
 
     Attributes:
@@ -199,8 +199,8 @@ class DatabaseFault(Transient):
     """
 
 
-class Contended(Transient):
-    """A conditional write lost to another; `retry_contended` reads again and tries again.
+class WriteConflict(Transient):
+    """A conditional write lost to another; `retry_on_conflict` reads again and tries again.
 
     Not `Stale`: the caller named no revision, and may send the same request again as it is.
     """

@@ -32,12 +32,12 @@ from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
 from ipam.events.signing import Secret
-from ipam.heartbeat import Heartbeat
 from ipam.hooks import RESERVE, Hook, read_hooks
 from ipam.models.connection import connect
 from ipam.models.moving import connect_moving
 from ipam.models.stores import Stores
 from ipam.settings import SERVICE_SCHEMES, Settings
+from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 # The shares of the request threads that may wait for jobs, for events and for hooks. An eighth is never given to

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ipam.errors import Invalid, Transient
+from ipam.errors import Transient, ValidationFailed
 from ipam.models.documents import Job
 from ipam.models.jobs import JobStore
 
@@ -32,7 +32,7 @@ class Backlog:
         """Return *jobs* of one target, which are asked for together, as they are to be stored.
 
         Raises:
-            Invalid: If they ask for more than may ever be asked for.
+            ValidationFailed: If they ask for more than may ever be asked for.
             Transient: If they would have to wait until others have ended.
         """
         counts = [job.request["count"] for job in jobs]
@@ -41,7 +41,7 @@ class Backlog:
         asked = sum(map(_price, counts))
         if asked > TARGET_MAX:
             message = f"asks for {asked} addresses; a list may ask for {TARGET_MAX} at most"
-            raise Invalid.at("/reservations", message)
+            raise ValidationFailed.at("/reservations", message)
         mine, target = {job.id for job in jobs}, jobs[0].target
         of_target = of_all = asked
         for id_, other, count in self._jobs.counted():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ipam.allocation.planning import Pick, Plan
 from ipam.allocation.ranges import parse_address
 from ipam.allocation.requests import ReservationRequest, Spread
-from ipam.errors import AddressTaken, Exhausted, Invalid
+from ipam.errors import AddressTaken, Exhausted, ValidationFailed
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import count_addresses
 
@@ -23,8 +23,8 @@ def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
     Raises:
         Exhausted: If fewer addresses are free, or no run is as long as it is to be.
         AddressTaken: If it wants certain addresses that are not all free.
-        Invalid: If it wants certain addresses that none of the subnets hands out.
-        Contended: If the subnets have changed since they were read.
+        ValidationFailed: If it wants certain addresses that none of the subnets hands out.
+        WriteConflict: If the subnets have changed since they were read.
     """
     if request.addresses:
         return _these(request, plans)
@@ -70,7 +70,7 @@ def _these(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
     offered = {address for _, some in mine for address in some}
     for index, address in enumerate(addresses):
         if address not in offered:
-            raise Invalid.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
+            raise ValidationFailed.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
     taken = [str(address) for plan, some in mine for address in plan.taken(some)]
     if taken:
         shown = ", ".join(taken[:_SHOWN]) + (f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else "")

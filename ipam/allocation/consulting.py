@@ -13,15 +13,15 @@ from typing import Any, Generic, Protocol, TypeVar
 from bson import ObjectId
 
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Contended, HookUnavailable, Invalid, Refused, Stale, Transient
-from ipam.exact_json import dumps, loads
+from ipam.errors import HookUnavailable, RejectedByHook, Stale, Transient, ValidationFailed, WriteConflict
 from ipam.hooks import RESERVE, Hook, Unanswered
+from ipam.models.audit_context import AuditContext, current_audit_context, set_audit_context
 from ipam.models.descriptions import Described, described, is_described_alike, patched
 from ipam.models.documents import Document, Job
 from ipam.models.facts import paths_of, paths_of_job, shown
 from ipam.models.store import DocumentStore, check_revision
-from ipam.origins import Origin, act_for, current_origin
-from ipam.retrying import retry_contended
+from ipam.util.lossless_json import dumps, loads
+from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
@@ -60,7 +60,7 @@ class Sketch:
         """What `to_json` showed.
 
         Raises:
-            Invalid: If its name, tags or metadata break a rule.
+            ValidationFailed: If its name, tags or metadata break a rule.
         """
         own: Json = {name: kept[name] for name in ("name", "tags", "metadata") if name in kept}
         return cls(**described(own), rest={name: value for name, value in kept.items() if name not in own})
@@ -81,9 +81,9 @@ class _Case(Generic[T]):
     before: Json | None
     after: T | None
     show: Callable[[T], Json]
-    origin: Origin
+    audit_context: AuditContext
     amended_by: list[str] = field(default_factory=list)
-    refused: Refused | HookUnavailable | None = None
+    refused: RejectedByHook | HookUnavailable | None = None
 
     def question(self, hook: Hook) -> bytes:
         """What *hook* is asked."""
@@ -92,9 +92,9 @@ class _Case(Generic[T]):
             "change": self.change,
             "before": self.before,
             "after": None if self.after is None else self.show(self.after),
-            "actor": self.origin.actor,
-            "request_id": self.origin.request_id,
-            "traceparent": self.origin.traceparent,
+            "actor": self.audit_context.actor,
+            "request_id": self.audit_context.request_id,
+            "traceparent": self.audit_context.traceparent,
         }
         return dumps(asked).encode()
 
@@ -114,7 +114,7 @@ class _Case(Generic[T]):
         elif self.after is not None and answer.get("patch") is not None:
             try:
                 amended = patched(self.after, _object(answer["patch"], "its patch"))
-            except (ValueError, RecursionError, Invalid) as error:
+            except (ValueError, RecursionError, ValidationFailed) as error:
                 self.refuse(hook, f"its patch cannot be used: {error}")
                 return
             if not is_described_alike(amended, self.after):
@@ -124,16 +124,18 @@ class _Case(Generic[T]):
     def refuse(self, hook: Hook, reason: str) -> None:
         """Refuse the change for a *reason* of *hook*."""
         reason = reason[:_REASON_MAX]
-        self.refused = Refused(f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason)
+        self.refused = RejectedByHook(
+            f"The hook {hook.name} does not allow it: {reason}", hook=hook.name, reason=reason
+        )
 
     def miss(self, hook: Hook, why: str) -> None:
         """Refuse the change for now: *hook* has to allow it and says nothing that can be used."""
         self.refused = _unavailable(hook.name, why)
 
     @property
-    def amended_origin(self) -> Origin:
+    def amended_context(self) -> AuditContext:
         """Where the change comes from, and who has amended it."""
-        return replace(self.origin, amended_by=", ".join(self.amended_by) or None)
+        return replace(self.audit_context, amended_by=", ".join(self.amended_by) or None)
 
 
 class Consulting:
@@ -183,7 +185,7 @@ class Consulting:
         """*document*, which is to be created, as hooks would have it.
 
         Raises:
-            Refused: If one of them does not allow it.
+            RejectedByHook: If one of them does not allow it.
             Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         return self._amended("create", None, document)
@@ -192,7 +194,7 @@ class Consulting:
         """*after*, which is to take the place of *before*, as hooks would have it.
 
         Raises:
-            Refused: If one of them does not allow it.
+            RejectedByHook: If one of them does not allow it.
             Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         return after if is_described_alike(before, after) else self._amended("update", before, after)
@@ -212,7 +214,7 @@ class Consulting:
         Raises:
             NotFound: If there is no such thing.
             Stale: If its revision is not among *revisions*, None accepting any.
-            Refused: If a hook does not allow it.
+            RejectedByHook: If a hook does not allow it.
             Transient: If one that has to allow it gives no answer, or too many changes wait for answers.
         """
         change = f"{store.kind}.delete"
@@ -222,16 +224,16 @@ class Consulting:
         def attempt() -> R:
             document = store.get(id_)
             check_revision(store.kind, document.revision, revisions)
-            self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_origin()))
+            self._settle(_Case(change, paths_of(document), shown(document), None, shown, current_audit_context()))
             try:
                 return carry_out(frozenset({document.revision}))
             except Stale as error:
                 if revisions is not None:
                     raise
                 message = f"The {store.kind} {id_} was changed while hooks were asked about it."
-                raise Contended(message) from error
+                raise WriteConflict(message) from error
 
-        return retry_contended(attempt)
+        return retry_on_conflict(attempt)
 
     def reserve(self, jobs: Sequence[Job], then: Callable[[list[Job]], None]) -> None:
         """Ask about requests for addresses, all at once, then call *then* with each, as amended or refused.
@@ -265,15 +267,15 @@ class Consulting:
         """What would come of a *change*, given as hooks are shown it; and which hooks would amend it.
 
         Raises:
-            Invalid: If what is described in it breaks a rule.
-            Refused: If one of them would not allow it.
+            ValidationFailed: If what is described in it breaks a rule.
+            RejectedByHook: If one of them would not allow it.
             HookUnavailable: If one that has to allow it gives no answer.
         """
         sketch = None if after is None else Sketch.from_json(after)
         paths = _paths_in(change, before or after or {})
-        case = _Case(change, paths, before, sketch, Sketch.to_json, current_origin())
+        case = _Case(change, paths, before, sketch, Sketch.to_json, current_audit_context())
         self._settle(case)
-        return None if case.after is None else case.after.to_json(), case.amended_origin.amended_by
+        return None if case.after is None else case.after.to_json(), case.amended_context.amended_by
 
     def _reserved(self, jobs: Sequence[Job]) -> list[Job]:
         cases = [
@@ -283,7 +285,7 @@ class Consulting:
                 None,
                 ReservationRequest.from_json(job.request),
                 _shown_of(job),
-                job.origin,
+                job.audit_context,
             )
             for job in jobs
         ]
@@ -293,7 +295,9 @@ class Consulting:
         return [
             replace(job, refused=case.refused.to_record())
             if case.refused
-            else replace(job, request=case.after.to_json() if case.after else {}, origin=case.amended_origin)
+            else replace(
+                job, request=case.after.to_json() if case.after else {}, audit_context=case.amended_context
+            )
             for job, case in zip(jobs, cases, strict=True)
         ]
 
@@ -312,9 +316,9 @@ class Consulting:
         if not self.is_asked(change, paths):
             return after
         was = None if before is None else shown(before)
-        case: _Case[D] = _Case(change, paths, was, after, shown, current_origin())
+        case: _Case[D] = _Case(change, paths, was, after, shown, current_audit_context())
         self._settle(case)
-        act_for(case.amended_origin)
+        set_audit_context(case.amended_context)
         return case.after or after
 
     def _settle(self, case: _Case[Any]) -> None:

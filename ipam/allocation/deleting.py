@@ -16,10 +16,10 @@ from ipam.allocation.leasing import RELEASED_AT_ONCE
 from ipam.allocation.settling import Settling
 from ipam.errors import NotFound
 from ipam.models.address_sets import AddressSet
+from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.documents import LIVING, Job, JobKind, Subnet, SubnetState
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
-from ipam.origins import Origin, acting_for
 
 # What has so many addresses to give back is deleted while the caller waits; what has more, by a job.
 DELETED_WITHOUT_JOB = 256
@@ -52,7 +52,7 @@ class Deleting:
             NotFound: If there is no such subnet.
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and addresses of it are taken.
-            Refused: If a hook does not allow it.
+            RejectedByHook: If a hook does not allow it.
         """
         begin = partial(self._stores.subnets.begin_delete, id_, only_empty=not cascade)
         self._consulting.delete(self._stores.subnets, id_, revisions, begin)
@@ -67,7 +67,7 @@ class Deleting:
             NotFound: If there is no such pool.
             Stale: If its revision is not among *revisions*, None accepting any.
             NotEmpty: If *cascade* is false and it has subnets.
-            Refused: If a hook does not allow it; it is not asked about what goes with the pool.
+            RejectedByHook: If a hook does not allow it; it is not asked about what goes with the pool.
         """
 
         def begin(accepted: frozenset[int] | None) -> None:
@@ -127,7 +127,9 @@ class Deleting:
         self._stores.pools.drop_range(pool, subnet_id)
         return True
 
-    def _begin_job(self, id_: ObjectId, pool: ObjectId, subnet: ObjectId | None, count: int, origin: Origin) -> Job:
+    def _begin_job(
+        self, id_: ObjectId, pool: ObjectId, subnet: ObjectId | None, count: int, audit_context: AuditContext
+    ) -> Job:
         """A job with the id of what is deleted: there is one, however often it is asked for."""
         job = Job(
             id=id_,
@@ -137,7 +139,7 @@ class Deleting:
             subnet=subnet,
             request={"count": count},
             reservation=id_,
-            origin=origin,
+            audit_context=audit_context,
         )
         self._stores.jobs.insert(job)
         self._dispatcher.dispatch(id_)
@@ -152,9 +154,9 @@ class Deleting:
 
         Nobody gets a range in it any more, so what holds one is all that is left to remove.
         """
-        origin = self._stores.pools.deleted_by(id_)
+        audit_context = self._stores.pools.deleted_by(id_)
         for subnet in self._stores.pools.holders(id_):
-            with acting_for(origin):
+            with use_audit_context(audit_context):
                 self._stores.subnets.drop_unborn(subnet)
                 with suppress(NotFound):
                     self._stores.subnets.begin_delete(subnet, None, only_empty=False)
@@ -176,7 +178,7 @@ class Deleting:
             self._renew(subnet)
             yield taken_back
         while some := self._stores.reservations.of_subnet(id_, _RECOUNTED_AT_ONCE):
-            with acting_for(subnet.deleted_by):
+            with use_audit_context(subnet.deleted_by):
                 for reservation in some:
                     self._stores.reservations.leave(reservation.id, id_)
             self._renew(subnet)

@@ -13,11 +13,11 @@ from ipam.allocation.leasing import Blocks, space_of
 from ipam.allocation.planning import Plan
 from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, GivenUp, NotFound, Rejected
+from ipam.errors import NotFound, Rejected, RetriesExhausted, WriteConflict
 from ipam.models.clock import utc_now
 from ipam.models.documents import Bson, Job, Subnet, SubnetState
 from ipam.models.stores import Stores
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 # A job that has failed so often is given up.
 GIVE_UP_AFTER_FAILURES = 10
@@ -52,7 +52,7 @@ class Granting:
         Nobody has claimed them, and to be refused they must be: that nobody else grants them addresses meanwhile.
 
         Raises:
-            Contended: If the ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If the ledger was changed by someone else meanwhile; then nothing is held.
         """
         plans, refused = self._plan(None, jobs, [subnet])
         return None if refused else self._outcome(None, jobs, {}, plans)
@@ -73,8 +73,8 @@ class Granting:
 
         try:
             return self._grant(None, jobs, lambda: [_active(jobs[0].target, subnet)])
-        except Contended:
-            return retry_contended(anew)
+        except WriteConflict:
+            return retry_on_conflict(anew)
 
     def grant_of_pool(self, token: ObjectId, jobs: Sequence[Job]) -> Outcome:
         """Take addresses for *jobs*, which have the claim *token*, from their pool; they count when decided."""
@@ -83,7 +83,7 @@ class Granting:
             self._stores.pools.get(jobs[0].pool)
             return self._stores.subnets.of_pool(jobs[0].pool)
 
-        return retry_contended(lambda: self._grant(token, jobs, subnets))
+        return retry_on_conflict(lambda: self._grant(token, jobs, subnets))
 
     def withdraw(self, batch: ObjectId | None, subnets: Sequence[Subnet], spare: Collection[ObjectId] = ()) -> None:
         """Give back what *subnets* have granted in the name of *batch*, but for the jobs to *spare*."""
@@ -98,7 +98,7 @@ class Granting:
         """Take addresses for *jobs*, in the name of *batch* as grants have it.
 
         Raises:
-            Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If a ledger was changed by someone else meanwhile; then nothing is held.
         """
         try:
             subnets = subnets_offered()
@@ -106,7 +106,7 @@ class Granting:
             return Outcome(jobs, {job.id: missing.to_record() for job in jobs})
         plans, refused = self._plan(batch, jobs, subnets)
         if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
-            raise Contended("Addresses came back that were on their way.")
+            raise WriteConflict("Addresses came back that were on their way.")
         # Who refuses a job of one subnet writes the ledger, though with no grant: so nobody who is late makes one.
         written = plans if refused and batch is None else [plan for plan in plans if plan.grants]
         return self._outcome(batch, jobs, refused, written)
@@ -143,15 +143,15 @@ class Granting:
                 granted.append(  # noqa: PERF401 (what was granted before one fails must be known)
                     self._stores.subnets.change_ledger(plan.subnet, plan.ledger)
                 )
-        except Contended:
+        except WriteConflict:
             self.withdraw(batch, granted)
             raise
         return granted
 
 
-def given_up() -> GivenUp:
+def given_up() -> RetriesExhausted:
     """Why a job ends that has failed too often."""
-    return GivenUp(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
+    return RetriesExhausted(f"The job was tried {GIVE_UP_AFTER_FAILURES} times and failed each time.")
 
 
 def _active(id_: ObjectId, subnet: Subnet | None) -> Subnet:

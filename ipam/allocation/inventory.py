@@ -10,11 +10,11 @@ from bson import ObjectId
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.deleting import Deleting
 from ipam.allocation.leasing import space_of
-from ipam.errors import Contended, Invalid, NotFound, Refused, Rejected, SubnetOverlap
+from ipam.errors import NotFound, Rejected, RejectedByHook, SubnetOverlap, ValidationFailed, WriteConflict
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
 from ipam.models.stores import Stores
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,11 @@ class Inventory:
         """Store *pool*; to do it again with the same id changes nothing.
 
         Raises:
-            Refused: If a hook does not allow it.
+            RejectedByHook: If a hook does not allow it.
         """
         try:
             consulted = self._consulting.create(pool)
-        except Refused:
+        except RejectedByHook:
             # The same request, sent twice, may have been allowed the other time: then it is done, else never.
             made = self._stores.pools.refuse(pool)
             if made is None:
@@ -65,14 +65,14 @@ class Inventory:
         Raises:
             NotFound: If there is no such pool, or the subnet was created before and is deleted.
             SubnetOverlap: If another subnet of the pool has some of the addresses.
-            Invalid: If no address is left to hand out.
-            Refused: If a hook does not allow it.
+            ValidationFailed: If no address is left to hand out.
+            RejectedByHook: If a hook does not allow it.
         """
         self._stores.pools.get(pool)
         drafted = _drafted(id_, pool, draft)
         try:
             subnet = self._consulting.create(drafted)
-        except Refused:
+        except RejectedByHook:
             begun = self._stores.subnets.refuse(drafted)  # As above.
             if begun is None:
                 raise
@@ -88,7 +88,7 @@ class Inventory:
             SubnetOverlap: If another subnet of the pool has some of the addresses.
         """
         try:
-            retry_contended(lambda: self._hold_range(subnet))
+            retry_on_conflict(lambda: self._hold_range(subnet))
         except Rejected:
             self._stores.subnets.drop_unborn(subnet.id)
             found = self._stores.subnets.find(subnet.id)
@@ -107,7 +107,7 @@ class Inventory:
             self._stores.pools.hold_range(subnet)
         except SubnetOverlap as overlap:
             if self._deleting.drop_if_deleted(subnet.pool, ObjectId(overlap.facts["subnet"])):
-                raise Contended("The range in the way belonged to a deleted subnet.") from overlap
+                raise WriteConflict("The range in the way belonged to a deleted subnet.") from overlap
             raise
 
 
@@ -129,6 +129,8 @@ def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
     size = space_of(subnet).size
     if not size:
         if space_of(replace(subnet, gateway=None)).size:
-            raise Invalid.at("/gateway", f"{subnet.gateway} is the last address there is to hand out; leave it out")
-        raise Invalid.at("/exclusions", "leave no address to hand out")
+            raise ValidationFailed.at(
+                "/gateway", f"{subnet.gateway} is the last address there is to hand out; leave it out"
+            )
+        raise ValidationFailed.at("/exclusions", "leave no address to hand out")
     return replace(subnet, size=size)

@@ -24,8 +24,8 @@ from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import chunks
 from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState
 from ipam.models.stores import Stores
-from ipam.retrying import retry_contended
-from ipam.together import Together
+from ipam.util.coalescing import Coalescer
+from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Jobs:
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
         self._backlog = Backlog(stores.jobs)
-        self._store: Together[Job, Job] = Together(self._store_some, BATCH_JOBS)
+        self._store: Coalescer[Job, Job] = Coalescer(self._store_some, BATCH_JOBS)
 
     def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
         """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing.
@@ -126,7 +126,7 @@ class Jobs:
         If the database goes away in the middle, these are the first of them: what was accepted is carried out.
 
         Raises:
-            Invalid: If they ask for more addresses than may ever be asked for.
+            ValidationFailed: If they ask for more addresses than may ever be asked for.
             Transient: If it was away from the beginning, or too many addresses are asked for already.
         """
         accepted: list[Job] = []
@@ -173,7 +173,7 @@ class Jobs:
         if job.state is JobState.QUEUED:
             token, claimed = self._stores.jobs.claim([job], self._claim_timeout_s)
             try:
-                is_mine = bool(claimed) and retry_contended(partial(self._forestall, job))
+                is_mine = bool(claimed) and retry_on_conflict(partial(self._forestall, job))
                 if is_mine and self._stores.jobs.cancel(job, token):
                     self._dispatcher.announce({id_: None})
                     return
@@ -188,7 +188,7 @@ class Jobs:
         Who would do so without a claim has read the ledger before that: so it is written, though with nothing new.
 
         Raises:
-            Contended: If it was changed by someone else meanwhile.
+            WriteConflict: If it was changed by someone else meanwhile.
         """
         subnet = self._stores.subnets.find(job.subnet) if job.subnet else None
         if subnet is not None:
@@ -215,7 +215,7 @@ class Jobs:
         """Carry out what waits for *target*, or some of it; returns in how many seconds to go on, None if never."""
         rest = Rest.AT_ONCE
         for _ in range(TURN_BATCHES):
-            rest = retry_contended(partial(self._carry_out_some, target, turns))
+            rest = retry_on_conflict(partial(self._carry_out_some, target, turns))
             if rest is not Rest.AT_ONCE:
                 break
         return _PAUSES_S[rest]
@@ -224,7 +224,7 @@ class Jobs:
         """Carry out some of the jobs that wait for *target*; returns when to go on with what may be left.
 
         Raises:
-            Contended: If a ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If a ledger was changed by someone else meanwhile; then nothing is held.
         """
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
@@ -264,7 +264,7 @@ class Jobs:
         """Carry *jobs*, which nobody has claimed, to their success; False if they must be claimed first.
 
         Raises:
-            Contended: If the ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If the ledger was changed by someone else meanwhile; then nothing is held.
         """
         began = utc_now()
         try:

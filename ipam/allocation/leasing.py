@@ -12,15 +12,15 @@ from pyroaring import FrozenBitMap
 
 from ipam.allocation.ranges import Space, parse_exclusion
 from ipam.allocation.results import leases_of
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.address_sets import EMPTY, AddressSet
+from ipam.models.audit_context import use_audit_context
 from ipam.models.blocks import Block
 from ipam.models.documents import Bson, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
-from ipam.origins import acting_for
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 
 def space_of(subnet: Subnet) -> Space:
@@ -78,7 +78,7 @@ class Leasing:
         """
         for release in releases:
             if release.is_partial:
-                with acting_for(release.origin):
+                with use_audit_context(release.audit_context):
                     self._give_back_some(subnet, release)
         whole = {release.reservation: release.addresses for release in releases if not release.is_partial}
         self._stores.leases.put_back(subnet, whole)
@@ -110,7 +110,7 @@ class Leasing:
 
     def end(self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
         """As `ending`, whatever was seen, and maybe carried out and struck out by others as well."""
-        retry_contended(lambda: self._end(subnet, grants, releases))
+        retry_on_conflict(lambda: self._end(subnet, grants, releases))
 
     def _end(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
         """Bring blocks in line with what was carried out, and strike it out.
@@ -119,7 +119,7 @@ class Leasing:
         finished by someone else, and the block may know already what came after it.
 
         Raises:
-            Contended: If a block was changed by someone else meanwhile.
+            WriteConflict: If a block was changed by someone else meanwhile.
         """
         entries: tuple[Grant | Release, ...] = (*grants, *releases)
         blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
@@ -129,11 +129,11 @@ class Leasing:
         out = [grant for grant in grants if grant in subnet.ledger.grants]
         back = [release for release in releases if release in subnet.ledger.releases]
         if not self._stores.writer.write(self.ending(subnet_id, out, back, blocks)):
-            raise Contended(f"Blocks of subnet {subnet_id} were changed by someone else.")
+            raise WriteConflict(f"Blocks of subnet {subnet_id} were changed by someone else.")
 
     def _give_back_some(self, subnet: ObjectId, release: Release) -> None:
         for address in release.addresses:
-            retry_contended(partial(self._stores.leases.release, subnet, release.reservation, address))
+            retry_on_conflict(partial(self._stores.leases.release, subnet, release.reservation, address))
         self._stores.reservations.give_back(release.reservation, subnet, release.addresses)
 
     def see(self, subnet: ObjectId, addresses: Iterable[AddressSet]) -> Blocks:

@@ -17,7 +17,7 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import merged, without
 from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, scattered, windows
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy, Subnet
@@ -76,7 +76,7 @@ class Plan:
         """*count* free addresses, of which there must be as many `available`.
 
         Raises:
-            Contended: If they are not to be found: the blocks have changed since the ledger was read.
+            WriteConflict: If they are not to be found: the blocks have changed since the ledger was read.
         """
         strategy = strategy or self.subnet.strategy
         picked: dict[int, FrozenBitMap] = {}
@@ -89,7 +89,7 @@ class Plan:
                 cursor, left = window.block << BLOCK_BITS | some.max(), left - len(some)
             if not left:
                 return self._pick(picked, strategy, cursor)
-        raise Contended(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
+        raise WriteConflict(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
 
     def pick_run(self, count: int, strategy: Strategy | None) -> Pick | None:
         """*count* free addresses that follow each other; None if there is no such run.

@@ -11,7 +11,7 @@ from operator import itemgetter
 from pyroaring import BitMap, FrozenBitMap
 
 from ipam.allocation.runs import Run, Runs, merged, size
-from ipam.errors import Invalid
+from ipam.errors import ValidationFailed
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import MAPPED, Address, to_number
 
@@ -24,19 +24,19 @@ def parse_address(text: str, pointer: str) -> Address:
     """The address that *text* spells.
 
     Raises:
-        Invalid: If it spells none, carries a zone, or is an IPv4 address in IPv6 form.
+        ValidationFailed: If it spells none, carries a zone, or is an IPv4 address in IPv6 form.
     """
     try:
         address = ip_address(text)
     except ValueError:
         before, slash, _ = text.partition("/")
         hint = f"; without its prefix length: {before}" if slash else ""
-        raise Invalid.at(pointer, f"{text!r} is not an IPv4 or IPv6 address{hint}") from None
+        raise ValidationFailed.at(pointer, f"{text!r} is not an IPv4 or IPv6 address{hint}") from None
     if not isinstance(address, IPv4Address):
         if address.scope_id is not None:
-            raise Invalid.at(pointer, f"{text!r} carries a zone; leave out everything from the % on")
+            raise ValidationFailed.at(pointer, f"{text!r} carries a zone; leave out everything from the % on")
         if address.ipv4_mapped is not None:
-            raise Invalid.at(pointer, f"{text!r} is an IPv4 address; write {address.ipv4_mapped}")
+            raise ValidationFailed.at(pointer, f"{text!r} is an IPv4 address; write {address.ipv4_mapped}")
     return address
 
 
@@ -44,18 +44,18 @@ def parse_network(text: str, pointer: str) -> Network:
     """The network that *text*, a CIDR, spells.
 
     Raises:
-        Invalid: If it spells none, or has bits set right of its prefix.
+        ValidationFailed: If it spells none, or has bits set right of its prefix.
     """
     address, slash, length = text.partition("/")
     parse_address(address, pointer)
     if not slash or not (length.isascii() and length.isdigit()):
-        raise Invalid.at(pointer, f"{text!r} is not a CIDR such as 10.0.0.0/24 or 2001:db8::/64")
+        raise ValidationFailed.at(pointer, f"{text!r} is not a CIDR such as 10.0.0.0/24 or 2001:db8::/64")
     try:
         loose = ip_network(text, strict=False)
     except ValueError:
-        raise Invalid.at(pointer, f"{text!r} is not a CIDR such as 10.0.0.0/24 or 2001:db8::/64") from None
+        raise ValidationFailed.at(pointer, f"{text!r} is not a CIDR such as 10.0.0.0/24 or 2001:db8::/64") from None
     if str(loose.network_address) != str(ip_address(address)):
-        raise Invalid.at(pointer, f"{text!r} has bits set right of its prefix; did you mean {loose}?")
+        raise ValidationFailed.at(pointer, f"{text!r} has bits set right of its prefix; did you mean {loose}?")
     return loose
 
 
@@ -75,7 +75,7 @@ def parse_exclusion(text: str, pointer: str) -> tuple[Address, Address]:
     """First and last address of an exclusion: an address, `first-last` or a CIDR.
 
     Raises:
-        Invalid: If *text* is none of these.
+        ValidationFailed: If *text* is none of these.
     """
     if "/" in text:
         network = parse_network(text, pointer)
@@ -84,9 +84,9 @@ def parse_exclusion(text: str, pointer: str) -> tuple[Address, Address]:
     low = parse_address(first.strip(), pointer)
     high = parse_address(last.strip(), pointer) if dash else low
     if low.version != high.version:
-        raise Invalid.at(pointer, f"{text!r} begins with IPv{low.version} and ends with IPv{high.version}")
+        raise ValidationFailed.at(pointer, f"{text!r} begins with IPv{low.version} and ends with IPv{high.version}")
     if int(low) > int(high):
-        raise Invalid.at(pointer, f"{text!r} begins after its end")
+        raise ValidationFailed.at(pointer, f"{text!r} begins after its end")
     return low, high
 
 
@@ -94,7 +94,7 @@ def normal_exclusion(text: str, pointer: str) -> str:
     """Return *text*, an exclusion, in the one form that exclusions are shown in.
 
     Raises:
-        Invalid: As `parse_exclusion`.
+        ValidationFailed: As `parse_exclusion`.
     """
     low, high = parse_exclusion(text, pointer)
     if "/" in text:
@@ -106,11 +106,11 @@ def check_family(start: Address, end: Address, pointer: str) -> None:
     """Refuse an IPv6 range with addresses in it that stand for IPv4 ones (RFC 4291, 2.5.5.2).
 
     Raises:
-        Invalid: If there are any from *start* to *end*.
+        ValidationFailed: If there are any from *start* to *end*.
     """
     first, last = MAPPED
     if not isinstance(start, IPv4Address) and int(start) <= last and int(end) >= first:
-        raise Invalid.at(
+        raise ValidationFailed.at(
             pointer, "leads through ::ffff:0:0/96, which stands for IPv4; begin behind or end before it"
         )
 

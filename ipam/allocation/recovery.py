@@ -13,7 +13,7 @@ from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.inventory import Inventory
 from ipam.allocation.releasing import Releasing
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, Rejected, passes
+from ipam.errors import Rejected, WriteConflict, passes
 from ipam.models.address_sets import AddressSet
 from ipam.models.clock import Span, begun_within, utc_now
 from ipam.models.documents import Subnet, SubnetState
@@ -97,7 +97,7 @@ def _try(finish: Callable[[], object]) -> None:
     """Leave what cannot be finished now for the next run, and go on with the rest."""
     try:
         finish()
-    except Contended:
+    except WriteConflict:
         log.info("recovery: something is being worked on; left for the next run")
     except Exception as error:
         if passes(error):

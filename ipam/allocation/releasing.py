@@ -13,8 +13,9 @@ from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
-from ipam.errors import Contended, NotFound
+from ipam.errors import NotFound, WriteConflict
 from ipam.models.address_sets import NO_ADDRESS, AddressSet
+from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState
 from ipam.models.holdings import in_order
@@ -23,9 +24,8 @@ from ipam.models.ledgers import Release
 from ipam.models.reservations import WantedRelease
 from ipam.models.store import check_revision
 from ipam.models.stores import Stores
-from ipam.origins import Origin, current_origin
-from ipam.retrying import retry_contended
-from ipam.together import Together
+from ipam.util.coalescing import Coalescer
+from ipam.util.retry import retry_on_conflict
 
 # So many addresses go back while the caller waits; for more of them there is a job.
 RELEASED_WITHOUT_JOB = WITHOUT_REST
@@ -41,7 +41,7 @@ class Part:
     Attributes:
         end: How many addresses the reservation was given up to here.
         ends: Whether it has no others, and gives them back at once.
-        origin: Who wants it.
+        audit_context: Who wants it.
     """
 
     subnet: ObjectId
@@ -49,7 +49,7 @@ class Part:
     addresses: AddressSet
     end: int
     ends: bool = False
-    origin: Origin = field(default_factory=current_origin)
+    audit_context: AuditContext = field(default_factory=current_audit_context)
 
 
 class Releasing:
@@ -63,9 +63,9 @@ class Releasing:
         self._settling = settling
         self._dispatcher = dispatcher
         self._consulting = consulting
-        self._hide = Together(self._hide_together, _TOGETHER)
-        self._give_back = Together(self._give_back_together, _TOGETHER)
-        self._bury = Together(self._bury_together, _TOGETHER)
+        self._hide = Coalescer(self._hide_together, _TOGETHER)
+        self._give_back = Coalescer(self._give_back_together, _TOGETHER)
+        self._bury = Coalescer(self._bury_together, _TOGETHER)
 
     def release_reservation(self, id_: ObjectId, revisions: frozenset[int] | None = None) -> Job | None:
         """Release a reservation with all its leases; the job that does it, if they are many.
@@ -73,7 +73,7 @@ class Releasing:
         Raises:
             NotFound: If there is no such reservation.
             Stale: If its revision is not among *revisions*, None accepting any.
-            Refused: If a hook does not allow it.
+            RejectedByHook: If a hook does not allow it.
         """
 
         def hide(accepted: frozenset[int] | None) -> Reservation:
@@ -152,11 +152,11 @@ class Releasing:
         Raises:
             NotFound: If there is no such lease.
             Stale: If its revision is not among *revisions*, None accepting any.
-            Refused: If a hook does not allow it.
+            RejectedByHook: If a hook does not allow it.
         """
 
         def give_back(accepted: frozenset[int] | None) -> None:
-            retry_contended(lambda: self._give_back_one(id_, accepted))
+            retry_on_conflict(lambda: self._give_back_one(id_, accepted))
 
         self._consulting.delete(self._stores.leases, id_, revisions, give_back)
 
@@ -172,7 +172,7 @@ class Releasing:
         for part in wanted:
             known = parts.get(part.reservation, part)
             parts[part.reservation] = replace(part, addresses=known.addresses | part.addresses)
-        given_back = retry_contended(partial(self._give_back_some, wanted[0].subnet, parts))
+        given_back = retry_on_conflict(partial(self._give_back_some, wanted[0].subnet, parts))
         return [given_back[part.reservation] for part in wanted]
 
     def _bury_together(self, reservations: Sequence[ObjectId]) -> Sequence[ObjectId]:
@@ -189,7 +189,7 @@ class Releasing:
             self._finish_pending(subnet, reservation)
         held = self._held(subnet.id, parts.values())
         releases = [
-            _release(part.reservation, held[part.reservation], part.origin, ends=part.ends)
+            _release(part.reservation, held[part.reservation], part.audit_context, ends=part.ends)
             for part in parts.values()
             if held[part.reservation]
         ]
@@ -219,7 +219,7 @@ class Releasing:
         check_revision("lease", lease.revision, revisions)
         self._finish_pending(subnet, lease.reservation)
         alone = AddressSet.of([lease.address])
-        self._begin(subnet, [_release(lease.reservation, alone, current_origin(), is_partial=True)])
+        self._begin(subnet, [_release(lease.reservation, alone, current_audit_context(), is_partial=True)])
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
         """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
@@ -233,13 +233,13 @@ class Releasing:
         stored with a count that knows nothing of it.
 
         Raises:
-            Contended: If there was anything: what was read is not true any more.
+            WriteConflict: If there was anything: what was read is not true any more.
         """
         pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
         for release in pending:
             self._leasing.put_back(subnet.id, [release])
         if self._settling.finish_grants_of(subnet, reservation) or pending:
-            raise Contended(f"Addresses of reservation {reservation} were on their way.")
+            raise WriteConflict(f"Addresses of reservation {reservation} were on their way.")
 
     def _begin(self, subnet: Subnet, releases: Sequence[Release]) -> None:
         """Enter *releases* into the ledger, and carry them out."""
@@ -263,7 +263,12 @@ def parts_of(reservation: Reservation) -> Iterator[Part]:
 
 
 def _release(
-    reservation: ObjectId, addresses: AddressSet, origin: Origin, *, is_partial: bool = False, ends: bool = False
+    reservation: ObjectId,
+    addresses: AddressSet,
+    audit_context: AuditContext,
+    *,
+    is_partial: bool = False,
+    ends: bool = False,
 ) -> Release:
     """That a reservation gives *addresses* back."""
     return Release(
@@ -273,5 +278,5 @@ def _release(
         is_partial=is_partial,
         ends=ends,
         at=utc_now(),
-        origin=origin,
+        audit_context=audit_context,
     )

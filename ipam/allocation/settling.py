@@ -12,15 +12,15 @@ from bson import ObjectId
 from ipam.allocation.dispatcher import Ends
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
-from ipam.errors import GivenUp, passes
+from ipam.errors import RetriesExhausted, passes
 from ipam.models import facts
+from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.clock import Span, begun_within, held_for, utc_now
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes, sparing
-from ipam.origins import Origin, acting_for
 
 log = logging.getLogger(__name__)
 # So many leases are written before it is said that it goes on: that is over long before anybody takes the job for
@@ -64,7 +64,7 @@ class Settling:
         made = {
             job: reservation_of(jobs[job], holdings_of(grants), granted_at(grants)) for job, grants in held.items()
         }
-        told = self._telling((reservation, jobs[job].origin) for job, reservation in made.items())
+        told = self._telling((reservation, jobs[job].audit_context) for job, reservation in made.items())
         handed_out = self._hand_out_if_many(due, jobs, seen)
         stored = self._stores.reservations.insertion(made.values())
         now = utc_now()
@@ -80,7 +80,7 @@ class Settling:
             return dict.fromkeys(ended)  # Somebody else may have taken them for abandoned meanwhile.
         return ended
 
-    def abandon(self, job: Job, error: GivenUp) -> None:
+    def abandon(self, job: Job, error: RetriesExhausted) -> None:
         """Give up a *job* that has addresses and cannot be finished: they go back, the caller gets *error*.
 
         Its reservation is stored without what the user wrote, which may be what cannot be stored, and as one that
@@ -92,8 +92,8 @@ class Settling:
         unwanted = Reservation(
             id=job.reservation, pool=job.pool, subnets=tuple(held), count=0, holdings=holdings_of(held)
         )
-        self._stores.writer.write([self._telling([(unwanted, job.origin)])])
-        with acting_for(job.origin):
+        self._stores.writer.write([self._telling([(unwanted, job.audit_context)])])
+        with use_audit_context(job.audit_context):
             self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
             self.finish({job.id: job}, subnets)  # Someone else could store it after all.
@@ -102,9 +102,9 @@ class Settling:
         self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
 
-    def _telling(self, made: Iterable[tuple[Reservation, Origin]]) -> Writes:
+    def _telling(self, made: Iterable[tuple[Reservation, AuditContext]]) -> Writes:
         """How reservations are told of that are about to be stored, each with who asked for it."""
-        created = tuple(facts.reserved(reservation, origin) for reservation, origin in made)
+        created = tuple(facts.reserved(reservation, audit_context) for reservation, audit_context in made)
         return self._stores.events.addition([Outbox(created)])
 
     def _strike_out(self, due: Sequence[Due]) -> None:
@@ -192,7 +192,7 @@ class Settling:
             log.exception("job %s could not be finished", job.id)
             if not by_force:
                 return False
-            self.abandon(job, GivenUp("The job could not be finished before its subnet was deleted."))
+            self.abandon(job, RetriesExhausted("The job could not be finished before its subnet was deleted."))
         return True
 
 

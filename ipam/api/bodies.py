@@ -20,7 +20,7 @@ from ipam.allocation.ranges import (
 )
 from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
 from ipam.api.fields import is_empty
-from ipam.errors import Invalid
+from ipam.errors import ValidationFailed
 from ipam.models.addresses import Address, count_addresses
 from ipam.models.descriptions import Description, Text, parse, written
 from ipam.models.documents import Strategy
@@ -66,13 +66,13 @@ def subnet_draft(body: Json) -> SubnetDraft:
     """The subnet that *body* asks for.
 
     Raises:
-        Invalid: If it breaks a rule.
+        ValidationFailed: If it breaks a rule.
     """
     parsed = parse(SubnetBody, body)
     network = parse_network(parsed.cidr, "/cidr") if parsed.cidr else None
     start, end = _range(parsed, network)
     if parsed.cooldown:
-        raise Invalid.at("/cooldown", "is not supported in this version; leave it out or send 0")
+        raise ValidationFailed.at("/cooldown", "is not supported in this version; leave it out or send 0")
     low, high = (network[0], network[-1]) if network else (start, end)
     gateway = parse_address(parsed.gateway, "/gateway") if parsed.gateway else None
     if gateway is not None:
@@ -99,45 +99,49 @@ def _range(parsed: SubnetBody, network: Network | None) -> tuple[Address, Addres
         start, end = bounds(network)
         for name, text, bound in (("start", parsed.start, start), ("end", parsed.end, end)):
             if text and parse_address(text, f"/{name}") != bound:
-                raise Invalid.at(
+                raise ValidationFailed.at(
                     f"/{name}", f"is {text}, but of the cidr it is {bound}; give either, or both alike"
                 )
         check_family(network[0], network[-1], "/cidr")
         return start, end
     if not (parsed.start and parsed.end):
         missing = "/end" if parsed.start else "/start"
-        raise Invalid.at(missing, "is missing: a subnet needs start and end, or cidr")
+        raise ValidationFailed.at(missing, "is missing: a subnet needs start and end, or cidr")
     start, end = parse_address(parsed.start, "/start"), parse_address(parsed.end, "/end")
     if start.version != end.version:
-        raise Invalid.at("/end", f"is IPv{end.version}, start is IPv{start.version}")
+        raise ValidationFailed.at("/end", f"is IPv{end.version}, start is IPv{start.version}")
     if int(start) > int(end):
-        raise Invalid.at("/end", f"is below start: {end} < {start}")
+        raise ValidationFailed.at("/end", f"is below start: {end} < {start}")
     check_family(start, end, "/end")
     return start, end
 
 
 def _check_inside(first: Address, last: Address, low: Address, high: Address, pointer: str) -> None:
     if first.version != low.version:
-        raise Invalid.at(pointer, f"is IPv{first.version}, the subnet is IPv{low.version}")
+        raise ValidationFailed.at(pointer, f"is IPv{first.version}, the subnet is IPv{low.version}")
     outside = next((one for one in (first, last) if not int(low) <= int(one) <= int(high)), None)
     if outside is not None:
-        raise Invalid.at(pointer, f"{outside} is not in the subnet, which is {low} to {high}")
+        raise ValidationFailed.at(pointer, f"{outside} is not in the subnet, which is {low} to {high}")
 
 
 def requests_in(body: Json) -> list[Any]:
     """The bodies of the requests in *body*, which has a list of them under `reservations`.
 
     Raises:
-        Invalid: If that is none, or too long, or something else is there as well.
+        ValidationFailed: If that is none, or too long, or something else is there as well.
     """
     beside = [name for name, value in body.items() if name != "reservations" and not is_empty(value)]
     if beside:
-        raise Invalid.of([(f"/{name}", "stands beside a list; put it into the requests in it") for name in beside])
+        raise ValidationFailed.of(
+            [(f"/{name}", "stands beside a list; put it into the requests in it") for name in beside]
+        )
     requests = body["reservations"]
     if not isinstance(requests, list):
-        raise Invalid.at("/reservations", "must be a list of requests")
+        raise ValidationFailed.at("/reservations", "must be a list of requests")
     if len(requests) > REQUESTS_MAX:
-        raise Invalid.at("/reservations", f"has {len(requests)} requests; it may have {REQUESTS_MAX} at most")
+        raise ValidationFailed.at(
+            "/reservations", f"has {len(requests)} requests; it may have {REQUESTS_MAX} at most"
+        )
     return requests
 
 
@@ -145,11 +149,13 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
     """The addresses that *body* asks for, of a *kind*, `subnet` or `pool`.
 
     Raises:
-        Invalid: If it breaks a rule, or asks for what this version cannot do.
+        ValidationFailed: If it breaks a rule, or asks for what this version cannot do.
     """
     later = [name for name in _LATER if not is_empty(body.get(name))]
     if later:
-        raise Invalid.of([(f"/{name}", "is not supported in this version; leave it out") for name in later])
+        raise ValidationFailed.of(
+            [(f"/{name}", "is not supported in this version; leave it out") for name in later]
+        )
     parsed = parse(ReservationBody, {name: value for name, value in body.items() if name not in _LATER})
     if kind != "pool":
         _refuse(parsed, _OF_POOLS, "is only for requests to a pool; leave it out")
@@ -166,7 +172,9 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
         ipv6=parsed.ipv6 or 0,
     )
     if request.count > COUNT_MAX:
-        raise Invalid.at("/ipv6", f"and ipv4 come to {request.count}; together they may be at most {COUNT_MAX}")
+        raise ValidationFailed.at(
+            "/ipv6", f"and ipv4 come to {request.count}; together they may be at most {COUNT_MAX}"
+        )
     return request
 
 
@@ -175,14 +183,14 @@ def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
         name for name in names if getattr(parsed, name) not in (None, "") and getattr(parsed, name) is not False
     ]
     if given:
-        raise Invalid.of([(f"/{name}", why) for name in given])
+        raise ValidationFailed.of([(f"/{name}", why) for name in given])
 
 
 def _count(parsed: ReservationBody) -> int:
     """Return how many addresses are wanted, whichever way it was said; a count beside another way must agree.
 
     Raises:
-        Invalid: If they do not agree, or none is wanted: whoever says so does not mean one.
+        ValidationFailed: If they do not agree, or none is wanted: whoever says so does not mean one.
     """
     families = [count for count in (parsed.ipv4, parsed.ipv6) if count is not None]
     if parsed.addresses is not None:
@@ -192,9 +200,11 @@ def _count(parsed: ReservationBody) -> int:
     else:
         return parsed.count or 1
     if not said:
-        raise Invalid.at(pointer, "asks for no address; ask for one at least, or leave it out")
+        raise ValidationFailed.at(pointer, "asks for no address; ask for one at least, or leave it out")
     if parsed.count not in (None, said):
-        raise Invalid.at("/count", f"is {parsed.count}, but asked for: {count_addresses(said)}; leave it out")
+        raise ValidationFailed.at(
+            "/count", f"is {parsed.count}, but asked for: {count_addresses(said)}; leave it out"
+        )
     return said
 
 
@@ -204,7 +214,9 @@ def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
     for index, text in enumerate(texts):
         address = parse_address(text, f"/addresses/{index}")
         if seen.setdefault(address, index) != index:
-            raise Invalid.at(f"/addresses/{index}", f"{address} is there twice, at {seen[address]} already")
+            raise ValidationFailed.at(
+                f"/addresses/{index}", f"{address} is there twice, at {seen[address]} already"
+            )
     return tuple(map(str, seen))
 
 
@@ -214,4 +226,4 @@ def _one_of(kind: type[E], text: str | None, pointer: str) -> E | None:
     try:
         return kind(text)
     except ValueError:
-        raise Invalid.at(pointer, f"is {text!r}; it may be {', '.join(kind)}") from None
+        raise ValidationFailed.at(pointer, f"is {text!r}; it may be {', '.join(kind)}") from None

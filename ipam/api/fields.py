@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ipam.allocation.ranges import normal_exclusion
-from ipam.errors import Invalid
+from ipam.errors import ValidationFailed
 from ipam.models.metadata import is_same
 
 Json = dict[str, Any]
@@ -35,11 +35,11 @@ def writable(body: Json, fixed: Mapping[str, Any], computed: Collection[str]) ->
         computed: Fields that may be sent whatever their value.
 
     Raises:
-        Invalid: If it would change a fixed field.
+        ValidationFailed: If it would change a fixed field.
     """
     wrong = [name for name, value in body.items() if name in fixed and not _agrees(value, fixed[name])]
     if wrong:
-        raise Invalid.of([(f"/{name}", _refusal(fixed[name])) for name in wrong])
+        raise ValidationFailed.of([(f"/{name}", _refusal(fixed[name])) for name in wrong])
     return {name: value for name, value in body.items() if name not in fixed and name not in computed}
 
 
@@ -62,7 +62,7 @@ def _spelled(value: Any) -> Any:
         with suppress(ValueError):
             return str(parse(value))
     if "-" in value:
-        with suppress(Invalid):
+        with suppress(ValidationFailed):
             return normal_exclusion(value, "")
     return value.lower()
 

@@ -12,7 +12,7 @@ from ipam.allocation.surveying import Cell, FreeRun, network_around
 from ipam.api.media import negotiate
 from ipam.api.queries import parameter, refuse_unknown, spelled, whole_number
 from ipam.api.rendering import Json, render, render_list
-from ipam.errors import Invalid, InvalidParameter
+from ipam.errors import InvalidParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
 from ipam.models.documents import Subnet
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX, object_id
@@ -87,7 +87,7 @@ def _begin(cursor: str) -> Address | None:
     """Where the page begins: a cursor is the address that comes first."""
     try:
         return parse_address(cursor, "") if cursor else None
-    except Invalid:
+    except ValidationFailed:
         raise InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.") from None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import falcon
 
 from ipam.errors import InvalidParameter
-from ipam.host_names import HostNames
+from ipam.util.host_names import HostNames
 
 # A probe calls a process by whatever address it has, and learns nothing but whether it works.
 _PROBES = ("/livez", "/readyz")

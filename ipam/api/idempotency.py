@@ -11,10 +11,10 @@ from bson import ObjectId
 
 from ipam.api.media import JSON, VENDOR, vendor_type
 from ipam.api.problems import render_error
-from ipam.errors import Invalid, InvalidParameter, Rejected, Transient
-from ipam.exact_json import dumps
+from ipam.errors import InvalidParameter, Rejected, Transient, ValidationFailed
+from ipam.models.audit_context import current_audit_context
 from ipam.models.idempotency import Answer, IdempotencyStore
-from ipam.origins import current_origin
+from ipam.util.lossless_json import dumps
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Idempotency:
         the same request is tried anew under another id.
 
         Raises:
-            Invalid: If the key was used with another request.
+            ValidationFailed: If the key was used with another request.
             InvalidParameter: If the key is not 1 to 255 printable characters.
         """
         key = req.get_header(_HEADER)
@@ -60,7 +60,7 @@ class Idempotency:
         req.context.is_repeated = record.resource != new
         if record.fingerprint != _fingerprint(req, body):
             message = "This Idempotency-Key was used with another request; use a new key for a new request."
-            raise Invalid(message, errors=[{"header": _HEADER, "detail": message}])
+            raise ValidationFailed(message, errors=[{"header": _HEADER, "detail": message}])
         if record.answer is not None:
             _replay(req, resp, record.answer)
             return
@@ -103,7 +103,7 @@ def is_repeated(req: falcon.Request) -> bool:
 
 def _of_caller(key: str) -> str:
     """Return what *key* is kept as: of two callers that use the same one, each has a record of its own."""
-    actor = current_origin().actor
+    actor = current_audit_context().actor
     return key if actor is None else f"{actor}\0{key}"
 
 

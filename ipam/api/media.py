@@ -9,7 +9,7 @@ import falcon
 from falcon import mediatypes
 
 from ipam.errors import MalformedJson, NotAcceptable, TooLarge, UnsupportedMediaType
-from ipam.exact_json import DuplicateKeyError, JSONDecodeError, dumps, loads
+from ipam.util.lossless_json import DuplicateKeyError, JSONDecodeError, dumps, loads
 
 VERSION = "1.0.0"
 JSON = "application/json"

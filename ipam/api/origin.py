@@ -8,7 +8,7 @@ from uuid import uuid4
 import falcon
 
 from ipam.errors import InvalidParameter
-from ipam.origins import Origin, act_for
+from ipam.models.audit_context import AuditContext, set_audit_context
 
 _ACTOR_MAX = 255
 _ACTOR = re.compile(rf"[\x20-\x7e]{{1,{_ACTOR_MAX}}}")
@@ -30,19 +30,19 @@ class OriginOfRequests:
             InvalidParameter: If `X-Actor` is not 1 to 255 printable characters.
         """
         actor = req.get_header("X-Actor")
-        origin = Origin(
+        audit_context = AuditContext(
             actor=_matching(_ACTOR, actor),
             request_id=_matching(_REQUEST_ID, req.get_header("X-Request-Id")) or uuid4().hex,
             traceparent=_matching(_TRACEPARENT, req.get_header("traceparent")),
         )
-        act_for(origin)
-        resp.set_header("X-Request-Id", origin.request_id or "")
-        if actor != origin.actor:
+        set_audit_context(audit_context)
+        resp.set_header("X-Request-Id", audit_context.request_id or "")
+        if actor != audit_context.actor:
             raise InvalidParameter(f"X-Actor: must be 1 to {_ACTOR_MAX} printable ASCII characters.")
 
     def process_response(self, *_: object) -> None:
         """What this thread does next comes from somebody else."""
-        act_for(None)
+        set_audit_context(None)
 
 
 def _matching(pattern: re.Pattern[str], text: str | None) -> str | None:

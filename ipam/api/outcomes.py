@@ -14,9 +14,9 @@ from ipam.api.jobs import POLL_AFTER_S
 from ipam.api.problems import problem
 from ipam.api.rendering import Json, job_json, render
 from ipam.errors import IpamError
-from ipam.exact_json import RawJSON, dumps
 from ipam.models.documents import Job
 from ipam.models.sizes import ANSWER_MAX_BYTES
+from ipam.util.lossless_json import RawJSON, dumps
 
 _ACCEPTED, _SERVER_ERROR = 202, 500
 

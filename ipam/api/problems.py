@@ -8,8 +8,8 @@ from typing import Any
 import falcon
 
 from ipam.errors import IpamError
-from ipam.exact_json import dumps
-from ipam.origins import current_origin
+from ipam.models.audit_context import current_audit_context
+from ipam.util.lossless_json import dumps
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -71,7 +71,7 @@ def problem_bytes(slug: str, detail: str, facts: dict[str, Any], request_id: str
 def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]) -> None:
     resp.status = PROBLEMS[slug][0]
     resp.content_type = MEDIA_TYPE
-    resp.data = problem_bytes(slug, detail, facts, current_origin().request_id)
+    resp.data = problem_bytes(slug, detail, facts, current_audit_context().request_id)
     if slug == "unavailable":
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
 

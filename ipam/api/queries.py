@@ -12,11 +12,11 @@ from bson import ObjectId
 from bson.errors import InvalidId
 
 from ipam.allocation.ranges import parse_address
-from ipam.errors import Invalid, InvalidParameter, UnknownParameter
+from ipam.errors import InvalidParameter, UnknownParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
 from ipam.models.metadata import metadata_facets, name_facet, tag_facet
 from ipam.models.store import LIMIT_MAX, Query, decode_cursor
-from ipam.rfc3339 import parse_time
+from ipam.util.rfc3339 import parse_time
 
 # How a list's own filters become conditions on stored fields.
 Filters = Mapping[str, Callable[[str], Mapping[str, Any]]]
@@ -181,5 +181,5 @@ def spelled(text: str, name: str, parse: Callable[[str, str], T]) -> T:
     """
     try:
         return parse(text, "")
-    except Invalid as error:
+    except ValidationFailed as error:
         raise InvalidParameter(f"{name}: {error.facts['errors'][0]['detail']}.") from None

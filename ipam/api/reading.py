@@ -10,20 +10,20 @@ from bson import ObjectId
 from ipam.models.connection import KEYS_CHUNK
 from ipam.models.documents import Document, Job
 from ipam.models.store import DocumentStore
-from ipam.together import Together
+from ipam.util.coalescing import Coalescer
 
 D = TypeVar("D", bound=Document | Job)
 T = TypeVar("T")
 
 
-def read_together(read: Callable[[Sequence[ObjectId]], Mapping[ObjectId, T]]) -> Together[ObjectId, T | None]:
+def read_together(read: Callable[[Sequence[ObjectId]], Mapping[ObjectId, T]]) -> Coalescer[ObjectId, T | None]:
     """What *read* finds under one id, several being read at once; None if there is nothing."""
 
     def read_some(ids: Sequence[ObjectId]) -> list[T | None]:
         found = read(ids)
         return [found.get(id_) for id_ in ids]
 
-    return Together(read_some, KEYS_CHUNK)
+    return Coalescer(read_some, KEYS_CHUNK)
 
 
 class Reader(Generic[D]):
@@ -31,7 +31,7 @@ class Reader(Generic[D]):
 
     def __init__(self, store: DocumentStore[D]) -> None:
         self._store = store
-        self._read: Together[ObjectId, D | None] = read_together(store.get_many)
+        self._read: Coalescer[ObjectId, D | None] = read_together(store.get_many)
 
     def get(self, id_: ObjectId) -> D:
         """The document called *id_*.

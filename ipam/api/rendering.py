@@ -12,12 +12,12 @@ from bson import ObjectId
 from ipam.api.conditions import entity_tag, is_unchanged
 from ipam.api.media import JSON, answer_type
 from ipam.api.problems import problem_of
-from ipam.exact_json import RawJSON, dumps
 from ipam.models import views
 from ipam.models.documents import Document, Job, Pool, Reservation
 from ipam.models.sizes import ANSWER_MAX_BYTES
 from ipam.models.store import Page
 from ipam.models.subnets import Usage
+from ipam.util.lossless_json import RawJSON, dumps
 
 Json = dict[str, Any]
 D = TypeVar("D", bound=Document | Job)

@@ -26,7 +26,7 @@ from ipam.api.problems import render_error
 from ipam.api.queries import Filters, id_filter, list_query, one_of, parameter, refuse_unknown
 from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
-from ipam.errors import Invalid, IpamError, NotFound, Transient
+from ipam.errors import IpamError, NotFound, Transient, ValidationFailed
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
@@ -122,12 +122,16 @@ class ReservationsOf:
 
         def create(new: ObjectId) -> None:
             owner = self._reader.get(target)
-            valid = {id_at(place, new): one for place, one in enumerate(wanted) if not isinstance(one, Invalid)}
+            valid = {
+                id_at(place, new): one for place, one in enumerate(wanted) if not isinstance(one, ValidationFailed)
+            }
             accepted = self._services.jobs.accept_all(owner, valid)
             around = self._around(owner, waiting)
             jobs = iter(wait_for(self._services, req, resp, accepted, waiting, are_new=not is_repeated(req)))
             outcomes = (
-                Outcome.refused(one) if isinstance(one, Invalid) else self._outcome(next(jobs, None), around)
+                Outcome.refused(one)
+                if isinstance(one, ValidationFailed)
+                else self._outcome(next(jobs, None), around)
                 for one in wanted
             )
             render_outcomes(req, resp, outcomes)
@@ -135,7 +139,7 @@ class ReservationsOf:
         self._idempotency.once(req, resp, body, create)
 
     def _reading(self, target: ObjectId) -> Callable[[Json], ReservationRequest]:
-        """What reads from a body which addresses of *target* are wanted, or raises `Invalid`."""
+        """What reads from a body which addresses of *target* are wanted, or raises `ValidationFailed`."""
         pool = cache(lambda: str(self._owners.get(target).pool))
 
         def read(body: Json) -> ReservationRequest:
@@ -238,13 +242,15 @@ def _failure(job: Job) -> IpamError | None:
     return None
 
 
-def _read_at(place: int, body: Any, read: Callable[[Json], ReservationRequest]) -> ReservationRequest | Invalid:
+def _read_at(
+    place: int, body: Any, read: Callable[[Json], ReservationRequest]
+) -> ReservationRequest | ValidationFailed:
     """What *body*, at this *place* of a list, asks for; or what is wrong with it."""
     try:
         if not isinstance(body, dict):
-            raise Invalid.at("", "must be an object, {} at least")
+            raise ValidationFailed.at("", "must be an object, {} at least")
         return read(body)
-    except Invalid as error:
+    except ValidationFailed as error:
         return error.within(f"/reservations/{place}")
 
 

@@ -7,8 +7,8 @@ import urllib.error
 import urllib.request
 
 from ipam.errors import Transient
-from ipam.heartbeat import Heartbeat
 from ipam.settings import Settings, in_url
+from ipam.util.heartbeat import Heartbeat
 from ipam.wiring import broker_place
 from ipam.workers.app import create_celery, name_of_worker, ping_workers
 

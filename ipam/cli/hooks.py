@@ -15,13 +15,13 @@ import click
 
 from ipam.allocation.consulting import Asker, Consulting
 from ipam.cli.retry_notice import RetryNotice
-from ipam.errors import HookUnavailable, Invalid, InvalidSettings, Refused, Transient
+from ipam.errors import HookUnavailable, InvalidSettings, RejectedByHook, Transient, ValidationFailed
 from ipam.events.answering import Consumer, Function
 from ipam.events.signing import Secret
-from ipam.exact_json import dumps, loads
 from ipam.hooks import CHANGES, Hook, Unanswered
-from ipam.printable import printable
 from ipam.settings import Settings, without_password
+from ipam.util.lossless_json import dumps, loads
+from ipam.util.printable import printable
 from ipam.wiring import build_asker, declared_hooks
 
 _AGAIN_AFTER_S = 1.0
@@ -110,9 +110,9 @@ def test_hooks(settings: Settings, file: TextIO) -> None:
         raise InvalidSettings(f"--hooks={settings.hooks}: no hook is asked about {change['change']}")
     try:
         after, amended_by = consulting.rehearse(change["change"], change.get("before"), change.get("after"))
-    except Invalid as error:
+    except ValidationFailed as error:
         raise InvalidSettings(f'{file.name}, "after": {error.detail}') from None
-    except (Refused, HookUnavailable) as refused:
+    except (RejectedByHook, HookUnavailable) as refused:
         click.echo(f"refused: {printable(refused.detail)}")
         sys.exit(1)
     amended = f"allowed, amended by {amended_by}: {dumps(after)}"

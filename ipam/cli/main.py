@@ -26,15 +26,15 @@ from ipam.cli.health import PROCESSES, fault_of
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
-from ipam.cores import keep_to_one, quiet_cores
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
 from ipam.events.answering import Function
 from ipam.events.compression import refuse_compressed
-from ipam.exact_json import dumps
-from ipam.pauses import shorten_pauses
-from ipam.printable import LineFormatter, printable
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
+from ipam.util.cpu_affinity import least_used_cpus, pin_to_cpu
+from ipam.util.gc_tuning import freeze_gc
+from ipam.util.lossless_json import dumps
+from ipam.util.printable import LineFormatter, printable
 from ipam.wiring import (
     Services,
     broker_place,
@@ -126,10 +126,10 @@ def serve(settings: Settings) -> None:
     settings.refuse_open("host")
     declared_hooks(settings)  # What is wrong with them is said here, and not by each process.
     sockets = listen_on(settings.host, settings.port)
-    cores = [] if settings.any_core else quiet_cores()
+    cores = [] if settings.any_core else least_used_cpus()
 
     def serve_at(place: int) -> None:
-        keep_to_one(cores, place)
+        pin_to_cpu(cores, place)
         _serve(settings, sockets)
 
     run_processes(settings.processes, serve_at, sockets)
@@ -161,7 +161,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     hearing = Hearing(app, announcements, services.waiting.hear_of, services.waiting.rely)
     hearing.start()
     registration = web_registration(settings, server.port)
-    shorten_pauses()
+    freeze_gc()
     if registration is None:
         server.run()
     else:
@@ -212,7 +212,7 @@ def relay(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     relay = build_relay(stores, settings)
-    shorten_pauses()
+    freeze_gc()
     relay.run(stopped)
     stores.whole.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ipam.printable import printable
+from ipam.util.printable import printable
 
 
 class RetryNotice:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from ipam.discovery.places import resolved
-from ipam.errors import NotLetIn, Transient
+from ipam.errors import AccessDenied, Transient
 from ipam.models.stores import Stores
-from ipam.retrying import wait_out
+from ipam.util.retry import retry_until_available
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def prepare_database(stores: Stores) -> list[str]:
 
     def explain(error: Transient, pause_s: float) -> None:
         again = f"Trying again in {pause_s:.0f} s."
-        if isinstance(error, NotLetIn):
+        if isinstance(error, AccessDenied):
             log.warning(
                 "MongoDB does not let ipam in (%s); tried %s; check the user and the password. %s",
                 error.said,
@@ -40,4 +40,4 @@ def prepare_database(stores: Stores) -> list[str]:
         stores.schema.check()
         return stores.indexes.create()
 
-    return wait_out(prepare, explain)
+    return retry_until_available(prepare, explain)

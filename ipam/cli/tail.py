@@ -15,8 +15,8 @@ import requests
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import Transient
 from ipam.events.listening import listen
-from ipam.exact_json import JSONDecodeError, loads
 from ipam.settings import BUS_SCHEMES, of_scheme
+from ipam.util.lossless_json import JSONDecodeError, loads
 
 _WAIT_S = 30
 _TIMEOUT_S = 60

@@ -18,8 +18,8 @@ from requests.adapters import HTTPAdapter
 from ipam.discovery.places import InFile, resolved
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
-from ipam.retrying import wait_out
 from ipam.settings import Settings, in_url
+from ipam.util.retry import retry_until_available
 
 log = logging.getLogger(__name__)
 _DEFAULT_PORT = 8500
@@ -201,7 +201,7 @@ class InConsul:
         def attempt() -> str:
             return self._service.address(self._agent.instances(self._service)[1])
 
-        self._known = wait_out(attempt, explain)
+        self._known = retry_until_available(attempt, explain)
         return self._known
 
     def follow(self, moved: Callable[[str], None]) -> None:

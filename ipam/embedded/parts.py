@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ipam.cores import keep_to_one, quiet_cores
 from ipam.embedded.access import MONGODB, SECANTUSDB, write_secret
 from ipam.errors import InvalidSettings
 from ipam.settings import Settings
+from ipam.util.cpu_affinity import least_used_cpus, pin_to_cpu
 
 LOOPBACK = "127.0.0.1"
 # Modules are not looked for in the current folder, which may be anybody's.
@@ -48,7 +48,7 @@ class Part:
 
     def start(self, output: int | IO[Any]) -> subprocess.Popen[str]:
         """Start it, in a process group of its own; all that it prints goes to *output*."""
-        cores = quiet_cores() if self.on_one_core else []
+        cores = least_used_cpus() if self.on_one_core else []
         child = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -59,7 +59,7 @@ class Part:
             text=True,
             errors="replace",
         )
-        keep_to_one(cores, pid=child.pid)
+        pin_to_cpu(cores, pid=child.pid)
         return child
 
 

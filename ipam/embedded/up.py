@@ -22,11 +22,11 @@ from ipam.embedded.finding import variables
 from ipam.embedded.parts import USER, Part, database_part, free_port, ipam_parts, mongo_uri, redis_part, redis_url
 from ipam.embedded.supervisor import Supervisor
 from ipam.embedded.watchdog import Watchdog
-from ipam.errors import InvalidSettings, NotLetIn, Transient
+from ipam.errors import AccessDenied, InvalidSettings, Transient
 from ipam.models.connection import connect, create_only_user
 from ipam.models.stores import Stores
-from ipam.printable import LineFormatter
 from ipam.settings import Settings
+from ipam.util.printable import LineFormatter
 from ipam.wiring import open_stores
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _that_answers(settings: Settings) -> str:
     with closing(stores.whole):
         try:
             stores.whole.ping()
-        except NotLetIn as error:
+        except AccessDenied as error:
             message = f"--mongo: {stores.whole.servers} does not let ipam in ({error.said})"
             raise Transient(f"{message}; check the user and the password.") from None
         except Transient:

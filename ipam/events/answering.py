@@ -22,8 +22,8 @@ from ipam.events.asking import body_of
 from ipam.events.buses import is_nats
 from ipam.events.nats_connection import connect_once
 from ipam.events.signing import ID_HEADER, Headers, Secret
-from ipam.exact_json import dumps, loads
 from ipam.settings import without_password
+from ipam.util.lossless_json import dumps, loads
 
 log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5

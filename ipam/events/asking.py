@@ -22,9 +22,9 @@ from ipam.errors import InvalidSettings
 from ipam.events.buses import is_nats
 from ipam.events.nats_connection import connect_once
 from ipam.events.signing import Headers, Secret
-from ipam.exact_json import loads
 from ipam.hooks import Hook, Unanswered
 from ipam.settings import without_password
+from ipam.util.lossless_json import loads
 
 _CONNECT_TIMEOUT_S = 5.0
 _LOOKS_UP_AFTER_S = 1.0

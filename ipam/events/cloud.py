@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipam.exact_json import RawJSON
 from ipam.models.log import Entry
 from ipam.models.views import time_json
+from ipam.util.lossless_json import RawJSON
 
 # As many digits as 64 bits need: so sequences sort as text, which the CloudEvents extension `sequence` asks for.
 _DIGITS = 20
@@ -14,12 +14,12 @@ _DIGITS = 20
 
 def cloud_event(entry: Entry, source: str) -> dict[str, Any]:
     """The CloudEvent of an entry of the log; *source* tells this installation from others on the same bus."""
-    event, origin = entry.event, entry.event.origin
+    event, audit_context = entry.event, entry.event.audit_context
     extensions = {
-        "actor": origin.actor,
-        "requestid": origin.request_id,
-        "traceparent": origin.traceparent,
-        "amendedby": origin.amended_by,
+        "actor": audit_context.actor,
+        "requestid": audit_context.request_id,
+        "traceparent": audit_context.traceparent,
+        "amendedby": audit_context.amended_by,
     }
     return {
         "specversion": "1.0",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from ipam.errors import Invalid, InvalidParameter
+from ipam.errors import InvalidParameter, ValidationFailed
 from ipam.models.events import Event
 from ipam.models.facts import TYPES
 from ipam.models.log import Entry, LogStore
@@ -27,11 +27,13 @@ def parse_subject(text: str, pointer: str) -> str:
     """The path of a resource that *text* is.
 
     Raises:
-        Invalid: If it is none.
+        ValidationFailed: If it is none.
     """
     path = text.lower()  # An id may be written in capitals.
     if not _PATH.fullmatch(path):
-        raise Invalid.at(pointer, "must be the path of a resource, such as /subnets/65f000000000000000000001")
+        raise ValidationFailed.at(
+            pointer, "must be the path of a resource, such as /subnets/65f000000000000000000001"
+        )
     return path
 
 
@@ -39,11 +41,11 @@ def parse_type(text: str, pointer: str) -> str:
     """The type of events that *text* is, or all types of a kind, as `ipam.subnet.*`.
 
     Raises:
-        Invalid: If there is no such type: whoever misspelt it would wait for ever.
+        ValidationFailed: If there is no such type: whoever misspelt it would wait for ever.
     """
     known = {*TYPES, *(f"{one.rpartition('.')[0]}.*" for one in TYPES)}
     if text not in known:
-        raise Invalid.at(pointer, f"must be one of {', '.join(sorted(known))}")
+        raise ValidationFailed.at(pointer, f"must be one of {', '.join(sorted(known))}")
     return text
 
 
@@ -71,7 +73,7 @@ class Wanted:
         """Whether *event* is wanted, its sequence and subject apart."""
         return (
             (self.type is None or fnmatchcase(event.type, self.type))
-            and (self.actor is None or event.origin.actor == self.actor)
+            and (self.actor is None or event.audit_context.actor == self.actor)
             and (self.since is None or event.time >= self.since)
             and (self.until is None or event.time < self.until)
         )

@@ -7,9 +7,9 @@ from itertools import islice
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message
 from ipam.events.cloud import cloud_event
-from ipam.exact_json import dumps
 from ipam.models.leadership import Lead, LeadershipStore
 from ipam.models.log import Entry, LogStore
+from ipam.util.lossless_json import dumps
 
 # Events for which it is remembered together that the bus has them; after a failure some of them go out again.
 AT_ONCE = 100
@@ -41,7 +41,7 @@ class Publishing:
         """Publish the next events, `AT_ONCE` of them if there are so many; returns how far the bus is then.
 
         Raises:
-            Contended: If another relay has taken the lead meanwhile.
+            WriteConflict: If another relay has taken the lead meanwhile.
             Transient: If the bus or the database is out of reach.
         """
         if lead.published is None:

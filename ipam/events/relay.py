@@ -15,13 +15,13 @@ from datetime import timedelta
 
 from bson import ObjectId
 
-from ipam.errors import Contended, Transient
+from ipam.errors import Transient, WriteConflict
 from ipam.events.publishing import AT_ONCE, Publishing
-from ipam.heartbeat import Heartbeat
 from ipam.models.clock import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
 from ipam.models.stores import Stores
+from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 # Additions that are taken at once. A read as short as this is of one moment: where there is what depends on
@@ -90,7 +90,7 @@ class Relay:
         log was known, and what is written is written behind that end: so nobody has put it there meanwhile.
 
         Raises:
-            Contended: If another relay has written to the log meanwhile.
+            WriteConflict: If another relay has written to the log meanwhile.
             Transient: If the database is out of reach.
         """
         added, more = self._log.added(_AT_ONCE)
@@ -116,7 +116,7 @@ class Relay:
         events once more, all in their order, until it hears of it.
 
         Raises:
-            Contended: If another relay has taken the lead meanwhile.
+            WriteConflict: If another relay has taken the lead meanwhile.
             Transient: If the bus or the database is out of reach.
         """
         lead, self._publishes_by = self._publishes_by or self._lead(), None
@@ -158,7 +158,7 @@ class Relay:
                 if leads and time.monotonic() > forgot_at + _FORGETS_EVERY_S and not self.forget():
                     forgot_at = time.monotonic()
                 pause_s = 0.0 if is_busy else _PAUSE_S if leads else _STANDBY_PAUSE_S
-            except Contended:
+            except WriteConflict:
                 pause_s = _PAUSE_S
             except Transient as error:
                 pause_s = _FIRST_PAUSE_S
@@ -173,7 +173,7 @@ class Relay:
                 self.publish()
                 pause_s = _FIRST_PAUSE_S
                 self._news.wait(_STANDBY_PAUSE_S)
-            except Contended:
+            except WriteConflict:
                 stopped.wait(_STANDBY_PAUSE_S)
             except Transient as error:
                 log.warning("%s Events wait; trying again in %.0f s.", error.detail, pause_s)

@@ -23,7 +23,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from ipam.errors import DatabaseFault, InvalidSettings, NotLetIn, Transient
+from ipam.errors import AccessDenied, DatabaseFault, InvalidSettings, Transient
 
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
@@ -110,7 +110,7 @@ def _translating() -> Iterator[None]:
                 f"The database fails ({reason}); see its log, and whether its disk is full."
             ) from error
         if code in _NOT_LET_IN_CODES:
-            raise NotLetIn(_said_by(error)) from error
+            raise AccessDenied(_said_by(error)) from error
         raise
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ipam.errors import Invalid
+from ipam.errors import ValidationFailed
 from ipam.models import metadata as meta
 
 Json = dict[str, Any]
@@ -50,7 +50,7 @@ def described(body: Json) -> Json:
     """Name, tags and metadata in a body that creates a resource.
 
     Raises:
-        Invalid: If it breaks a rule.
+        ValidationFailed: If it breaks a rule.
     """
     return written(parse(Description, body))
 
@@ -59,7 +59,7 @@ def replaced(document: D, body: Json) -> D:
     """*document* with name, tags and metadata of *body*; what it does not name becomes empty.
 
     Raises:
-        Invalid: If it breaks a rule.
+        ValidationFailed: If it breaks a rule.
     """
     return _with(document, described(body))
 
@@ -68,7 +68,7 @@ def patched(document: D, body: Json) -> D:
     """*document* changed by the merge patch *body* (RFC 7396).
 
     Raises:
-        Invalid: If it breaks a rule.
+        ValidationFailed: If it breaks a rule.
     """
     parse(Description, body)
     value: Json = {"name": document.name, "tags": list(document.tags), "metadata": document.metadata}
@@ -103,12 +103,12 @@ def parse(model: type[B], body: Json) -> B:
     """*body* as *model* has it.
 
     Raises:
-        Invalid: With every fault, at its place.
+        ValidationFailed: With every fault, at its place.
     """
     try:
         parsed = model.model_validate(body)
     except ValidationError as error:
-        raise Invalid.of([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
+        raise ValidationFailed.of([(_pointer(fault["loc"]), _detail(fault)) for fault in error.errors()]) from None
     meta.encode(body.get("metadata"))
     return parsed
 

@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 from bson import ObjectId
 
-from ipam.exact_json import dumps, loads
 from ipam.models import metadata as meta
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
+from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, outbox_of
 from ipam.models.holdings import Holding, in_order, lease_key, stem_of
 from ipam.models.keys import COUNTED, OPEN
 from ipam.models.ledgers import Ledger
-from ipam.origins import Origin, current_origin
+from ipam.util.lossless_json import dumps, loads
 
 Bson = dict[str, Any]
 
@@ -178,7 +178,7 @@ class Subnet(Document):
     cooldown: int = 0
     state: SubnetState = SubnetState.CREATING
     ledger: Ledger = field(default_factory=Ledger)
-    deleted_by: Origin = field(default_factory=Origin)
+    deleted_by: AuditContext = field(default_factory=AuditContext)
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -225,7 +225,7 @@ class Subnet(Document):
             cooldown=bson["cooldown"],
             state=SubnetState(bson["state"]),
             ledger=Ledger.from_bson(bson["ledger"]),
-            deleted_by=Origin.from_json(bson.get("deleted_by")),
+            deleted_by=AuditContext.from_json(bson.get("deleted_by")),
         )
 
 
@@ -410,7 +410,7 @@ class Job:
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, where they are told with its end; else None.
         held_since: When they were granted.
-        origin: Who asked for it.
+        audit_context: Who asked for it.
         outbox: What was not told yet of its end.
     """
 
@@ -440,7 +440,7 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     revision: int = 1
-    origin: Origin = field(default_factory=current_origin)
+    audit_context: AuditContext = field(default_factory=current_audit_context)
     outbox: tuple[Event, ...] = ()
 
     def to_bson(self) -> Bson:
@@ -465,7 +465,7 @@ class Job:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "revision": self.revision,
-            "origin": self.origin.to_json(),
+            "origin": self.audit_context.to_json(),
         }
         if self.hooks:
             bson["hooks"] = list(self.hooks)
@@ -499,7 +499,7 @@ class Job:
             request=loads(bson.get("large_request") or bson["request"]),
             state=JobState(bson["state"]),
             error=loads(error) if (error := bson.get("large_error") or bson["error"]) else None,
-            origin=Origin.from_json(bson.get("origin")),
+            audit_context=AuditContext.from_json(bson.get("origin")),
             outbox=outbox_of(bson),
         )  # fmt: skip
 

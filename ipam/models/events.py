@@ -17,12 +17,12 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from ipam.exact_json import loads
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import Span
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.sizes import fitting
 from ipam.models.writes import Writes
-from ipam.origins import Origin
+from ipam.util.lossless_json import loads
 
 Bson = dict[str, Any]
 # Far below the 16 MB that a document may have, with room for one large event on top.
@@ -51,7 +51,7 @@ class Event:
     paths: tuple[str, ...]
     revision: int
     time: datetime
-    origin: Origin
+    audit_context: AuditContext
     data: str
 
     def to_bson(self) -> Bson:
@@ -62,7 +62,7 @@ class Event:
             "paths": list(self.paths),
             "revision": self.revision,
             "time": self.time,
-            "origin": self.origin.to_json(),
+            "origin": self.audit_context.to_json(),
             "data": self.data,
         }
 
@@ -73,7 +73,9 @@ class Event:
     @classmethod
     def from_bson(cls, bson: Bson) -> Event:
         """The event that was stored."""
-        return cls(**{**bson, "paths": tuple(bson["paths"]), "origin": Origin.from_json(bson["origin"])})
+        rest = {name: value for name, value in bson.items() if name != "origin"}
+        audit_context = AuditContext.from_json(bson["origin"])
+        return cls(**{**rest, "paths": tuple(bson["paths"]), "audit_context": audit_context})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ipam.exact_json import dumps
+from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, listed
 from ipam.models.events import Event
 from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
-from ipam.origins import Origin, current_origin
+from ipam.util.lossless_json import dumps
 
 Json = dict[str, Any]
 
@@ -39,12 +39,12 @@ _OF_EVERY_CHANGE = ("revision", "updated_at")
 
 def created(document: Pool | Subnet) -> Event:
     """It is there."""
-    return _happened(document, "created", current_origin())
+    return _happened(document, "created", current_audit_context())
 
 
-def reserved(reservation: Reservation, origin: Origin) -> Event:
+def reserved(reservation: Reservation, audit_context: AuditContext) -> Event:
     """A reservation is there and holds addresses."""
-    return _happened(reservation, "created", origin, addresses=_addresses(reservation))
+    return _happened(reservation, "created", audit_context, addresses=_addresses(reservation))
 
 
 def updated(document: Document, before: Document) -> Event:
@@ -57,18 +57,18 @@ def updated(document: Document, before: Document) -> Event:
         # Compared as JSON: to Python false is 0 and 1 is 1.0.
         if name not in _OF_EVERY_CHANGE and dumps(was[name]) != dumps(now[name])
     }
-    return _happened(document, "updated", current_origin(), before=changed)
+    return _happened(document, "updated", current_audit_context(), before=changed)
 
 
 def deleted(document: Pool | Subnet | Reservation) -> Event:
     """It is gone; *document* is how it was last, but for its revision. A reservation names what it still held."""
     more = {"addresses": _addresses(document)} if isinstance(document, Reservation) else {}
-    return _happened(document, "deleted", current_origin(), **more)
+    return _happened(document, "deleted", current_audit_context(), **more)
 
 
 def released(lease: Lease) -> Event:
     """An address was given back and its reservation keeps others; *lease* is how it was last."""
-    return _happened(lease, "released", current_origin())
+    return _happened(lease, "released", current_audit_context())
 
 
 def failed(job: Job) -> Event:
@@ -80,7 +80,7 @@ def failed(job: Job) -> Event:
         paths=paths_of_job(job),
         revision=job.revision,
         time=time,
-        origin=job.origin,
+        audit_context=job.audit_context,
         data=_written(job_json(listed(job))),
     )
 
@@ -91,7 +91,7 @@ def paths_of_job(job: Job) -> tuple[str, ...]:
     return (f"/jobs/{job.id}", *subnet, f"/pools/{job.pool}")
 
 
-def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Event:
+def _happened(document: Document, verb: str, audit_context: AuditContext, **more: Any) -> Event:
     kind, show = _KINDS[type(document)]
     return Event(
         id=f"{kind}-{document.id}-{document.revision}",
@@ -99,7 +99,7 @@ def _happened(document: Document, verb: str, origin: Origin, **more: Any) -> Eve
         paths=paths_of(document),
         revision=document.revision,
         time=document.updated_at,
-        origin=origin,
+        audit_context=audit_context,
         data=_written({**show(document), **more}),
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.exact_json import dumps
 from ipam.models import facts
+from ipam.models.audit_context import current_audit_context
 from ipam.models.clock import begun_within, held_for, utc_now
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, error_to_bson, request_to_bson
@@ -20,7 +20,7 @@ from ipam.models.keys import COUNTED, KEEP_JOBS, OPEN, minute_of
 from ipam.models.sizes import fitting
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query
 from ipam.models.writes import Writes
-from ipam.origins import current_origin
+from ipam.util.lossless_json import dumps
 
 _OPEN_STATES = [state.value for state in JobState if not state.terminal]
 _OPEN = {"$in": _OPEN_STATES}
@@ -115,10 +115,10 @@ class JobStore(DocumentStore[Job]):
         mine: Bson = {"state": _OPEN, "consulted": {"$ne": True}, "claim": token}
         as_they_were = []
         for job in jobs:
-            if job.origin.amended_by is None and job.refused is None:
+            if job.audit_context.amended_by is None and job.refused is None:
                 as_they_were.append(job.id)
                 continue
-            kept: Bson = {"consulted": True, **request_to_bson(job.request), "origin": job.origin.to_json()}
+            kept: Bson = {"consulted": True, **request_to_bson(job.request), "origin": job.audit_context.to_json()}
             if job.refused is not None:
                 kept["refused"] = dumps(job.refused)
             self._collection.update_one({"_id": job.id, **mine}, {"$set": kept, "$inc": {"attempts": -1}})
@@ -187,7 +187,7 @@ class JobStore(DocumentStore[Job]):
 
     def cancel(self, job: Job, token: ObjectId) -> bool:
         """Close *job*, which has the claim *token*, as cancelled; False if it is decided, closed, or another's."""
-        cancelled = replace(job, state=JobState.CANCELLED, origin=current_origin())
+        cancelled = replace(job, state=JobState.CANCELLED, audit_context=current_audit_context())
         return self._end([({"state": _OPEN, "decision": None, "claim": token}, cancelled)])
 
     def _end(self, ends: Iterable[tuple[Bson, Job]]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.clock import held_for, utc_now
 from ipam.models.connection import insert_missing, speaks_mongo
 
@@ -66,9 +66,9 @@ class LeadershipStore:
         """Remember that the bus has all events up to *sequence*.
 
         Raises:
-            Contended: If another relay has taken the lead meanwhile.
+            WriteConflict: If another relay has taken the lead meanwhile.
         """
         mine = {"_id": _KEY, "fence": lead.fence}
         if not self._collection.update_one(mine, {"$set": {"published": sequence}}).matched_count:
-            raise Contended("Another relay is at work.")
+            raise WriteConflict("Another relay is at work.")
         return Lead(lead.fence, sequence)

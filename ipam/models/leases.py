@@ -119,7 +119,7 @@ class LeaseStore(DocumentStore[Lease]):
         """Free one *address* of a reservation that keeps others; nothing happens if it does not hold it.
 
         Raises:
-            Contended: If the lease was changed by someone else meanwhile.
+            WriteConflict: If the lease was changed by someone else meanwhile.
         """
         key = lease_key(subnet, address)
         found = self._collection.find_one({"_id": key})

@@ -11,7 +11,7 @@ from pyroaring import FrozenBitMap
 
 from ipam.models.address_sets import EMPTY, AddressSet, number_from_bytes, number_to_bytes
 from ipam.models.addresses import ADDRESS_BYTES
-from ipam.origins import Origin, current_origin
+from ipam.models.audit_context import AuditContext, current_audit_context
 
 Bson = dict[str, Any]
 
@@ -60,7 +60,7 @@ class Release:
         is_partial: Whether the reservation keeps others.
         ends: Whether it has nothing left then, and its release is over.
         at: When it was begun.
-        origin: Who asked for it.
+        audit_context: Who asked for it.
     """
 
     id: ObjectId
@@ -69,7 +69,7 @@ class Release:
     is_partial: bool
     at: datetime
     ends: bool = False
-    origin: Origin = field(default_factory=current_origin)
+    audit_context: AuditContext = field(default_factory=current_audit_context)
 
     def to_bson(self) -> Bson:
         """The stored form."""
@@ -80,14 +80,15 @@ class Release:
             "is_partial": self.is_partial,
             "at": self.at,
             "ends": self.ends,
-            "origin": self.origin.to_json(),
+            "origin": self.audit_context.to_json(),
         }
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Release:
         """The release that was stored."""
-        addresses, origin = AddressSet.from_bson(bson["addresses"]), Origin.from_json(bson.get("origin"))
-        return cls(**{**bson, "addresses": addresses, "origin": origin})
+        rest = {name: value for name, value in bson.items() if name != "origin"}
+        audit_context = AuditContext.from_json(bson.get("origin"))
+        return cls(**{**rest, "addresses": AddressSet.from_bson(bson["addresses"]), "audit_context": audit_context})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from pymongo import ASCENDING
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.clock import utc_now
 from ipam.models.connection import KEYS_CHUNK, chunks, keys_among, speaks_mongo
 from ipam.models.events import Event, Outbox, grouped
@@ -119,14 +119,14 @@ class LogStore:
         """Put *events* behind the one with the sequence *last*; returns the sequence of the last one then.
 
         Raises:
-            Contended: If something stands there already; then none, or only some, of them were put there.
+            WriteConflict: If something stands there already; then none, or only some, of them were put there.
         """
         for group in grouped(events, GROUP):
             first, last = last + 1, last + len(group)
             try:
                 self._log.insert_one(_group(first, last, group))
             except DuplicateKeyError:
-                raise Contended(f"Somebody else has written event {first} of the log.") from None
+                raise WriteConflict(f"Somebody else has written event {first} of the log.") from None
         return last
 
     def settle(self, added: Iterable[Added], before: int, last: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, speaks_mongo
 from ipam.models.store import Query, keys_having
@@ -43,7 +43,7 @@ class MarkStore:
         """Say that a lease is about to be written on, and will then have *facets*.
 
         Raises:
-            Contended: If somebody else has put the first mark on it at the same moment.
+            WriteConflict: If somebody else has put the first mark on it at the same moment.
         """
         change = {
             "$addToSet": {"facets": {"$each": list(facets)}},
@@ -53,7 +53,7 @@ class MarkStore:
         try:
             self._collection.update_one({"_id": key}, change, upsert=True)
         except DuplicateKeyError:
-            raise Contended("Somebody else writes on the same lease.") from None
+            raise WriteConflict("Somebody else writes on the same lease.") from None
 
     def get(self, key: bytes) -> Mark | None:
         """The mark of the lease with this *key*, if it has one."""

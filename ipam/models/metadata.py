@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from ipam.errors import Invalid
-from ipam.exact_json import dumps, is_number, loads, same_number
+from ipam.errors import ValidationFailed
+from ipam.util.lossless_json import canonical_number, dumps, is_number, loads
 
 Json = Any
 MAX_BYTES = 64 * 1024
@@ -28,13 +28,13 @@ def encode(value: Json, pointer: str = "/metadata") -> str:
     """*value* as compact JSON text.
 
     Raises:
-        Invalid: If it is over 64 KiB, or nested deeper than 100 levels.
+        ValidationFailed: If it is over 64 KiB, or nested deeper than 100 levels.
     """
     _check(value, pointer)
     text = dumps(value)
     size = len(text.encode())
     if size > MAX_BYTES:
-        raise Invalid.at(pointer, f"is {size} bytes of JSON; at most {MAX_BYTES} are kept")
+        raise ValidationFailed.at(pointer, f"is {size} bytes of JSON; at most {MAX_BYTES} are kept")
     return text
 
 
@@ -54,7 +54,7 @@ def _check(value: Json, pointer: str) -> None:
         level = [child for item in level for child in _children(item)]
         if not level:
             return
-    raise Invalid.at(pointer, f"is nested deeper than {MAX_DEPTH} levels")
+    raise ValidationFailed.at(pointer, f"is nested deeper than {MAX_DEPTH} levels")
 
 
 def _children(item: Json) -> Iterable[Json]:
@@ -113,7 +113,7 @@ def _facet(keys: Iterable[str], value: Json) -> str:
 
 
 def _number_facet(keys: Iterable[str], text: str) -> str:
-    return f"metadata.{_path(keys)}#={same_number(text)}"
+    return f"metadata.{_path(keys)}#={canonical_number(text)}"
 
 
 def _path(keys: Iterable[str]) -> str:

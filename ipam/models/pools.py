@@ -12,14 +12,14 @@ from pymongo.database import Database
 from ipam.errors import NotEmpty, SubnetOverlap
 from ipam.models import facts
 from ipam.models.addresses import to_place
+from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by
 from ipam.models.events import telling, telling_new
 from ipam.models.keys import KEEP_TOMBSTONES, minute_of
 from ipam.models.store import READ_CHUNK, DocumentStore, check_revision
-from ipam.origins import Origin, current_origin
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 
 @speaks_mongo
@@ -58,7 +58,7 @@ class PoolStore(DocumentStore[Pool]):
         Raises:
             NotFound: If there is no such pool.
             SubnetOverlap: If another subnet is in the way; its id is the fact `subnet`.
-            Contended: If the range was in the way and no longer is; try again.
+            WriteConflict: If the range was in the way and no longer is; try again.
         """
         start, end = map(to_place, subnet.held)
         entry = {"subnet": subnet.id, "start": start, "end": end}
@@ -99,7 +99,7 @@ class PoolStore(DocumentStore[Pool]):
             check_revision(self.kind, pool.revision, revisions)
             empty: dict[str, Any] = {"ranges": []} if only_empty else {}
             hidden = succeeded_by(pool)
-            fields = {"state": PoolState.DELETING.value, "deleted_by": current_origin().to_json()}
+            fields = {"state": PoolState.DELETING.value, "deleted_by": current_audit_context().to_json()}
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": pool.revision, **empty},
                 telling(moved_on(hidden, **fields), event := facts.deleted(hidden)),
@@ -112,7 +112,7 @@ class PoolStore(DocumentStore[Pool]):
                 raise NotEmpty(message)
             raise self._changed(id_)
 
-        retry_contended(attempt)
+        retry_on_conflict(attempt)
 
     def holders(self, *ids: ObjectId) -> list[ObjectId]:
         """The subnets that hold a range in any of these pools, whatever state they or the pools are in."""
@@ -123,10 +123,10 @@ class PoolStore(DocumentStore[Pool]):
         )
         return [held["subnet"] for bson in found for held in bson["ranges"]]
 
-    def deleted_by(self, id_: ObjectId) -> Origin:
+    def deleted_by(self, id_: ObjectId) -> AuditContext:
         """Where the deletion of a hidden pool comes from."""
         found = self._collection.find_one({"_id": id_}, {"deleted_by": 1}) or {}
-        return Origin.from_json(found.get("deleted_by"))
+        return AuditContext.from_json(found.get("deleted_by"))
 
     def finish_delete(self, id_: ObjectId) -> None:
         """Leave only a tombstone of a hidden pool in which nobody holds a range any more."""

@@ -10,9 +10,10 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from ipam.errors import Contended, NotFound, Stale
+from ipam.errors import NotFound, Stale, WriteConflict
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
+from ipam.models.audit_context import AuditContext, current_audit_context, use_audit_context
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, insert_missing, speaks_mongo
 from ipam.models.documents import (
@@ -26,8 +27,7 @@ from ipam.models.events import Event, telling, telling_new
 from ipam.models.keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
 from ipam.models.store import DocumentStore, Query, check_revision
 from ipam.models.writes import Writes
-from ipam.origins import Origin, acting_for, current_origin
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 # What a tombstone does not keep.
 _UNNAMED = dict.fromkeys(("at_once", "unfinished", "facets", "holdings", "metadata", "pool", "subnets", "tags"), 1)
@@ -41,7 +41,7 @@ class WantedRelease:
 
     reservation: ObjectId
     revisions: frozenset[int] | None = None
-    origin: Origin = field(default_factory=current_origin)
+    audit_context: AuditContext = field(default_factory=current_audit_context)
 
 
 @speaks_mongo
@@ -79,16 +79,16 @@ class ReservationStore(DocumentStore[Reservation]):
         def attempt() -> Reservation:
             reservation = self.get(id_)
             check_revision(self.kind, reservation.revision, revisions)
-            hidden = self._hide([(reservation, current_origin())], at_once)
+            hidden = self._hide([(reservation, current_audit_context())], at_once)
             if id_ not in hidden:
                 raise self._changed(id_)
             return hidden[id_]
 
-        return retry_contended(attempt)
+        return retry_on_conflict(attempt)
 
     def begin_releases(
         self, wanted: Sequence[WantedRelease], at_once: int = 0
-    ) -> list[Reservation | NotFound | Stale | Contended]:
+    ) -> list[Reservation | NotFound | Stale | WriteConflict]:
         """As `begin_release` does, for several in a few calls; of each what that returns or raises.
 
         Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
@@ -97,25 +97,25 @@ class ReservationStore(DocumentStore[Reservation]):
         hidden: dict[ObjectId, Reservation] = {}
         if len(wanted) > 1:
             found = self.get_many(one.reservation for one in wanted)
-            origins = {
-                one.reservation: one.origin
+            contexts = {
+                one.reservation: one.audit_context
                 for one in wanted
                 if one.reservation in found
                 and (one.revisions is None or found[one.reservation].revision in one.revisions)
             }
-            hidden = self._hide([(found[id_], origin) for id_, origin in origins.items()], at_once)
-        outcomes: list[Reservation | NotFound | Stale | Contended] = []
+            hidden = self._hide([(found[id_], audit_context) for id_, audit_context in contexts.items()], at_once)
+        outcomes: list[Reservation | NotFound | Stale | WriteConflict] = []
         for one in wanted:
             try:
-                with acting_for(one.origin):
+                with use_audit_context(one.audit_context):
                     outcome = hidden.get(one.reservation)
                     outcomes.append(outcome or self.begin_release(one.reservation, one.revisions, at_once))
-            except (NotFound, Stale, Contended) as error:
+            except (NotFound, Stale, WriteConflict) as error:
                 outcomes.append(error)
         return outcomes
 
     def _hide(
-        self, reservations: Sequence[tuple[Reservation, Origin]], at_once: int
+        self, reservations: Sequence[tuple[Reservation, AuditContext]], at_once: int
     ) -> dict[ObjectId, Reservation]:
         """Hide those of *reservations* that nobody has changed, in one write; each for whom it is done.
 
@@ -124,7 +124,7 @@ class ReservationStore(DocumentStore[Reservation]):
         updates: list[UpdateOne] = []
         events: dict[ObjectId, Event] = {}
         hidden: dict[ObjectId, Reservation] = {}
-        for old, origin in reservations:
+        for old, audit_context in reservations:
             new = succeeded_by(old, at_once=len(old.subnets) == 1 and old.count <= at_once)
             fields = {
                 "state": ReservationState.RELEASING.value,
@@ -132,7 +132,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 "at_once": new.at_once,
             }
             hidden[old.id] = replace(old, at_once=new.at_once)
-            with acting_for(origin):
+            with use_audit_context(audit_context):
                 events[old.id] = facts.deleted(new)
             unchanged = {"_id": old.id, **self.visible, "revision": old.revision}
             change = {**moved_on(new, **fields), "$addToSet": {"keys": UNFINISHED}}
@@ -225,7 +225,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 raise self._changed(id_)
             self._tell(old, event)
 
-        retry_contended(attempt)
+        retry_on_conflict(attempt)
 
 
 def _buried() -> Bson:

@@ -16,13 +16,13 @@ from pymongo import ASCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ipam.errors import Contended, InvalidParameter, NotFound, Stale, Transient
+from ipam.errors import InvalidParameter, NotFound, Stale, Transient, WriteConflict
 from ipam.models import facts, metadata
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
 from ipam.models.events import Event, EventStore, Outbox, telling
 from ipam.models.sizes import fitting
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 D = TypeVar("D", bound=Document | Job)
@@ -332,7 +332,7 @@ class DocumentStore(Generic[D]):
             self._tell(old, event)
             return cast("D", new)
 
-        return retry_contended(attempt)
+        return retry_on_conflict(attempt)
 
     def _seen(self, id_: ObjectId) -> D | None:
         """The document called *id_*, None if there is none that users see.
@@ -388,8 +388,8 @@ class DocumentStore(Generic[D]):
         """What to raise when there is no document called *id_* that users see."""
         return NotFound(f"There is no {self.kind} {id_}.")
 
-    def _changed(self, id_: ObjectId) -> Contended:
-        return Contended(f"The {self.kind} {id_} was changed by someone else; read it again.")
+    def _changed(self, id_: ObjectId) -> WriteConflict:
+        return WriteConflict(f"The {self.kind} {id_} was changed by someone else; read it again.")
 
 
 def _all_but(*names: str) -> Bson | None:

@@ -13,9 +13,10 @@ from bson import ObjectId
 from pymongo import ASCENDING
 from pymongo.database import Database
 
-from ipam.errors import Contended, NotEmpty, Transient
+from ipam.errors import NotEmpty, Transient, WriteConflict
 from ipam.models import facts
 from ipam.models.addresses import Address, count_addresses, from_place, to_place
+from ipam.models.audit_context import current_audit_context
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by
@@ -25,8 +26,7 @@ from ipam.models.pools import PoolStore
 from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision
 from ipam.models.subnet_index import SubnetIndex
 from ipam.models.writes import Writes
-from ipam.origins import current_origin
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 # When what stands there was begun.
@@ -175,7 +175,7 @@ class SubnetStore(DocumentStore[Subnet]):
         """Replace the ledger that was read with *subnet*, and return the subnet as it is then.
 
         Raises:
-            Contended: If it has changed, or the subnet is not active any more.
+            WriteConflict: If it has changed, or the subnet is not active any more.
         """
         new = replace(ledger, version=subnet.ledger.version + 1)
         written = self._collection.update_one(
@@ -183,7 +183,7 @@ class SubnetStore(DocumentStore[Subnet]):
             {"$set": {"ledger": new.to_bson()}},
         )
         if not written.modified_count:
-            raise Contended(f"The ledger of subnet {subnet.id} was changed by someone else.")
+            raise WriteConflict(f"The ledger of subnet {subnet.id} was changed by someone else.")
         return replace(subnet, ledger=new)
 
     def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Collection[Release]) -> Writes:
@@ -244,7 +244,7 @@ class SubnetStore(DocumentStore[Subnet]):
             check_revision(self.kind, subnet.revision, revisions)
             empty = {"ledger.used": 0} if only_empty else {}
             hidden = succeeded_by(subnet)
-            fields = {"state": SubnetState.DELETING.value, "deleted_by": current_origin().to_json()}
+            fields = {"state": SubnetState.DELETING.value, "deleted_by": current_audit_context().to_json()}
             # The version moves too: a worker that has read the ledger before cannot take from it any more.
             change = {**moved_on(hidden, **fields), "$inc": {"ledger.version": 1}}
             written = self._collection.update_one(
@@ -260,7 +260,7 @@ class SubnetStore(DocumentStore[Subnet]):
                 raise NotEmpty(message)
             raise self._changed(id_)
 
-        retry_contended(attempt)
+        retry_on_conflict(attempt)
 
     def drop_unborn(self, id_: ObjectId) -> None:
         """Mark a subnet that is being created for deletion; nobody is told of either."""

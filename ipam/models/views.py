@@ -93,9 +93,9 @@ def job_json(job: Job) -> Json:
         "started_at": time_json(job.started_at),
         "finished_at": time_json(job.finished_at),
         "revision": job.revision,
-        "actor": job.origin.actor,
-        "request_id": job.origin.request_id,
-        "traceparent": job.origin.traceparent,
+        "actor": job.audit_context.actor,
+        "request_id": job.audit_context.request_id,
+        "traceparent": job.audit_context.traceparent,
     }
 
 

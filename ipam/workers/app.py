@@ -16,8 +16,8 @@ from kombu.exceptions import OperationalError
 
 from ipam.discovery.places import Place
 from ipam.errors import Transient
-from ipam.pauses import shorten_pauses
 from ipam.settings import Settings
+from ipam.util.gc_tuning import freeze_gc
 from ipam.workers.redis_transport import use_redis_transport
 from ipam.workers.remote_control import only_show
 
@@ -126,7 +126,7 @@ def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> i
     started: list[WorkController] = []
     worker_init.connect(lambda sender, **_: started.append(sender), weak=False)
     for is_ready in (worker_process_init, worker_ready):  # One of its processes, and the one that feeds these.
-        is_ready.connect(shorten_pauses)
+        is_ready.connect(freeze_gc)
     worker_process_shutdown.connect(lambda **_: finish(), weak=False)
     # A process that is to end waits until its results are read, one of which the worker's own process may have
     # forgotten already: then it would wait for half a minute, and be killed before that.

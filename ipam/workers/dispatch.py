@@ -16,8 +16,8 @@ from kombu.pools import ProducerPool, producers
 
 from ipam.allocation.dispatcher import Ends
 from ipam.errors import Transient
-from ipam.outages import Outage
 from ipam.settings import without_password
+from ipam.util.outages import Outage
 from ipam.workers.app import CARRY_OUT, exchange_of_ends
 from ipam.workers.ends import Announcements
 

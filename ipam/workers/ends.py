@@ -12,8 +12,8 @@ import bson
 from bson import CodecOptions, ObjectId
 
 from ipam.allocation.dispatcher import Ends
-from ipam.exact_json import dumps, loads
 from ipam.models.documents import Job
+from ipam.util.lossless_json import dumps, loads
 
 # What a job has come to is left out when it takes more than this: who waits for it reads it where it is stored.
 _MOST_BYTES = 16 * 1024

@@ -10,8 +10,8 @@ from celery import Celery
 from tornado.httputil import HTTPServerRequest
 from tornado.web import ErrorHandler
 
-from ipam.host_names import HostNames
 from ipam.settings import Settings
+from ipam.util.host_names import HostNames
 
 # A probe calls Flower by whatever address it has, and learns nothing but whether it works.
 _PROBES = ("/healthcheck",)

@@ -12,8 +12,8 @@ from kombu import Message, Queue
 
 from ipam.allocation.dispatcher import Ends
 from ipam.errors import Transient
-from ipam.outages import Outage
 from ipam.settings import without_password
+from ipam.util.outages import Outage
 from ipam.workers.app import exchange_of_ends
 from ipam.workers.ends import Announcements, NotOurs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.beat import ScheduleEntry, Scheduler
 
-from ipam.heartbeat import Heartbeat
+from ipam.util.heartbeat import Heartbeat
 from ipam.workers.dispatch import CeleryDispatcher
 
 

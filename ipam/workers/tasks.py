@@ -9,7 +9,7 @@ from bson import ObjectId
 from celery import Celery
 
 from ipam.errors import Transient
-from ipam.outages import Outage
+from ipam.util.outages import Outage
 from ipam.wiring import Services
 from ipam.workers.app import CARRY_OUT, RECOVER
 from ipam.workers.turns import Turns

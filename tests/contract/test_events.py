@@ -8,13 +8,13 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.events.relay import Relay
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import begun_within, utc_now
 from ipam.models.documents import Pool
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 from tests.contract.processes import in_processes
 
 
@@ -42,7 +42,7 @@ def an_event(path: str = "/pools/p", revision: int = 1) -> Event:
         paths=(path, "/top"),
         revision=revision,
         time=utc_now(),
-        origin=Origin(actor="alice"),
+        audit_context=AuditContext(actor="alice"),
         data='{"n": 1}',
     )
 
@@ -130,7 +130,7 @@ def test_the_end_of_the_log_is_found_though_nobody_has_written_it_down(stores):
 def test_two_cannot_write_to_the_same_place_of_the_log(stores):
     last = stores.log.last()
     stores.log.append(last, [an_event()])
-    with pytest.raises(Contended):
+    with pytest.raises(WriteConflict):
         stores.log.append(last, [an_event()])
 
 
@@ -149,19 +149,19 @@ def test_of_many_relays_each_event_gets_one_sequence(stores, database, database_
     begin = stores.log.last()
     shared = [uuid4().hex for _ in range(60)]
     code = f"""
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.events.relay import Relay
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, Outbox
-from ipam.origins import Origin
+from ipam.models.audit_context import AuditContext
 relay = Relay(stores)
 for id_ in {shared!r}:
     for own in (id_, ObjectId()):
-        event = Event(id=str(own), type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="1")
-        stores.events.add([Outbox((event,))])
+        fixed = dict(type="t", paths=("/p",), revision=1, audit_context=AuditContext(), data="1")
+        stores.events.add([Outbox((Event(id=str(own), time=utc_now(), **fixed),))])
     try:
         relay.step()
-    except Contended:
+    except WriteConflict:
         pass
 """
     in_processes(database, database_name, code)

@@ -11,11 +11,11 @@ import pytest
 from ipam.errors import InvalidParameter
 from ipam.events.following import Following, Wanted
 from ipam.events.relay import Relay
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
 from ipam.models.connection import connect
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 from tests.servers import wait_until
 
 ALL = sys.maxsize
@@ -31,7 +31,9 @@ def stores(database: str) -> Iterator[Stores]:
 
 
 def an_event() -> Event:
-    return Event(id=uuid4().hex, type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}")
+    return Event(
+        id=uuid4().hex, type="t", paths=("/p",), revision=1, time=utc_now(), audit_context=AuditContext(), data="{}"
+    )
 
 
 def write(stores: Stores, *sizes: int) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from bson import ObjectId
 
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import begun_within
 from ipam.models.documents import Job, JobKind, JobState, Pool
 from ipam.models.events import Outbox
 from ipam.models.store import Query
-from ipam.origins import Origin
 from tests.contract.test_events import an_event, relay
 
 
@@ -65,7 +65,7 @@ def test_what_hooks_make_of_a_large_request_is_what_is_kept(stores, before, afte
     job, amended = a_job(ObjectId(), before), {"count": 1, "metadata": "y" * after}
     stores.jobs.insert(job)
     token, (claimed,) = stores.jobs.claim([job], 60.0)
-    stores.jobs.consulted([replace(claimed, request=amended, origin=Origin(amended_by="hook"))], token)
+    stores.jobs.consulted([replace(claimed, request=amended, audit_context=AuditContext(amended_by="hook"))], token)
     assert stores.jobs.get(job.id).request == amended
 
 

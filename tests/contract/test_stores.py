@@ -9,8 +9,9 @@ import pytest
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.errors import Contended, NotEmpty, NotFound, Stale, SubnetOverlap, Transient
+from ipam.errors import NotEmpty, NotFound, Stale, SubnetOverlap, Transient, WriteConflict
 from ipam.models.address_sets import AddressSet
+from ipam.models.audit_context import AuditContext
 from ipam.models.blocks import Block
 from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import connect
@@ -21,7 +22,6 @@ from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 from tests.contract.processes import PROCESSES, in_processes
 from tests.stored import leases_of
 
@@ -162,13 +162,13 @@ def test_of_many_processes_changing_a_ledger_each_change_counts(stores, database
     subnet = a_subnet(stores)
     code = f"""
 from dataclasses import replace
-from ipam.retrying import retry_contended
+from ipam.util.retry import retry_on_conflict
 def step():
     subnet = stores.subnets.get(ObjectId("{subnet.id}"))
     stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=subnet.ledger.used + 1))
     return subnet.ledger.used
 for _ in range(25):
-    print(retry_contended(step))
+    print(retry_on_conflict(step))
 """
     seen = sorted(map(int, in_processes(database, database_name, code)))
     assert seen == list(range(25 * PROCESSES))
@@ -213,7 +213,7 @@ for n in range(20):
 def test_a_stale_ledger_is_not_written(stores):
     subnet = a_subnet(stores)
     stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=5))
-    with pytest.raises(Contended):
+    with pytest.raises(WriteConflict):
         stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=9))
     assert stores.subnets.get(subnet.id).ledger.cursor == 5
 
@@ -221,7 +221,7 @@ def test_a_stale_ledger_is_not_written(stores):
 def test_nothing_can_be_taken_from_a_subnet_that_is_being_deleted(stores):
     subnet = a_subnet(stores)
     stores.subnets.begin_delete(subnet.id, None, only_empty=True)
-    with pytest.raises(Contended):
+    with pytest.raises(WriteConflict):
         stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=1))
     with pytest.raises(NotFound):
         stores.subnets.get(subnet.id)
@@ -318,10 +318,10 @@ def test_what_hooks_have_said_is_kept_once(stores):
     a_job(stores, target)
     for name in ("first", "second"):
         token, (job,) = stores.jobs.claim(stores.jobs.waiting(target, 1, 60.0)[0], -1.0)
-        amended = replace(job, request={"name": name}, origin=Origin(amended_by=name))
+        amended = replace(job, request={"name": name}, audit_context=AuditContext(amended_by=name))
         stores.jobs.consulted([amended], token)
     kept = stores.jobs.get(job.id)
-    assert (kept.consulted, kept.request, kept.origin.amended_by) == (True, {"name": "first"}, "first")
+    assert (kept.consulted, kept.request, kept.audit_context.amended_by) == (True, {"name": "first"}, "first")
 
 
 def test_what_is_struck_out_twice_is_counted_once(stores):

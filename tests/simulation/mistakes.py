@@ -304,7 +304,7 @@ MISTAKES = (
     Mistake("what a hook has refused is carried out", Granting, "_plan", " or job.refused is not None", ""),
     Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
     Mistake("what hooks have amended is lost", JobStore, "consulted", "**request_to_bson(job.request), ", ""),
-    Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.origin.to_json()}', "}"),
+    Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.audit_context.to_json()}', "}"),
     Mistake(
         "what a hook has refused can be created all the same",
         PoolStore, "refuse", "insert_missing(self._collection, [{**tombstone, **_dead()}])", "pass",

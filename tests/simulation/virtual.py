@@ -15,7 +15,7 @@ from bson import ObjectId
 
 from ipam.api import origin
 from ipam.models import clock as real_clock
-from ipam.together import Together
+from ipam.util.coalescing import Coalescer
 
 _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -55,7 +55,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(tenacity.nap, "time", standing_still),
         patch.object(bson.objectid, "time", standing_still),
         # Threads of a process are one here: none could wait for another.
-        patch.object(Together, "__call__", lambda each, wanted, about=None: each._call([wanted])[0]),  # noqa: SLF001, ARG005
+        patch.object(Coalescer, "__call__", lambda each, item, key=None: each._run([item])[0]),  # noqa: SLF001, ARG005
         patch.object(origin, "uuid4", lambda: UUID(int=ids.getrandbits(128))),
         patch.object(ObjectId, "_inc", 1),
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),

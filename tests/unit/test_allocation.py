@@ -10,7 +10,16 @@ from bson import ObjectId
 from ipam.allocation.choosing import choose
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Contended, GivenUp, NotEmpty, NotFound, NotQueued, Stale, SubnetOverlap, Transient
+from ipam.errors import (
+    NotEmpty,
+    NotFound,
+    NotQueued,
+    RetriesExhausted,
+    Stale,
+    SubnetOverlap,
+    Transient,
+    WriteConflict,
+)
 from ipam.models.documents import JobState, Pool, SubnetState
 from tests.stored import leases_of
 from tests.unit.steps import (
@@ -210,7 +219,7 @@ def test_a_claim_that_ran_out_decides_nothing(services):
     second, claimed = services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 10, 60.0)[0], 30.0)
     assert [one.id for one in claimed] == [job.id]
     assert services.stores.jobs.decide([job.id], first) == set()
-    error = GivenUp("It was tried in vain.").to_record()
+    error = RetriesExhausted("It was tried in vain.").to_record()
     services.stores.jobs.fail([(job, error)], first)
     assert services.stores.jobs.decide([job.id], second) == {job.id}
     services.stores.jobs.fail([(job, error)], second)
@@ -332,7 +341,7 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
     def lose_the_second(subnet, ledger):
         calls.append(subnet.id)
         if len(calls) == 2:
-            raise Contended("lost")
+            raise WriteConflict("lost")
         return change(subnet, ledger)
 
     monkeypatch.setattr(services.stores.subnets, "change_ledger", lose_the_second)
@@ -404,7 +413,7 @@ def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_i
         die_before_writing_to(services, crash, "reservations")
         with pytest.raises(KeyboardInterrupt):
             services.jobs.carry_out(subnet.id)
-    settling.abandon(services.stores.jobs.get(poison.id), GivenUp("It cannot be finished."))
+    settling.abandon(services.stores.jobs.get(poison.id), RetriesExhausted("It cannot be finished."))
     let_claims_run_out(services)
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(healthy.id).state is JobState.SUCCEEDED

@@ -10,10 +10,10 @@ from falcon.testing import Result, TestClient
 from ipam.allocation import jobs as allocation_jobs
 from ipam.api import reservations
 from ipam.api.app import create_app
-from ipam.errors import GivenUp, HookUnavailable, NotFound, Transient
-from ipam.exact_json import dumps
+from ipam.errors import HookUnavailable, NotFound, RetriesExhausted, Transient
 from ipam.models.documents import Subnet
 from ipam.models.stores import Stores
+from ipam.util.lossless_json import dumps
 from ipam.wiring import Services
 from tests.calls import web_with_worker
 from tests.unit.steps import make_subnet
@@ -138,7 +138,8 @@ def test_of_a_list_that_is_accepted_in_part_that_part_is_carried_out(services, s
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(HookUnavailable("silent", hook="h", reason="r"), 503), (GivenUp("ten times"), 500)]
+    ("error", "status"),
+    [(HookUnavailable("silent", hook="h", reason="r"), 503), (RetriesExhausted("ten times"), 500)],
 )
 def test_what_has_failed_for_a_reason_that_may_pass_is_tried_anew_under_its_key(post, plain, error, status):
     first = post({"count": 301})  # There are not so many; what is looked at is another reason to fail.

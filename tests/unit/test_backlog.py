@@ -9,7 +9,7 @@ from bson import ObjectId
 from ipam.allocation import backlog
 from ipam.allocation.jobs import BATCH_JOBS, TURN_BATCHES, Rest
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import Invalid, Transient
+from ipam.errors import Transient, ValidationFailed
 from ipam.models.documents import JobState, Subnet
 from ipam.wiring import Services
 from tests.unit.steps import carry_out, make_subnet
@@ -64,9 +64,9 @@ def test_what_all_open_jobs_ask_for_is_bounded(services):
 
 def test_a_list_counts_as_its_sum_and_each_of_its_requests_as_some(services):
     subnet = make_subnet(services, 5000)
-    with pytest.raises(Invalid, match="asks for 1001 addresses; a list may ask for 1000 at most"):
+    with pytest.raises(ValidationFailed, match="asks for 1001 addresses; a list may ask for 1000 at most"):
         ask(services, subnet, 500, 501)
-    with pytest.raises(Invalid, match="asks for 1024 addresses"):
+    with pytest.raises(ValidationFailed, match="asks for 1024 addresses"):
         ask(services, subnet, *(7,) * 16)
     ask(services, subnet, *(7,) * 15)
     with pytest.raises(Transient):

@@ -14,7 +14,7 @@ from ipam.allocation.leasing import space_of
 from ipam.allocation.planning import Plan, enter_release
 from ipam.allocation.ranges import Space
 from ipam.allocation.runs import merged, outside, size, without
-from ipam.errors import Contended
+from ipam.errors import WriteConflict
 from ipam.models.address_sets import BLOCK_SIZE, AddressSet
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block
@@ -117,7 +117,8 @@ def test_addresses_are_handed_out_in_turn_and_only_free_ones(situation, counts):
     assert plan.available == len(expected)
     for count in counts:
         if count > len(expected):
-            with pytest.raises(Contended):  # By the ledger there are not so many; who asks for more has an old one.
+            # By the ledger there are not so many; a request for more has read an old one.
+            with pytest.raises(WriteConflict):
                 plan.pick(count, None)
             break
         plan.take(ObjectId(), ObjectId(), plan.pick(count, None))

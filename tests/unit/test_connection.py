@@ -4,7 +4,7 @@ import pytest
 from pymongo import ReadPreference
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from ipam.errors import NotLetIn, Transient
+from ipam.errors import AccessDenied, Transient
 from ipam.models.connection import connect, insert_missing, speaks_mongo
 
 NO_MAJORITY = {"code": 64, "errmsg": "waiting for replication timed out"}
@@ -47,6 +47,6 @@ def test_who_is_not_let_in_yet_may_try_again_and_is_told_why(code, said):
         def read(self) -> None:
             raise OperationFailure(said, code, {"errmsg": said})
 
-    with pytest.raises(NotLetIn) as refused:
+    with pytest.raises(AccessDenied) as refused:
         Closed().read()
     assert (refused.value.said, said in refused.value.detail) == (said, False)  # Which is not for callers.

@@ -13,11 +13,11 @@ from bson import ObjectId
 from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
-from ipam.errors import HookUnavailable, Invalid, NotFound, Refused, Stale, Transient
+from ipam.errors import HookUnavailable, NotFound, RejectedByHook, Stale, Transient, ValidationFailed
 from ipam.hooks import CHANGES, Hook, Unanswered
+from ipam.models.audit_context import current_audit_context, set_audit_context
 from ipam.models.documents import JobState, Pool
 from ipam.models.stores import Stores
-from ipam.origins import act_for, current_origin
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
 from tests.stored import leases_of
@@ -64,7 +64,7 @@ def with_hooks(stores: Stores, dispatcher):
         return build_services(stores, Settings(), dispatcher, Consulting(hooks, consumers)), consumers
 
     yield build
-    act_for(None)
+    set_audit_context(None)
 
 
 def patching(**fields) -> Says:
@@ -93,14 +93,14 @@ def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(wit
     assert (first["hook"], first["change"], first["before"]) == ("first", "pool.create", None)
     assert (first["after"]["id"], first["after"]["metadata"]) == (str(pool.id), {"c": 3})
     assert second["after"]["metadata"] == {"c": 3, "a": 1}
-    assert current_origin().amended_by == "first, second"
+    assert current_audit_context().amended_by == "first, second"
 
 
 def test_nothing_is_made_of_what_one_refuses_and_those_behind_it_are_not_asked(with_hooks, plain):
     services, consumers = with_hooks(
         hook("first"), hook("second"), first=refusing("too many"), second=lambda _: YES
     )
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RejectedByHook) as caught:
         services.inventory.create_pool(Pool(id=ObjectId()))
     assert caught.value.facts == {"hook": "first", "reason": "too many"}
     assert caught.value.detail == "The hook first does not allow it: too many"
@@ -145,7 +145,7 @@ def test_a_subnet_that_is_refused_leaves_nothing_and_holds_no_range(with_hooks, 
     services, _ = with_hooks(hook("one", "subnet.create"), one=refusing("no"))
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedByHook):
         services.inventory.create_subnet(ObjectId(), pool.id, draft)
     assert plain["subnets"].count_documents({"state": {"$ne": "deleted"}}) == 0
     assert list(services.stores.pools.holders(pool.id)) == []
@@ -167,7 +167,7 @@ def test_a_request_that_comes_twice_is_refused_or_allowed_as_a_whole(with_hooks,
         return services.inventory.create_subnet(id_, around.id, draft)
 
     refused, allowed = ObjectId(), ObjectId()
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedByHook):
         create(refused)
     with pytest.raises(NotFound):
         create(refused)
@@ -204,7 +204,7 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     ):
         with pytest.raises(Stale):  # Before anybody is asked.
             delete(id_, frozenset([99]))
-        with pytest.raises(Refused, match="in use"):
+        with pytest.raises(RejectedByHook, match="in use"):
             delete(id_)
     assert used(services, subnet) == 1
     assert [(asked["change"], asked["after"]) for asked in consumers.asked] == [
@@ -243,7 +243,7 @@ def test_a_patch_to_a_deletion_means_nothing(with_hooks):
     services, _ = with_hooks(hook("one", "pool.delete"), one=patching(name="x"))
     pool = services.inventory.create_pool(Pool(id=ObjectId()))
     services.deleting.delete_pool(pool.id)
-    assert current_origin().amended_by is None
+    assert current_audit_context().amended_by is None
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_b
             assert why in caught.value.facts["reason"]
         assert why in caplog.text
         assert f"({time} times since this process began)" in caplog.text
-    assert current_origin().amended_by is None
+    assert current_audit_context().amended_by is None
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_change_is_not_made_without_a_patch_that_cannot_be_used(with_hooks, pa
         hook("one", silence_allows=silence_allows), one=lambda _: {"allow": True, "patch": patch}
     )
     pool = Pool(id=ObjectId())
-    with pytest.raises(Refused, match="its patch cannot be used") as caught:
+    with pytest.raises(RejectedByHook, match="its patch cannot be used") as caught:
         services.inventory.create_pool(pool)
     assert why in caught.value.facts["reason"]
     with pytest.raises(NotFound):
@@ -305,7 +305,7 @@ def test_a_change_is_not_made_without_a_patch_that_cannot_be_used(with_hooks, pa
 def test_a_patch_that_changes_nothing_does_not_amend(with_hooks):
     services, _ = with_hooks(hook("one"), one=patching(name="p", metadata={"gone": None}))
     services.inventory.create_pool(Pool(id=ObjectId(), name="p", metadata={"a": 1}))
-    assert current_origin().amended_by is None
+    assert current_audit_context().amended_by is None
 
 
 def test_a_reservation_is_made_as_it_was_amended(with_hooks, plain, dispatcher):
@@ -327,7 +327,7 @@ def test_a_reservation_is_made_as_it_was_amended(with_hooks, plain, dispatcher):
         "count": 2,
     }
     ended = services.stores.jobs.get(job.id)
-    assert (ended.state, ended.attempts, ended.origin.amended_by) == (JobState.SUCCEEDED, 1, "one")
+    assert (ended.state, ended.attempts, ended.audit_context.amended_by) == (JobState.SUCCEEDED, 1, "one")
     assert dispatcher.dispatched == [subnet.id]
     told = [event for event in plain["events"].find({}) if "ipam.reservation.created" in str(event)]
     assert len(told) == 1
@@ -462,5 +462,5 @@ def test_a_change_can_be_rehearsed(with_hooks):
     after, amended_by = consulting.rehearse("pool.create", None, {"id": "x", "metadata": {"a": 1}})
     assert (after["id"], after["metadata"], amended_by) == ("x", {"a": 1, "serial": 7}, "one")
     assert consulting.rehearse("pool.delete", {"id": "x"}, None) == (None, None)
-    with pytest.raises(Invalid, match="/name"):
+    with pytest.raises(ValidationFailed, match="/name"):
         consulting.rehearse("pool.create", None, {"name": 7})

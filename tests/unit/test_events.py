@@ -13,13 +13,13 @@ from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Transient
 from ipam.models import documents
+from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event, EventStore
-from ipam.origins import Origin, acting_for
 from ipam.wiring import Services
 from tests.stored import leases_of
 
-ALICE = Origin(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
+ALICE = AuditContext(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
 
 
 @pytest.fixture
@@ -114,16 +114,16 @@ def test_a_refused_request_is_told_with_its_reason(services, told, subnet):
 
 def test_a_cancelled_request_is_told(services, told, subnet):
     job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
-    with acting_for(ALICE):
+    with use_audit_context(ALICE):
         services.jobs.cancel(job.id)
     (event,) = told("reservation.failed")
-    assert event.origin == ALICE
+    assert event.audit_context == ALICE
     assert json.loads(event.data)["state"] == "cancelled"
 
 
 def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_it(services, told, subnet):
     reservation = reserve(services, subnet)
-    with acting_for(ALICE):
+    with use_audit_context(ALICE):
         services.deleting.delete_pool(subnet.pool)
     events = told("pool.deleted", "subnet.deleted", "reservation.deleted")
     assert sorted(event.paths[0] for event in events) == [
@@ -131,22 +131,22 @@ def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_i
         f"/reservations/{reservation}",
         f"/subnets/{subnet.id}",
     ]
-    assert {event.origin for event in events} == {ALICE}
+    assert {event.audit_context for event in events} == {ALICE}
 
 
 def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, told, subnet, monkeypatch):
     """A worker carries out the request, recovery the deletion: the origin is that of the request each time."""
-    with acting_for(ALICE):
+    with use_audit_context(ALICE):
         job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=2))
     services.jobs.carry_out(subnet.id)
     (created,) = told("reservation.created")
-    assert created.origin == ALICE
-    with monkeypatch.context() as crash, acting_for(ALICE):
+    assert created.audit_context == ALICE
+    with monkeypatch.context() as crash, use_audit_context(ALICE):
         crash.setattr(type(services.deleting), "sweep_subnet", lambda *_: None)
         services.deleting.delete_subnet(subnet.id)
     services.deleting.sweep_subnet(subnet.id)
     (event,) = told("reservation.deleted")
-    assert event.origin == ALICE
+    assert event.audit_context == ALICE
     assert event.paths[0] == f"/reservations/{job.reservation}"
     assert json.loads(event.data)["addresses"] == json.loads(created.data)["addresses"] == ["10.0.0.0-10.0.0.1"]
 

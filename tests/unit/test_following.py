@@ -5,17 +5,25 @@ import threading
 import pytest
 
 from ipam.events.following import Following, Wanted
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
 from ipam.models.events import Event
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 
 
 def write(stores: Stores, *types: str) -> None:
     """Put an event of each of *types* into the log."""
     last = stores.log.last()
     events = [
-        Event(id=f"{last}-{n}", type=type_, paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}")
+        Event(
+            id=f"{last}-{n}",
+            type=type_,
+            paths=("/p",),
+            revision=1,
+            time=utc_now(),
+            audit_context=AuditContext(),
+            data="{}",
+        )
         for n, type_ in enumerate(types)
     ]
     stores.log.append(last, events)

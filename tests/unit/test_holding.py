@@ -16,11 +16,11 @@ from ipam.allocation.requests import ReservationRequest
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
 from ipam.models import log, prefixes
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
 from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event
 from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
-from ipam.origins import Origin
 from ipam.wiring import Services
 from tests.stored import leases_of
 
@@ -164,7 +164,9 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
 
 def an_event(type_: str, data: str) -> Event:
     paths = ("/x", f"/pools/{POOL}")
-    return Event(id="x", type=type_, paths=paths, revision=1, time=utc_now(), origin=Origin(), data=data)
+    return Event(
+        id="x", type=type_, paths=paths, revision=1, time=utc_now(), audit_context=AuditContext(), data=data
+    )
 
 
 def reserved(*addresses: str) -> Event:

@@ -10,13 +10,13 @@ from ipam.allocation import deleting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotFound, NotQueued
+from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
 from ipam.models.views import job_json
-from ipam.origins import Origin, acting_for
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve
 
-ALICE = Origin(actor="alice", request_id="r")
+ALICE = AuditContext(actor="alice", request_id="r")
 
 
 @pytest.fixture(autouse=True)
@@ -61,10 +61,10 @@ def test_few_addresses_are_taken_back_at_once(services):
 def test_many_are_taken_back_in_parts_by_a_job(services, dispatcher):
     subnet = make_subnet(services, 20)
     held = [reserve(services, subnet, 2) for _ in range(4)]
-    with acting_for(ALICE):
+    with use_audit_context(ALICE):
         job = services.deleting.delete_subnet(subnet.id)
     assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, subnet.id, subnet.pool, subnet.id)
-    assert (job.origin, job_json(job)["reservation"]) == (ALICE, None)
+    assert (job.audit_context, job_json(job)["reservation"]) == (ALICE, None)
     with pytest.raises(NotFound):
         services.stores.subnets.get(subnet.id)  # From the first moment on.
     # Three, three and two addresses; with the last of these the first two reservations, then the others.
@@ -140,12 +140,12 @@ def test_a_deletion_whose_web_process_died_before_there_was_a_job_gets_one(servi
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
     id_ = subnet.id if kind == "subnet" else subnet.pool
-    with acting_for(ALICE):
+    with use_audit_context(ALICE):
         getattr(services.stores, f"{kind}s").begin_delete(id_, None, only_empty=False)
     hours_ago(services)
     services.recovery.run()
     job = services.stores.jobs.get(id_)
-    assert (job.kind, job.origin) == (JobKind.DELETION, ALICE)
+    assert (job.kind, job.audit_context) == (JobKind.DELETION, ALICE)
     parts_of(services, job)
     assert is_gone(services, subnet)
 

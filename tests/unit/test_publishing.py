@@ -7,14 +7,14 @@ from collections.abc import Callable
 import pytest
 from bson import ObjectId
 
-from ipam.errors import Contended, Transient
+from ipam.errors import Transient, WriteConflict
 from ipam.events.buses import Message
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
+from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from ipam.origins import Origin
 from tests.servers import wait_until
 
 
@@ -54,7 +54,15 @@ def publishing(stores: Stores, wire: Wire) -> Publishing:
 def write(stores: Stores, count: int, data: str = "{}") -> None:
     last = stores.log.last()
     events = [
-        Event(id=f"{last}-{n}", type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data=data)
+        Event(
+            id=f"{last}-{n}",
+            type="t",
+            paths=("/p",),
+            revision=1,
+            time=utc_now(),
+            audit_context=AuditContext(),
+            data=data,
+        )
         for n in range(count)
     ]
     stores.log.append(last, events)
@@ -105,7 +113,7 @@ def test_a_relay_that_lost_the_lead_without_knowing_tells_in_order_until_it_hear
     stores.leadership.take(silent._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
     stores.leadership.take(at_work, 60)
     write(stores, 3)
-    with pytest.raises(Contended):
+    with pytest.raises(WriteConflict):
         silent.publish()
     write(stores, 2)
     silent.publish()
@@ -118,7 +126,7 @@ def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing)
     first = stores.leadership.take(ObjectId(), -1)
     second = stores.leadership.take(ObjectId(), 5)
     write(stores, 1)
-    with pytest.raises(Contended):
+    with pytest.raises(WriteConflict):
         publishing.step(first)
     assert publishing.step(second).published == 1
 
@@ -165,7 +173,7 @@ def test_a_bus_that_is_away_does_not_hold_up_the_log(stores, publishing, wire):
     running = threading.Thread(target=relay.run, args=(stopped,))
     running.start()
     stores.events.add([Outbox((Event(
-        id="later", type="t", paths=("/p",), revision=1, time=utc_now(), origin=Origin(), data="{}"
+        id="later", type="t", paths=("/p",), revision=1, time=utc_now(), audit_context=AuditContext(), data="{}"
     ),))])  # fmt: skip
     wait_until(lambda: stores.log.last() == 2, 20, "the log to have it")
     assert wire.told == []

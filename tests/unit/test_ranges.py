@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.allocation.ranges import Space, bounds, parse_exclusion, parse_network
-from ipam.errors import Invalid
+from ipam.errors import ValidationFailed
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes, to_bytes
 
@@ -88,5 +88,5 @@ def test_an_exclusion_is_an_address_a_range_or_a_network(text, expected):
 
 
 def test_host_bits_are_refused_with_the_network_that_was_meant():
-    with pytest.raises(Invalid, match=r"did you mean 10\.0\.0\.0/24\?"):
+    with pytest.raises(ValidationFailed, match=r"did you mean 10\.0\.0\.0/24\?"):
         parse_network("10.0.0.5/24", "/cidr")

@@ -9,9 +9,9 @@ from bson import ObjectId
 from ipam.allocation import releasing
 from ipam.allocation.releasing import Part, parts_of
 from ipam.errors import NotFound, Stale
+from ipam.models.audit_context import AuditContext
 from ipam.models.documents import Job, JobState, Reservation, Subnet
 from ipam.models.reservations import WantedRelease
-from ipam.origins import Origin
 from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
@@ -136,7 +136,7 @@ def test_each_is_told_of_by_whom_it_was_asked_for(services, plain):
     subnet = make_subnet(services, 12)
     who = {reserve(services, subnet).reservation: f"user {n}" for n in range(3)}
     services.stores.reservations.begin_releases(
-        [WantedRelease(reservation, origin=Origin(actor=actor)) for reservation, actor in who.items()]
+        [WantedRelease(reservation, audit_context=AuditContext(actor=actor)) for reservation, actor in who.items()]
     )
     events = [event for group in plain["events"].find() for event in group["events"]]
     told = {event["paths"][0]: event["origin"]["actor"] for event in events if event["type"].endswith(".deleted")}

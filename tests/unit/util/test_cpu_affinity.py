@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from ipam import cores
-from ipam.cores import keep_to_one, processes_by_core, quiet_cores
+from ipam.util import cpu_affinity
+from ipam.util.cpu_affinity import least_used_cpus, pin_to_cpu, pinned_processes
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other system keeps processes to cores")
@@ -28,27 +28,27 @@ def child() -> Iterator[int]:
 
 def test_a_process_stays_on_the_core_of_its_place_and_places_go_round(child: int):
     (*_, last) = usable = sorted(os.sched_getaffinity(0))
-    keep_to_one(usable, len(usable) - 1, child)
+    pin_to_cpu(usable, len(usable) - 1, child)
     assert os.sched_getaffinity(child) == {last}
-    keep_to_one(usable, len(usable), child)
+    pin_to_cpu(usable, len(usable), child)
     assert os.sched_getaffinity(child) == {usable[0]}
 
 
 def test_the_quietest_core_comes_first(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    monkeypatch.setattr(cores, "processes_by_core", lambda: Counter({0: 2, 1: 1, 3: 3}))
-    assert quiet_cores() == [2, 1, 0, 3]
+    monkeypatch.setattr(cpu_affinity, "pinned_processes", lambda: Counter({0: 2, 1: 1, 3: 3}))
+    assert least_used_cpus() == [2, 1, 0, 3]
 
 
 def test_who_is_kept_to_one_core_is_counted_there_until_he_ends(child: int):
     core = min(os.sched_getaffinity(0))
-    before = processes_by_core()[core]
-    keep_to_one([core], pid=child)
+    before = pinned_processes()[core]
+    pin_to_cpu([core], pid=child)
     alone = len(os.sched_getaffinity(0)) == 1  # Then everybody is kept to it.
-    assert processes_by_core()[core] == before + (not alone)
+    assert pinned_processes()[core] == before + (not alone)
     psutil.Process(child).kill()
     wait_until(lambda: psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 20, "its end")
-    assert processes_by_core()[core] == before - alone
+    assert pinned_processes()[core] == before - alone
 
 
 def test_a_process_that_cannot_be_kept_goes_on_as_it_is(monkeypatch: pytest.MonkeyPatch):
@@ -58,11 +58,11 @@ def test_a_process_that_cannot_be_kept_goes_on_as_it_is(monkeypatch: pytest.Monk
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    keep_to_one([min(usable)])
-    keep_to_one([])
+    pin_to_cpu([min(usable)])
+    pin_to_cpu([])
     assert os.sched_getaffinity(0) == usable
 
 
 def test_where_processes_cannot_be_kept_there_are_no_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert quiet_cores() == []
+    assert least_used_cpus() == []

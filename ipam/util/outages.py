@@ -1,4 +1,4 @@
-"""Telling of a part that is away: a line when it goes, a line when it is back, and nothing in between."""
+"""Logging of outages: a line when a server goes away, a line when it is back, and nothing in between."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ipam.errors import IpamError
 
 
 class Outage:
-    """Logs the beginning and the end of each outage of one part, whoever notices it first.
+    """Logs the beginning and the end of each outage, whichever thread notices it first.
 
     Args:
-        log: The logger of whoever needs the part.
-        part: What is away and what needs it, as `the broker takes no message of jobs`.
+        log: The logger of the module that needs the server.
+        part: What does not work, such as `the broker takes no message of jobs`.
         remedy: What is done meanwhile and what to check, as a sentence.
     """
 
@@ -25,16 +25,16 @@ class Outage:
         self._is_on = False
 
     def begin(self, where: str, error: BaseException) -> None:
-        """Note that the part at *where* has failed with *error*; only the first time is told."""
+        """Note that the server at *where* has failed with *error*; only the first time is logged."""
         with self._lock:
-            is_told, self._is_on = self._is_on, True
-        if not is_told:
+            was_on, self._is_on = self._is_on, True
+        if not was_on:
             said, name = str(error).removesuffix("."), type(error).__name__
             reason = said if isinstance(error, IpamError) else f"{name}: {said}" if said else name
             self._log.warning("%s at %s: %s. %s", self._part, where, reason, self._remedy)
 
     def end(self) -> None:
-        """Note that the part works."""
+        """Note that the server works again."""
         if self._is_on:
             with self._lock:
                 was_on, self._is_on = self._is_on, False

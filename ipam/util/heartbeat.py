@@ -1,7 +1,7 @@
-"""That a process without a port is at work, told by a file: for a supervisor on the same machine.
+"""The heartbeat of a process without a port: a file, for a supervisor on the same machine.
 
-Whether it is at work and not only there is known to its own loop, so that touches the file each time it goes round;
-no database and no broker is needed to look.
+The process's own loop touches the file, so a fresh file means that the process works and does not only exist.
+Reading it needs no database and no broker.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Heartbeat:
         self._beat_at = -_TOUCHED_EVERY_S
 
     def beat(self) -> None:
-        """Say that the process is at work; a folder that cannot be written to is no reason to stop it."""
+        """Touch the file, at most once a second; a folder that cannot be written to does not stop the process."""
         now = time.monotonic()
         if now - self._beat_at < _TOUCHED_EVERY_S:
             return
         self._beat_at = now
         with suppress(OSError):
-            # Not through a link, and not into what is another user's: anybody may write to a temporary folder.
+            # Not through a link, and not into another user's file: everybody may write to a temporary folder.
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 if os.fstat(file).st_uid == os.geteuid():
@@ -42,7 +42,7 @@ class Heartbeat:
                 os.close(file)
 
     def age_s(self) -> float | None:
-        """Return how many seconds ago the process was last at work; None if that is not known."""
+        """Return the seconds since the process last touched the file; None if that is not known."""
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -54,5 +54,5 @@ class Heartbeat:
                 age_s = time.monotonic() - float(text.read())
             except ValueError:
                 return None
-        # It was rounded; one that is further ahead is of before the machine was started.
+        # The reading was rounded; one that is further ahead was written before the machine was started.
         return max(age_s, 0.0) if age_s > -_TOUCHED_EVERY_S else None

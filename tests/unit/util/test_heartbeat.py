@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ipam.heartbeat import Heartbeat
+from ipam.util.heartbeat import Heartbeat
 
 
 def test_a_heartbeat_is_as_old_as_its_last_beat(tmp_path, monkeypatch):

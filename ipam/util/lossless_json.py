@@ -14,7 +14,7 @@ from typing import Any
 import simplejson
 from simplejson import JSONDecodeError, RawJSON
 
-__all__ = ["DuplicateKeyError", "JSONDecodeError", "RawJSON", "dumps", "is_number", "loads", "same_number"]
+__all__ = ["DuplicateKeyError", "JSONDecodeError", "RawJSON", "canonical_number", "dumps", "is_number", "loads"]
 
 # Python takes time that grows with the square of the digits, and refuses some thousands of them.
 _DIGITS_MAX = 40
@@ -59,7 +59,7 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
-def same_number(text: str) -> str:
+def canonical_number(text: str) -> str:
     """One text for all spellings of the number that *text* is: 7, 7.0 and 0.7e1 have the same."""
     try:
         sign, digits, exponent = Decimal(text).as_tuple()

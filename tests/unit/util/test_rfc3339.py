@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ipam.rfc3339 import parse_time
+from ipam.util.rfc3339 import parse_time
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The retry loops of the project: after a lost race, and while a part is away."""
+"""Retry loops: after a write conflict, and while a server is away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ipam.errors import Contended, Transient
+from ipam.errors import Transient, WriteConflict
 
 # A conditional write loses only to another that won, so waiting long is never needed; the random part keeps
 # losers from meeting again. 10 s bounds a call under absurd contention, well inside a request's time.
@@ -25,14 +25,14 @@ _GIVE_UP_AFTER_S = 10.0
 T = TypeVar("T")
 
 
-def retry_contended(attempt: Callable[[], T]) -> T:
-    """Call *attempt* until it does not raise `Contended`; it must read afresh each time.
+def retry_on_conflict(attempt: Callable[[], T]) -> T:
+    """Call *attempt* until it does not raise `WriteConflict`; it must read afresh each time.
 
     Raises:
-        Contended: If it was still raised after 10 seconds; to those who do not try again it is `Transient`.
+        WriteConflict: If it was still raised after 10 seconds; to those who do not try again it is `Transient`.
     """
     return Retrying(
-        retry=retry_if_exception_type(Contended),
+        retry=retry_if_exception_type(WriteConflict),
         wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
         stop=stop_after_delay(_GIVE_UP_AFTER_S),
         reraise=True,
@@ -43,7 +43,7 @@ def retry_contended(attempt: Callable[[], T]) -> T:
 _LONGEST_OUTAGE_WAIT_S = 10.0
 
 
-def wait_out(attempt: Callable[[], T], explain: Callable[[Transient, float], None]) -> T:
+def retry_until_available(attempt: Callable[[], T], explain: Callable[[Transient, float], None]) -> T:
     """Call *attempt* until it does not raise `Transient`, for as long as it takes.
 
     Before each pause *explain* gets the error, and the pause's length in seconds: one second at first, at most ten.

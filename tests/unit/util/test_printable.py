@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from ipam.printable import LineFormatter, printable
+from ipam.util.printable import LineFormatter, printable
 
 
 @pytest.mark.parametrize(

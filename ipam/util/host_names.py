@@ -1,7 +1,7 @@
-"""Which names a server answers to.
+"""The host names that a server answers to, against DNS rebinding.
 
-A page in a browser may give its own name the address of this machine (DNS rebinding), and is then let to read what
-comes from here; but its requests say that name in `Host`.
+A page in a browser may give its own name the address of this machine; the browser then lets it read the answers
+from here. But its requests have that name in `Host`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ ANY = "*"
 
 
 class HostNames:
-    """The names of loopback and some more.
+    """The names of loopback, and more.
 
     Args:
-        names: Those to answer to, besides the names of loopback; `*` stands for any.
+        names: The names to answer to besides those of loopback; `*` stands for any.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -24,11 +24,11 @@ class HostNames:
         self._names = frozenset((*_LOOPBACK, *map(_normal, names)))
 
     def __contains__(self, host: str) -> bool:
-        """Whether a request for *host*, perhaps with its port, is meant for this server."""
+        """Return whether a request whose `Host` is *host*, perhaps with a port, is to be answered."""
         return self._any or _normal(host) in self._names
 
 
 def _normal(host: str) -> str:
-    """Return *host*, perhaps with its port, in one spelling without it."""
+    """Return *host* without its port, in lower case and without a final dot."""
     name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
     return name.lower().rstrip(".")

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ipam.errors import Transient
-from ipam.together import Together
+from ipam.util.coalescing import Coalescer
 from tests.servers import wait_until
 from tests.stack import all_at_once
 
-MOST = 3
+MAX_BATCH = 3
 
 
 class Slow:
@@ -39,18 +39,18 @@ def slow() -> Slow:
 
 def asked(slow: Slow, wanted: Sequence) -> list:
     """What each of these gets, the first one having been alone when it came."""
-    together: Together = Together(slow, MOST)
+    coalescer: Coalescer = Coalescer(slow, MAX_BATCH)
 
     def ask(one) -> object:
         if one != wanted[0]:
             wait_until(lambda: slow.calls, 20, "the first call")
         try:
-            return together(one)
+            return coalescer(one)
         except (Transient, TypeError) as error:
             return type(error)
 
     def go_on() -> None:
-        wait_until(lambda: len(together._waiting.get(None, ())) == len(wanted) - 1, 20, "the others")  # noqa: SLF001
+        wait_until(lambda: len(coalescer._waiting.get(None, ())) == len(wanted) - 1, 20, "the others")  # noqa: SLF001
         for _ in range(2 * len(wanted)):
             slow.goes_on.release()
 
@@ -76,22 +76,22 @@ def test_a_database_that_is_away_is_so_for_all_of_them(slow):
 
 
 def test_who_asks_about_something_else_waits_for_nobody(slow):
-    together: Together = Together(slow, MOST)
+    coalescer: Coalescer = Coalescer(slow, MAX_BATCH)
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(together, 1, "this")
+        first = threads.submit(coalescer, 1, "this")
         wait_until(lambda: slow.calls == [[1]], 20, "the first call")
-        second = threads.submit(together, 2, "this")
-        other = threads.submit(together, 3, "that")
+        second = threads.submit(coalescer, 2, "this")
+        other = threads.submit(coalescer, 3, "that")
         wait_until(lambda: slow.calls == [[1], [3]], 20, "the other call")
         slow.goes_on.release(3)
         assert [one.result(20) for one in (first, second, other)] == [2, 4, 6]
     assert slow.calls == [[1], [3], [2]]
-    assert together._waiting == {}  # noqa: SLF001
+    assert coalescer._waiting == {}  # noqa: SLF001
 
 
 def test_an_exception_ends_nothing_but_its_own_call(slow):
-    together: Together = Together(slow, MOST)
+    coalescer: Coalescer = Coalescer(slow, MAX_BATCH)
     slow.goes_on.release(2)
     with pytest.raises(TypeError):
-        together("wrong")
-    assert together(1) == 2
+        coalescer("wrong")
+    assert coalescer(1) == 2

@@ -2,7 +2,7 @@
 
 import logging
 
-from ipam.outages import Outage
+from ipam.util.outages import Outage
 
 log = logging.getLogger("ipam.test")
 

@@ -1,0 +1,1 @@
+"""Utilities that know nothing of ipam's own types but its errors."""
