@@ -14,7 +14,7 @@ import click
 from benchmarks.clients import seconds
 from benchmarks.installation import Installation, installed
 from ipam.allocation.backlog import TARGET_MAX, TOTAL_MAX
-from ipam.allocation.requests import COUNT_MAX
+from ipam.models.reservation_request import COUNT_MAX
 
 # As much of its rate as a client keeps at least.
 BOUND = 0.5

@@ -18,12 +18,11 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from benchmarks.clients import seconds
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_network
-from ipam.allocation.requests import ReservationRequest
 from ipam.embedded.parts import Part
 from ipam.events.relay import Relay
+from ipam.hooks.admission import AdmissionController
 from ipam.models import facts
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_number
@@ -32,6 +31,7 @@ from ipam.models.blocks import Block
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
 from ipam.models.holdings import Holding
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
@@ -156,7 +156,7 @@ class Batches:
     def __init__(self, database: Database[Any]) -> None:
         self._stores = Stores(database)
         self._stores.indexes.create()
-        self._services = build_services(self._stores, Settings(), Nobody(), Consulting())
+        self._services = build_services(self._stores, Settings(), Nobody(), AdmissionController())
         self._relay = Relay(self._stores)
         self._pool = self._services.inventory.create_pool(Pool(id=ObjectId())).id
         start, end = bounds(parse_network("10.0.0.0/16", ""))

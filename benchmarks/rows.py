@@ -30,11 +30,11 @@ from benchmarks.limits import (
     seconds_to_insert,
     wait_until_done,
 )
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.jobs import BATCH_JOBS
-from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
+from ipam.hooks.admission import AdmissionController
 from ipam.models.documents import Lease
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
@@ -344,7 +344,7 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             database = made.stack.environment["IPAM_DATABASE"]
             # A database of its own, which no worker of the stack looks after.
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
-            watched = build_services(stores, settings, Nobody(), Consulting())
+            watched = build_services(stores, settings, Nobody(), AdmissionController())
             client = TestClient(create_app(web_with_worker(stores, plain), lambda: None, Event(), ["*"]))
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from ipam.allocation.consulting import Asker, Consulting
 from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.granting import Granting
@@ -25,14 +24,15 @@ from ipam.discovery.places import Fixed, InFile, Place
 from ipam.discovery.registration import Registration, entry_of_web
 from ipam.discovery.service import USUAL_BROKER, Service
 from ipam.errors import InvalidSettings
-from ipam.events.asking import BusAsker, MovingAsker
 from ipam.events.buses import Bus, MovingBus, open_bus
 from ipam.events.following import Following
 from ipam.events.holding import Holding
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
-from ipam.events.signing import Secret
-from ipam.hooks import RESERVE, Hook, read_hooks
+from ipam.hooks.admission import AdmissionController
+from ipam.hooks.client import BusHookClient, FailoverHookClient, HookClient
+from ipam.hooks.config import RESERVE, Hook, read_hooks
+from ipam.hooks.signing import Secret
 from ipam.models.connection import connect
 from ipam.models.moving import connect_moving
 from ipam.models.stores import Stores
@@ -56,7 +56,7 @@ class Services:
     """Everything that the API and the workers call."""
 
     stores: Stores
-    consulting: Consulting
+    admission: AdmissionController
     inventory: Inventory
     releasing: Releasing
     deleting: Deleting
@@ -148,7 +148,7 @@ def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
     for hook in hooks:
         if hook.secret_file is not None:
             Secret.read(hook.secret_file, f"--hooks={settings.hooks}: hook {hook.name}, secret_file")
-    _place_to_ask(settings)
+    _bus_endpoint(settings)
     longest_s = sum(hook.timeout_s for hook in hooks if RESERVE in hook.changes)
     if longest_s and longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:
         raise InvalidSettings(
@@ -158,7 +158,7 @@ def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
     return hooks
 
 
-def build_consulting(settings: Settings) -> Consulting:
+def build_admission(settings: Settings) -> AdmissionController:
     """What asks the hooks that *settings* declare; nothing is connected before something is asked.
 
     Raises:
@@ -166,26 +166,28 @@ def build_consulting(settings: Settings) -> Consulting:
     """
     hooks = declared_hooks(settings)
     if not hooks:
-        return Consulting()
+        return AdmissionController()
     places = max(1, int(settings.threads * _CONSULTING_SHARE))
-    return Consulting(hooks, build_asker(settings), places=places, most_beside=_CONSULTED_BESIDE)
+    return AdmissionController(
+        hooks, build_hook_client(settings), max_waiting=places, max_background=_CONSULTED_BESIDE
+    )
 
 
-def build_asker(settings: Settings) -> Asker:
+def build_hook_client(settings: Settings) -> HookClient:
     """What asks on the bus that *settings* name.
 
     Raises:
         InvalidSettings: If nobody can be asked there.
     """
-    place = _place_to_ask(settings)
+    place = _bus_endpoint(settings)
     if isinstance(place, Fixed):
-        return BusAsker(place.address)
-    asker = MovingAsker(place.origin)
-    place.follow(asker.move)
-    return asker
+        return BusHookClient(place.address)
+    client = FailoverHookClient(place.origin)
+    place.follow(client.move)
+    return client
 
 
-def _place_to_ask(settings: Settings) -> Place:
+def _bus_endpoint(settings: Settings) -> Place:
     place = bus_place(settings)
     if place is None or (settings.consul_bus or settings.bus or "").startswith("redis"):
         raise InvalidSettings(
@@ -195,16 +197,18 @@ def _place_to_ask(settings: Settings) -> Place:
     return place
 
 
-def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, consulting: Consulting) -> Services:
+def build_services(
+    stores: Stores, settings: Settings, dispatcher: Dispatcher, admission: AdmissionController
+) -> Services:
     """The services of one process."""
     leasing = Leasing(stores)
     settling = Settling(stores, leasing, settings.claim_timeout_s)
-    releasing = Releasing(stores, leasing, settling, dispatcher, consulting)
-    deleting = Deleting(stores, settling, dispatcher, consulting)
-    inventory = Inventory(stores, deleting, consulting)
+    releasing = Releasing(stores, leasing, settling, dispatcher, admission)
+    deleting = Deleting(stores, settling, dispatcher, admission)
+    inventory = Inventory(stores, deleting, admission)
     return Services(
         stores=stores,
-        consulting=consulting,
+        admission=admission,
         inventory=inventory,
         releasing=releasing,
         deleting=deleting,
@@ -215,7 +219,7 @@ def build_services(stores: Stores, settings: Settings, dispatcher: Dispatcher, c
             releasing,
             deleting,
             dispatcher=dispatcher,
-            consulting=consulting,
+            admission=admission,
             claim_timeout_s=settings.claim_timeout_s,
         ),
         recovery=Recovery(

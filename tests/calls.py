@@ -7,8 +7,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Ends
+from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -85,6 +85,6 @@ class _To(Nobody):
 def web_with_worker(of_web: Stores, of_worker: Stores) -> Services:
     """A web process whose jobs are done at once by a worker with stores of its own, and announced to it."""
     told = _To()
-    worker = build_services(of_worker, Settings(), told, Consulting())
-    told.web = build_services(of_web, Settings(), _By(worker), Consulting())
+    worker = build_services(of_worker, Settings(), told, AdmissionController())
+    told.web = build_services(of_web, Settings(), _By(worker), AdmissionController())
     return told.web

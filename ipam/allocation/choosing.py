@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ipam.allocation.planning import Pick, Plan
 from ipam.allocation.ranges import parse_address
-from ipam.allocation.requests import ReservationRequest, Spread
 from ipam.errors import AddressTaken, Exhausted, ValidationFailed
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import count_addresses
+from ipam.models.reservation_request import ReservationRequest, Spread
 
 # Addresses that a sentence names; its facts name all of them.
 _SHOWN = 5

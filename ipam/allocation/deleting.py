@@ -10,11 +10,11 @@ from functools import partial
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import RELEASED_AT_ONCE
 from ipam.allocation.settling import Settling
 from ipam.errors import NotFound
+from ipam.hooks.admission import AdmissionController
 from ipam.models.address_sets import AddressSet
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.documents import LIVING, Job, JobKind, Subnet, SubnetState
@@ -37,11 +37,13 @@ class Deleting:
     How far a sweep has come shows in what is left: whoever takes it up goes on there, and two may be at it at once.
     """
 
-    def __init__(self, stores: Stores, settling: Settling, dispatcher: Dispatcher, consulting: Consulting) -> None:
+    def __init__(
+        self, stores: Stores, settling: Settling, dispatcher: Dispatcher, admission: AdmissionController
+    ) -> None:
         self._stores = stores
         self._settling = settling
         self._dispatcher = dispatcher
-        self._consulting = consulting
+        self._admission = admission
 
     def delete_subnet(
         self, id_: ObjectId, revisions: frozenset[int] | None = None, *, cascade: bool = True
@@ -55,7 +57,7 @@ class Deleting:
             RejectedByHook: If a hook does not allow it.
         """
         begin = partial(self._stores.subnets.begin_delete, id_, only_empty=not cascade)
-        self._consulting.delete(self._stores.subnets, id_, revisions, begin)
+        self._admission.review_deletion(self._stores.subnets, id_, revisions, begin)
         return self.finish_subnet(id_)
 
     def delete_pool(
@@ -77,7 +79,7 @@ class Deleting:
                         break
             self._stores.pools.begin_delete(id_, accepted, only_empty=not cascade)
 
-        self._consulting.delete(self._stores.pools, id_, revisions, begin)
+        self._admission.review_deletion(self._stores.pools, id_, revisions, begin)
         return self.finish_pool(id_)
 
     def finish_subnet(self, id_: ObjectId) -> Job | None:

@@ -11,11 +11,11 @@ from bson import ObjectId
 from ipam.allocation.choosing import choose
 from ipam.allocation.leasing import Blocks, space_of
 from ipam.allocation.planning import Plan
-from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import NotFound, Rejected, RetriesExhausted, WriteConflict
 from ipam.models.clock import utc_now
 from ipam.models.documents import Bson, Job, Subnet, SubnetState
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.util.retry import retry_on_conflict
 

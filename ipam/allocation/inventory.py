@@ -7,10 +7,10 @@ from typing import Any
 
 from bson import ObjectId
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.deleting import Deleting
 from ipam.allocation.leasing import space_of
 from ipam.errors import NotFound, Rejected, RejectedByHook, SubnetOverlap, ValidationFailed, WriteConflict
+from ipam.hooks.admission import AdmissionController
 from ipam.models.addresses import Address
 from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
 from ipam.models.stores import Stores
@@ -35,10 +35,10 @@ class SubnetDraft:
 class Inventory:
     """Creates pools and subnets."""
 
-    def __init__(self, stores: Stores, deleting: Deleting, consulting: Consulting) -> None:
+    def __init__(self, stores: Stores, deleting: Deleting, admission: AdmissionController) -> None:
         self._stores = stores
         self._deleting = deleting
-        self._consulting = consulting
+        self._admission = admission
 
     def create_pool(self, pool: Pool) -> Pool:
         """Store *pool*; to do it again with the same id changes nothing.
@@ -47,14 +47,14 @@ class Inventory:
             RejectedByHook: If a hook does not allow it.
         """
         try:
-            consulted = self._consulting.create(pool)
+            reviewed = self._admission.review_creation(pool)
         except RejectedByHook:
             # The same request, sent twice, may have been allowed the other time: then it is done, else never.
             made = self._stores.pools.refuse(pool)
             if made is None:
                 raise
             return made
-        return self._stores.pools.insert(consulted)
+        return self._stores.pools.insert(reviewed)
 
     def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
@@ -71,7 +71,7 @@ class Inventory:
         self._stores.pools.get(pool)
         drafted = _drafted(id_, pool, draft)
         try:
-            subnet = self._consulting.create(drafted)
+            subnet = self._admission.review_creation(drafted)
         except RejectedByHook:
             begun = self._stores.subnets.refuse(drafted)  # As above.
             if begun is None:

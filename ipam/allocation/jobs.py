@@ -12,17 +12,17 @@ from typing import Protocol
 from bson import ObjectId
 
 from ipam.allocation.backlog import Backlog
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.deleting import Deleting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granting, given_up
 from ipam.allocation.releasing import Releasing
-from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.settling import Settling
 from ipam.errors import NotQueued, Transient, passes
+from ipam.hooks.admission import AdmissionController
 from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import chunks
 from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.util.coalescing import Coalescer
 from ipam.util.retry import retry_on_conflict
@@ -97,11 +97,11 @@ class Jobs:
         deleting: Deleting,
         *,
         dispatcher: Dispatcher,
-        consulting: Consulting,
+        admission: AdmissionController,
         claim_timeout_s: float,
     ) -> None:
         self._stores = stores
-        self._consulting = consulting
+        self._admission = admission
         self._settling = settling
         self._granting = granting
         self._releasing = releasing
@@ -151,7 +151,7 @@ class Jobs:
             request=request.to_json(),
             reservation=ObjectId(),
         )
-        return self._consulting.accepted(new)
+        return self._admission.with_hooks(new)
 
     def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Store *jobs* that were accepted at the same moment, with one message for each target."""
@@ -257,7 +257,7 @@ class Jobs:
             and job.claim is None
             and job.created_at in begun_within(NEW_FOR_S)
             and ReservationRequest.from_json(job.request).count <= BATCH_ADDRESSES
-            and (job.consulted or not self._consulting.is_asked_about(job))
+            and (job.reviewed or not self._admission.is_asked_about(job))
         )
 
     def _grant_new(self, jobs: Sequence[Job], subnet: Subnet) -> bool:
@@ -295,7 +295,7 @@ class Jobs:
             granted = subnet.ledger.granted if subnet else ()
             begun = [job for job in requests if job.decision is not None or job.id in granted]
             self._resume(begun)
-            for batch in _batches(self._consult(token, [job for job in requests if job not in begun])):
+            for batch in _batches(self._review(token, [job for job in requests if job not in begun])):
                 _try(batch, partial(self._carry_out_batch, token, batch, subnet))
             unfinished = [job for job in jobs if job.kind is not JobKind.RESERVATION and self._go_on(job, token)]
             return bool(unfinished)
@@ -303,20 +303,20 @@ class Jobs:
             self._stores.jobs.disown([job.id for job in jobs], token)
             raise
 
-    def _consult(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
+    def _review(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
         """Have hooks asked about *jobs*; returns those that need not be asked about any more.
 
         The others are held under the claim *token* meanwhile. They come again, with a message.
         """
-        asked = [job for job in jobs if not job.consulted and self._consulting.is_asked_about(job)]
+        asked = [job for job in jobs if not job.reviewed and self._admission.is_asked_about(job)]
 
         def hear(answers: list[Job]) -> None:
-            self._stores.jobs.consulted(answers, token)
+            self._stores.jobs.save_reviews(answers, token)
             self._stores.jobs.disown([job.id for job in asked], token)
             self._dispatcher.dispatch(asked[0].target)
 
         if asked:
-            _try(asked, partial(self._consulting.reserve, asked, hear))
+            _try(asked, partial(self._admission.review_requests, asked, hear))
         return [job for job in jobs if job not in asked]
 
     def _go_on(self, job: Job, token: ObjectId) -> bool:

@@ -8,12 +8,12 @@ from functools import partial, reduce
 
 from bson import ObjectId
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
 from ipam.allocation.planning import enter_release
 from ipam.allocation.settling import Settling
 from ipam.errors import NotFound, WriteConflict
+from ipam.hooks.admission import AdmissionController
 from ipam.models.address_sets import NO_ADDRESS, AddressSet
 from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
@@ -56,13 +56,18 @@ class Releasing:
     """Releases reservations and leases."""
 
     def __init__(
-        self, stores: Stores, leasing: Leasing, settling: Settling, dispatcher: Dispatcher, consulting: Consulting
+        self,
+        stores: Stores,
+        leasing: Leasing,
+        settling: Settling,
+        dispatcher: Dispatcher,
+        admission: AdmissionController,
     ) -> None:
         self._stores = stores
         self._leasing = leasing
         self._settling = settling
         self._dispatcher = dispatcher
-        self._consulting = consulting
+        self._admission = admission
         self._hide = Coalescer(self._hide_together, _TOGETHER)
         self._give_back = Coalescer(self._give_back_together, _TOGETHER)
         self._bury = Coalescer(self._bury_together, _TOGETHER)
@@ -82,7 +87,7 @@ class Releasing:
                 raise hidden
             return hidden
 
-        return self.finish(self._consulting.delete(self._stores.reservations, id_, revisions, hide))
+        return self.finish(self._admission.review_deletion(self._stores.reservations, id_, revisions, hide))
 
     def finish(self, reservation: Reservation) -> Job | None:
         """Carry the release of a hidden reservation to its end, or have it done by a job, which it returns.
@@ -158,7 +163,7 @@ class Releasing:
         def give_back(accepted: frozenset[int] | None) -> None:
             retry_on_conflict(lambda: self._give_back_one(id_, accepted))
 
-        self._consulting.delete(self._stores.leases, id_, revisions, give_back)
+        self._admission.review_deletion(self._stores.leases, id_, revisions, give_back)
 
     def _hide_together(self, wanted: Sequence[WantedRelease]) -> Sequence[Reservation | Exception]:
         return self._stores.reservations.begin_releases(wanted, min(RELEASED_WITHOUT_JOB, RELEASED_AT_ONCE))

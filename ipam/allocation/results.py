@@ -8,10 +8,10 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import Bson, Job, JobState, Lease, Reservation, Subnet
 from ipam.models.holdings import Holding, in_order, lease_id, lease_key, stem_of
 from ipam.models.ledgers import Grant
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import Json, lease_json
 
 # So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.

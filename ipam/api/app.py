@@ -90,7 +90,7 @@ def create_app(
                 "bus": monitor.bus,
                 "queue": monitor.queue,
             },
-            services.consulting.hooks,
+            services.admission.hooks,
         ),
     }
     for path, resource in routes.items():

@@ -18,12 +18,12 @@ from ipam.allocation.ranges import (
     parse_exclusion,
     parse_network,
 )
-from ipam.allocation.requests import COUNT_MAX, ReservationRequest, Spread
 from ipam.api.fields import is_empty
 from ipam.errors import ValidationFailed
 from ipam.models.addresses import Address, count_addresses
 from ipam.models.descriptions import Description, Text, parse, written
 from ipam.models.documents import Strategy
+from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
 
 Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)

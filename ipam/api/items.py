@@ -93,7 +93,9 @@ class Item(Generic[D]):
             shown = self._show(document)
             fixed = {name: value for name, value in shown.items() if name in FIXED}
             computed = {*shown, *self._computed} - {*WRITABLE, *FIXED}
-            return self._services.consulting.update(document, change(document, writable(body, fixed, computed)))
+            return self._services.admission.review_update(
+                document, change(document, writable(body, fixed, computed))
+            )
 
         written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
         render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import falcon
 from bson import ObjectId
 
-from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
 from ipam.api import bodies
 from ipam.api.fields import is_empty, writable
@@ -28,6 +27,7 @@ from ipam.api.reading import Reader, read_together
 from ipam.api.rendering import Json, render, render_page, reservation_json
 from ipam.errors import IpamError, NotFound, Transient, ValidationFailed
 from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.store import LIMIT_MAX, DocumentStore, Query, object_id
 from ipam.models.views import lease_json
 from ipam.wiring import Services

@@ -13,16 +13,17 @@ from typing import Any, TextIO
 
 import click
 
-from ipam.allocation.consulting import Asker, Consulting
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import HookUnavailable, InvalidSettings, RejectedByHook, Transient, ValidationFailed
-from ipam.events.answering import Consumer, Function
-from ipam.events.signing import Secret
-from ipam.hooks import CHANGES, Hook, Unanswered
+from ipam.hooks.admission import AdmissionController
+from ipam.hooks.client import HookClient
+from ipam.hooks.config import CHANGES, Hook, Silence
+from ipam.hooks.consumer import Consumer, Function
+from ipam.hooks.signing import Secret
 from ipam.settings import Settings, without_password
 from ipam.util.lossless_json import dumps, loads
 from ipam.util.printable import printable
-from ipam.wiring import build_asker, declared_hooks
+from ipam.wiring import build_hook_client, declared_hooks
 
 _AGAIN_AFTER_S = 1.0
 
@@ -80,17 +81,17 @@ def serve_hook(
 
 
 class _Shown:
-    """An asker that shows what it hears."""
+    """A client that shows the answers."""
 
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+    def __init__(self, client: HookClient) -> None:
+        self._client = client
 
-    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Unanswered]:
-        """As `Asker` says."""
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Silence]:
+        """As `HookClient` says."""
         began = time.monotonic()
-        answers = self._asker.ask(hook, questions)
+        answers = self._client.ask(hook, questions)
         for answer in answers:
-            said = f"({answer.why})" if isinstance(answer, Unanswered) else answer.decode(errors="replace")
+            said = f"({answer.reason})" if isinstance(answer, Silence) else answer.decode(errors="replace")
             click.echo(f"{hook.subject}: {printable(said)}  [{time.monotonic() - began:.3f} s]")
         return answers
 
@@ -105,11 +106,11 @@ def test_hooks(settings: Settings, file: TextIO) -> None:
     if not hooks:
         raise InvalidSettings("--hooks: say which file declares them")
     change = _read_change(file)
-    consulting = Consulting(hooks, _Shown(build_asker(settings)))
+    admission = AdmissionController(hooks, _Shown(build_hook_client(settings)))
     if not any(change["change"] in hook.changes for hook in hooks):
         raise InvalidSettings(f"--hooks={settings.hooks}: no hook is asked about {change['change']}")
     try:
-        after, amended_by = consulting.rehearse(change["change"], change.get("before"), change.get("after"))
+        after, amended_by = admission.dry_run(change["change"], change.get("before"), change.get("after"))
     except ValidationFailed as error:
         raise InvalidSettings(f'{file.name}, "after": {error.detail}') from None
     except (RejectedByHook, HookUnavailable) as refused:

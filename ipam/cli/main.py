@@ -28,8 +28,8 @@ from ipam.cli.startup import prepare_database
 from ipam.cli.tail import as_line, check_bus, tail_bus, tail_log
 from ipam.embedded.up import run as run_embedded
 from ipam.errors import InvalidSettings, Transient
-from ipam.events.answering import Function
 from ipam.events.compression import refuse_compressed
+from ipam.hooks.consumer import Function
 from ipam.settings import ENVIRONMENT_PREFIX, Settings
 from ipam.util.cpu_affinity import least_used_cpus, pin_to_cpu
 from ipam.util.gc_tuning import freeze_gc
@@ -38,7 +38,7 @@ from ipam.util.printable import LineFormatter, printable
 from ipam.wiring import (
     Services,
     broker_place,
-    build_consulting,
+    build_admission,
     build_relay,
     build_services,
     declared_hooks,
@@ -137,13 +137,13 @@ def serve(settings: Settings) -> None:
 
 def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """One web process."""
-    consulting = build_consulting(settings)
+    admission = build_admission(settings)
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
     app = create_following_celery(settings, broker_place(settings))
     announcements = Announcements(stores.positions.secret)
     dispatcher = CeleryDispatcher(app, announcements)
-    services = build_services(stores, settings, dispatcher, consulting)
+    services = build_services(stores, settings, dispatcher, admission)
     stopping = threading.Event()
     server = Server(
         create_app(
@@ -190,11 +190,11 @@ def worker(settings: Settings) -> None:
         follow_broker(app, broker_place(settings))
         stores = open_stores(settings, _WORKER_TIMEOUT_S)
         dispatcher = CeleryDispatcher(app, Announcements(stores.positions.secret))
-        return build_services(stores, settings, dispatcher, build_consulting(settings))
+        return build_services(stores, settings, dispatcher, build_admission(settings))
 
     def finish() -> None:
         if services.cache_info().currsize:  # Else it never had anything to do.
-            services().consulting.finish(_FINISH_TIMEOUT_S)
+            services().admission.drain(_FINISH_TIMEOUT_S)
 
     # One process at least is left to all others.
     turns = Turns(settings.claim_timeout_s, max(1, settings.concurrency // 2), file_of_workers())

@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from amqp.exceptions import MessageNacked
 from kombu import Connection, Exchange, Producer
@@ -18,8 +17,8 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from ipam.errors import Transient
-from ipam.events.nats_connection import connect_once
 from ipam.settings import without_password
+from ipam.util.nats_connection import connect_once, is_nats
 
 EXCHANGE = "ipam.events"
 CONTENT_TYPE = "application/cloudevents+json"
@@ -111,11 +110,6 @@ class MovingBus:
             self.close()
             self._bus, self._opened = open_bus(url), url
         return self._bus
-
-
-def is_nats(url: str) -> bool:
-    """Whether *url* is of a bus that kombu does not speak to."""
-    return urlsplit(url).scheme in ("nats", "tls")
 
 
 class KombuBus:

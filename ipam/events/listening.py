@@ -12,9 +12,9 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
 from ipam.errors import Transient
-from ipam.events.buses import EXCHANGE, is_nats
-from ipam.events.nats_connection import connect_once
+from ipam.events.buses import EXCHANGE
 from ipam.settings import without_password
+from ipam.util.nats_connection import connect_once, is_nats
 
 _TIMEOUT_S = 5
 _LOOKS_UP_AFTER_S = 1.0

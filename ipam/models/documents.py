@@ -392,7 +392,7 @@ class Job:
     Attributes:
         target: The subnet or pool that addresses are taken from; or what is deleted, or the reservation that is
             released.
-        request: The request as JSON: see `ipam.allocation.requests`, or how many addresses are given back.
+        request: The request as JSON: see `ipam.models.reservation_request`, or how many addresses are given back.
         reservation: That which is released; or the id of that to come, chosen before the first write. Of a deletion
             the id of what is deleted, which nobody asks for.
         claim: Token of the worker that has it in hand.
@@ -406,7 +406,7 @@ class Job:
         position: How many of the addresses that its reservation was given a release has gone through.
         is_counted: Whether it counts against the bound on what is asked for at once, while it is open.
         hooks: Those that are to be asked about it, as they were declared to the process that accepted it.
-        consulted: Whether hooks were asked; `request` is then as they have amended it.
+        reviewed: Whether hooks were asked; `request` is then as they have amended it.
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, where they are told with its end; else None.
         held_since: When they were granted.
@@ -431,7 +431,7 @@ class Job:
     position: int = 0
     is_counted: bool = False
     hooks: tuple[str, ...] = ()
-    consulted: bool = False
+    reviewed: bool = False
     refused: Bson | None = None
     held: tuple[Holding, ...] | None = None
     held_since: datetime | None = None
@@ -492,7 +492,7 @@ class Job:
             done=bson.get("done", 0),
             position=bson.get("position", 0),
             hooks=tuple(bson.get("hooks", ())),
-            consulted=bson.get("consulted", False),
+            reviewed=bson.get("consulted", False),
             refused=loads(bson["refused"]) if "refused" in bson else None,
             held=tuple(map(Holding.from_bson, bson["held"])) if "held" in bson else None,
             held_since=bson.get("held_since"),

@@ -107,7 +107,7 @@ class JobStore(DocumentStore[Job]):
             {"_id": {"$in": list(ids)}, "state": _OPEN}, {"$set": {"claimed_until": until, "done": done}}
         )
 
-    def consulted(self, jobs: Iterable[Job], token: ObjectId) -> None:
+    def save_reviews(self, jobs: Iterable[Job], token: ObjectId) -> None:
         """Keep *jobs*, which have the claim *token*, as hooks would have them; what was kept once stays as it is.
 
         That hooks were asked does not count as an attempt of its own.

@@ -10,12 +10,12 @@ from bson import ObjectId
 from falcon.testing import Result, TestClient
 from pymongo import MongoClient
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_network
-from ipam.allocation.requests import ReservationRequest
 from ipam.api.app import create_app
+from ipam.hooks.admission import AdmissionController
 from ipam.models.documents import Job, JobState, Pool, Subnet
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -32,7 +32,7 @@ def services(database: str, calls: Calls) -> Iterator[Services]:
     client: MongoClient = MongoClient(database, tz_aware=True, event_listeners=[calls])
     stores = Stores(client[f"calls-{uuid4().hex[:8]}"])
     stores.indexes.create()
-    yield build_services(stores, Settings(), Nobody(), Consulting())
+    yield build_services(stores, Settings(), Nobody(), AdmissionController())
     client.close()
 
 

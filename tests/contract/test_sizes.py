@@ -65,7 +65,9 @@ def test_what_hooks_make_of_a_large_request_is_what_is_kept(stores, before, afte
     job, amended = a_job(ObjectId(), before), {"count": 1, "metadata": "y" * after}
     stores.jobs.insert(job)
     token, (claimed,) = stores.jobs.claim([job], 60.0)
-    stores.jobs.consulted([replace(claimed, request=amended, audit_context=AuditContext(amended_by="hook"))], token)
+    stores.jobs.save_reviews(
+        [replace(claimed, request=amended, audit_context=AuditContext(amended_by="hook"))], token
+    )
     assert stores.jobs.get(job.id).request == amended
 
 

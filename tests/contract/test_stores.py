@@ -319,9 +319,9 @@ def test_what_hooks_have_said_is_kept_once(stores):
     for name in ("first", "second"):
         token, (job,) = stores.jobs.claim(stores.jobs.waiting(target, 1, 60.0)[0], -1.0)
         amended = replace(job, request={"name": name}, audit_context=AuditContext(amended_by=name))
-        stores.jobs.consulted([amended], token)
+        stores.jobs.save_reviews([amended], token)
     kept = stores.jobs.get(job.id)
-    assert (kept.consulted, kept.request, kept.audit_context.amended_by) == (True, {"name": "first"}, "first")
+    assert (kept.reviewed, kept.request, kept.audit_context.amended_by) == (True, {"name": "first"}, "first")
 
 
 def test_what_is_struck_out_twice_is_counted_once(stores):

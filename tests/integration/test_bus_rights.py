@@ -11,8 +11,8 @@ import pytest
 from amqp.exceptions import AccessRefused
 from kombu import Connection, Queue
 
-from ipam.events.asking import BusAsker
 from ipam.events.buses import open_bus
+from ipam.hooks.client import BusHookClient
 from tests import servers
 from tests.integration.test_buses import HOOK, answering, ask, echo, message
 
@@ -23,11 +23,11 @@ PASSWORD = "secret"  # noqa: S105 (of servers that live for one test)
 
 def what_may_be_done(ipam: str, inventory: str) -> None:
     """Have a question answered, and an event published."""
-    asker, bus = BusAsker(ipam), open_bus(ipam)
+    client, bus = BusHookClient(ipam), open_bus(ipam)
     with answering(inventory, INVENTORY, echo):
-        assert ask(asker, INVENTORY, "a") == [{"heard": "a"}]
+        assert ask(client, INVENTORY, "a") == [{"heard": "a"}]
     bus.publish(message(1))
-    asker.close()
+    client.close()
     bus.close()
 
 

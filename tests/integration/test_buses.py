@@ -17,10 +17,10 @@ from nats.js.errors import ServiceUnavailableError
 from redis import Redis
 
 from ipam.errors import Transient
-from ipam.events.answering import Consumer, Function
-from ipam.events.asking import BusAsker
 from ipam.events.buses import Bus, Message, open_bus
-from ipam.hooks import Hook, Unanswered
+from ipam.hooks.client import BusHookClient
+from ipam.hooks.config import Hook, Silence
+from ipam.hooks.consumer import Consumer, Function
 from tests import servers
 from tests.consumers import BUSES, TIMEOUT_S, Made, consumer, silent_log, tail
 from tests.servers import wait_until
@@ -89,10 +89,10 @@ def bus(made: Made) -> Iterator[Bus]:
     opened.close()
 
 
-def ask(asker: BusAsker, hook: Hook, *questions: str) -> list:
+def ask(client: BusHookClient, hook: Hook, *questions: str) -> list:
     """What is answered, as JSON; why not, where there is no answer."""
-    answers = asker.ask(hook, [json.dumps(question).encode() for question in questions])
-    return [one.why if isinstance(one, Unanswered) else json.loads(one) for one in answers]
+    answers = client.ask(hook, [json.dumps(question).encode() for question in questions])
+    return [one.reason if isinstance(one, Silence) else json.loads(one) for one in answers]
 
 
 @contextmanager
@@ -124,30 +124,30 @@ async def keep_questions(url: str) -> None:
     await client.close()
 
 
-def ask_and_be_answered(asker: BusAsker, url: str) -> None:
+def ask_and_be_answered(client: BusHookClient, url: str) -> None:
     if url.startswith("nats"):
         asyncio.run(keep_questions(url))
     for hook in (HOOK, replace(HOOK, subject="kept.x")):
         with answering(url, hook, echo), answering(url, hook, echo):
-            assert ask(asker, hook, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
+            assert ask(client, hook, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
             hurried = replace(hook, timeout_s=0.5)
-            assert ask(asker, hurried, "wait", "c") == ["no answer within 0.5 s", {"heard": "c"}]
-        assert ask(asker, HOOK, "a") == ["nobody is there to be asked"]
+            assert ask(client, hurried, "wait", "c") == ["no answer within 0.5 s", {"heard": "c"}]
+        assert ask(client, HOOK, "a") == ["nobody is there to be asked"]
 
 
-def ask_with_a_secret(asker: BusAsker, url: str, folder: Path) -> None:
+def ask_with_a_secret(client: BusHookClient, url: str, folder: Path) -> None:
     right, wrong = folder / "right", folder / "wrong"
     right.write_text("0123456789abcdef\n")
     wrong.write_text("fedcba9876543210\n")
     signed = replace(HOOK, secret_file=right)
     with answering(url, HOOK, echo, right):
-        assert ask(asker, signed, "a", "") == [{"heard": "a"}, {"allow": True}]
+        assert ask(client, signed, "a", "") == [{"heard": "a"}, {"allow": True}]
         # The function does not hear what the secret has not signed.
-        assert ask(asker, HOOK, "a") == [{"error": "UnsignedQuestion"}]
+        assert ask(client, HOOK, "a") == [{"error": "UnsignedQuestion"}]
     hurried = replace(signed, timeout_s=0.5)
     for secret_file in (None, wrong):
         with answering(url, HOOK, echo, secret_file):
-            assert ask(asker, hurried, "a") == ["no answer within 0.5 s, but one that the secret has not signed"]
+            assert ask(client, hurried, "a") == ["no answer within 0.5 s, but one that the secret has not signed"]
 
 
 @pytest.mark.parametrize(
@@ -158,28 +158,28 @@ def ask_with_a_secret(asker: BusAsker, url: str, folder: Path) -> None:
 def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
     """And questions, but for Redis."""
     server, url, program = made
-    asker = None if url.startswith("redis") else BusAsker(url)
+    client = None if url.startswith("redis") else BusHookClient(url)
     with silent_log() as log, consumer(program, tmp_path, url, log) as heard:
         for sequence in range(1, 11):
             bus.publish(message(sequence))
         assert heard.wait_for(line(10)) == [line(sequence) for sequence in range(1, 11)]
-    if asker is not None:
-        ask_and_be_answered(asker, url)
-        ask_with_a_secret(asker, url, tmp_path)
+    if client is not None:
+        ask_and_be_answered(client, url)
+        ask_with_a_secret(client, url, tmp_path)
     server.stop()
     with pytest.raises(Transient, match="took no event"):
         bus.publish(message(11))
-    if asker is not None:
-        assert "is out of reach" in ask(asker, HOOK, "a")[0]
+    if client is not None:
+        assert "is out of reach" in ask(client, HOOK, "a")[0]
     server.start()
     with silent_log() as log, consumer(program, tmp_path, url, log) as heard:
         wait_until(lambda: _is_taken(bus, message(11)), TIMEOUT_S, "the bus to take events again")
         bus.publish(message(12))
         assert heard.wait_for(line(12)) == [line(11), line(12)]
-    if asker is not None:
+    if client is not None:
         with answering(url, HOOK, echo):
-            assert ask(asker, HOOK, "a") == [{"heard": "a"}]
-        asker.close()
+            assert ask(client, HOOK, "a") == [{"heard": "a"}]
+        client.close()
 
 
 @pytest.mark.parametrize("made", ["jetstream"], indirect=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mongomock import Database
 
-from ipam.hooks import CHANGES, RESERVE, Hook, Unanswered
+from ipam.hooks.config import CHANGES, RESERVE, Hook, Silence
 from tests.simulation.scheduler import Command, Scheduler
 
 Bson = dict[str, Any]
@@ -30,18 +30,18 @@ class Consumers:
         self.willing = False
         self.said: dict[str, set[str]] = defaultdict(set)
 
-    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Unanswered]:
+    def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Silence]:
         """Be asked; while it is on its way others go on, and whoever asks may die."""
         failing = self._scheduler.before_command(Command("bus.ask", (hook.subject, len(questions))))
         return [self._answer(json.loads(question), failing=failing) for question in questions]
 
-    def _answer(self, question: Bson, *, failing: bool) -> bytes | Unanswered:
+    def _answer(self, question: Bson, *, failing: bool) -> bytes | Silence:
         verdicts = ["allow"] if self.willing else ["allow", "allow", "amend", "refuse"]
         verdict = "stay silent" if failing else self._scheduler.chance.choice(verdicts)
         if question["change"] == RESERVE or (question["change"] == "reservation.update" and verdict == "amend"):
             self.said[question["after"]["id"]].add(verdict)
         if failing:
-            return Unanswered("it is silent")
+            return Silence("it is silent")
         patch = {"patch": {"metadata": {MARK: True}}} if verdict == "amend" else {}
         return json.dumps({"allow": verdict != "refuse", "reason": "no", **patch}).encode()
 

@@ -95,7 +95,7 @@ MISTAKES = (
     Mistake(
         "hooks are not asked about what is granted without a claim",
         Jobs, "_is_new",
-        "        and (job.consulted or not self._consulting.is_asked_about(job))\n", "",
+        "        and (job.reviewed or not self._admission.is_asked_about(job))\n", "",
     ),
     Mistake(
         "a ledger is written over what is not known",
@@ -302,9 +302,9 @@ MISTAKES = (
         "[job for job in jobs if job.id not in granted]",
     ),
     Mistake("what a hook has refused is carried out", Granting, "_plan", " or job.refused is not None", ""),
-    Mistake("hooks are not asked", Jobs, "_consult", "if not job.consulted and", "if False and"),
-    Mistake("what hooks have amended is lost", JobStore, "consulted", "**request_to_bson(job.request), ", ""),
-    Mistake("who has amended is lost", JobStore, "consulted", ', "origin": job.audit_context.to_json()}', "}"),
+    Mistake("hooks are not asked", Jobs, "_review", "if not job.reviewed and", "if False and"),
+    Mistake("what hooks have amended is lost", JobStore, "save_reviews", "**request_to_bson(job.request), ", ""),
+    Mistake("who has amended is lost", JobStore, "save_reviews", ', "origin": job.audit_context.to_json()}', "}"),
     Mistake(
         "what a hook has refused can be created all the same",
         PoolStore, "refuse", "insert_missing(self._collection, [{**tombstone, **_dead()}])", "pass",

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from bson import ObjectId
 from falcon.testing import TestClient
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Ends
 from ipam.api.app import create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
+from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -183,8 +183,8 @@ class World:
     def _memory(self, process: Process) -> tuple[Services, TestClient]:
         lives, *memory = self._memories.get(process, (0,))
         if lives != process.lives:
-            consulting = Consulting(self._hooks, self.consumers)
-            services = build_services(Stores(self.database), SETTINGS, self.broker, consulting)
+            admission = AdmissionController(self._hooks, self.consumers)
+            services = build_services(Stores(self.database), SETTINGS, self.broker, admission)
             memory = [services, TestClient(create_app(services, lambda: None, threading.Event(), ("*",)))]
             self._memories[process] = (process.lives, *memory)
         return tuple(memory)

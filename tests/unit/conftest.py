@@ -5,8 +5,8 @@ import pytest
 from bson import ObjectId
 from mongomock.collection import BulkOperationBuilder
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.dispatcher import Ends
+from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -52,4 +52,4 @@ def dispatcher() -> Recorder:
 
 @pytest.fixture
 def services(stores: Stores, dispatcher: Recorder) -> Services:
-    return build_services(stores, Settings(), dispatcher, Consulting())
+    return build_services(stores, Settings(), dispatcher, AdmissionController())

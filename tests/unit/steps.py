@@ -7,9 +7,9 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
 from ipam.models.keys import OPEN
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.writes import Writes
 from ipam.wiring import Services
 from tests.stored import leases_of

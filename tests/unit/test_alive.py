@@ -9,10 +9,10 @@ from bson import ObjectId
 
 from ipam.allocation import deleting, releasing, settling
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.models import leases
 from ipam.models.clock import CLOCKS_DIFFER, Span, begun_within, utc_now
 from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState
+from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
 

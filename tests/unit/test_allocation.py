@@ -9,7 +9,6 @@ from bson import ObjectId
 
 from ipam.allocation.choosing import choose
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import (
     NotEmpty,
     NotFound,
@@ -21,6 +20,7 @@ from ipam.errors import (
     WriteConflict,
 )
 from ipam.models.documents import JobState, Pool, SubnetState
+from ipam.models.reservation_request import ReservationRequest
 from tests.stored import leases_of
 from tests.unit.steps import (
     addresses,

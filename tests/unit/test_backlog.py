@@ -8,9 +8,9 @@ from bson import ObjectId
 
 from ipam.allocation import backlog
 from ipam.allocation.jobs import BATCH_JOBS, TURN_BATCHES, Rest
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Transient, ValidationFailed
 from ipam.models.documents import JobState, Subnet
+from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
 from tests.unit.steps import carry_out, make_subnet
 

@@ -7,10 +7,10 @@ from bson import ObjectId
 
 from ipam.allocation import settling
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.allocation.results import result_of
 from ipam.models.clock import begun_within
 from ipam.models.documents import Job, JobKind, Pool
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 from ipam.workers.ends import Announcements

@@ -10,12 +10,12 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import Transient
 from ipam.models import documents
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event, EventStore
+from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
 from tests.stored import leases_of
 

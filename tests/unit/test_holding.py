@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
 from ipam.models import log, prefixes
@@ -21,6 +20,7 @@ from ipam.models.clock import utc_now
 from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event
 from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
+from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
 from tests.stored import leases_of
 

@@ -8,11 +8,11 @@ from bson import ObjectId
 
 from ipam.allocation import deleting
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotFound, NotQueued
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import job_json
 from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve
 

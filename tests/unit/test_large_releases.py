@@ -8,10 +8,10 @@ from bson import ObjectId
 from ipam.allocation import releasing, settling
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.jobs import Alone
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import NotQueued
 from ipam.models import leases
 from ipam.models.documents import JobKind, JobState, Pool
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import job_json
 from tests.unit.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
 

@@ -8,10 +8,10 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.jobs import BATCH_JOBS
-from ipam.allocation.requests import ReservationRequest
 from ipam.api import outcomes
 from ipam.api.outcomes import Outcome, id_at, render_outcomes
 from ipam.errors import Exhausted
+from ipam.models.reservation_request import ReservationRequest
 from tests.unit.steps import make_subnet
 
 

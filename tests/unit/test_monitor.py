@@ -7,11 +7,11 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.monitor import Monitor
-from ipam.allocation.requests import ReservationRequest
 from ipam.events.publishing import Publishing
 from ipam.events.relay import Relay
 from ipam.models import clock
 from ipam.models.documents import Pool
+from ipam.models.reservation_request import ReservationRequest
 from tests.unit.steps import make_subnet, reserve
 
 

@@ -1,4 +1,4 @@
-"""Hooks: which changes a consumer on the bus is asked about before they are made, as a file declares them."""
+"""The configuration of hooks: a TOML file that declares which changes a consumer on the bus is asked about."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """There is no answer that can be used, and why."""
+class Silence:
+    """The *reason* why there is no answer that can be used."""
 
-    why: str
+    reason: str
 
 
 class _Entry(BaseModel):

@@ -10,13 +10,13 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.consulting import Consulting
 from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.requests import ReservationRequest
 from ipam.errors import HookUnavailable, NotFound, RejectedByHook, Stale, Transient, ValidationFailed
-from ipam.hooks import CHANGES, Hook, Unanswered
+from ipam.hooks.admission import AdmissionController
+from ipam.hooks.config import CHANGES, Hook, Silence
 from ipam.models.audit_context import current_audit_context, set_audit_context
 from ipam.models.documents import JobState, Pool
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
@@ -42,7 +42,7 @@ class Consumers:
     def _answer(self, question):
         self.asked.append(question)
         said = self.says[question["hook"]](question)
-        return said if isinstance(said, bytes | Unanswered) else json.dumps(said).encode()
+        return said if isinstance(said, bytes | Silence) else json.dumps(said).encode()
 
 
 def hook(name: str, *changes: str, silence_allows: bool = False) -> Hook:
@@ -61,7 +61,7 @@ def with_hooks(stores: Stores, dispatcher):
 
     def build(*hooks: Hook, **says: Says) -> tuple[Services, Consumers]:
         consumers = Consumers(**says)
-        return build_services(stores, Settings(), dispatcher, Consulting(hooks, consumers)), consumers
+        return build_services(stores, Settings(), dispatcher, AdmissionController(hooks, consumers)), consumers
 
     yield build
     set_audit_context(None)
@@ -137,7 +137,7 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
         *("lease.delete", "reservation.delete", "pool.delete"),
     ]
     assert consumers.asked[0]["after"]["id"] == str(one)
-    assert services.consulting.rehearse("subnet.create", None, {"pool": str(other)})[1] is None
+    assert services.admission.dry_run("subnet.create", None, {"pool": str(other)})[1] is None
     assert len(consumers.asked) == 7
 
 
@@ -179,12 +179,14 @@ def test_a_request_that_comes_twice_is_refused_or_allowed_as_a_whole(with_hooks,
 def test_an_update_is_shown_with_what_was_there_before_and_not_asked_about_if_nothing_changes(with_hooks):
     services, consumers = with_hooks(hook("one", "pool.update"), one=patching(tags=["seen"]))
     pool = services.inventory.create_pool(Pool(id=ObjectId(), name="old"))
-    consulted = services.consulting.update(pool, replace(pool, name="new"))
-    assert (consulted.name, consulted.tags) == ("new", ("seen",))
+    reviewed = services.admission.review_update(pool, replace(pool, name="new"))
+    assert (reviewed.name, reviewed.tags) == ("new", ("seen",))
     asked = consumers.asked.pop()
     assert (asked["before"]["name"], asked["after"]["name"]) == ("old", "new")
-    assert services.consulting.update(pool, replace(pool)) == pool
-    assert services.consulting.update(replace(pool, metadata=0), replace(pool, metadata=False)).tags == ("seen",)
+    assert services.admission.review_update(pool, replace(pool)) == pool
+    assert services.admission.review_update(replace(pool, metadata=0), replace(pool, metadata=False)).tags == (
+        "seen",
+    )
     assert len(consumers.asked) == 1
 
 
@@ -249,7 +251,7 @@ def test_a_patch_to_a_deletion_means_nothing(with_hooks):
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (Unanswered("no answer within 1 s"), "no answer within 1 s"),
+        (Silence("no answer within 1 s"), "no answer within 1 s"),
         (b"yes", "its answer cannot be used"),
         (b"\xff", "its answer cannot be used"),
         (b"[" * 100_000, "its answer cannot be used"),
@@ -399,8 +401,8 @@ def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatche
         return YES
 
     consumers = Consumers(one=say)
-    consulting = Consulting([hook("one", "reservation.create")], consumers, most_beside=1)
-    services = build_services(stores, Settings(), dispatcher, consulting)
+    admission = AdmissionController([hook("one", "reservation.create")], consumers, max_background=1)
+    services = build_services(stores, Settings(), dispatcher, admission)
     subnet = make_subnet(services, 4)
     job = request(services, subnet)
     services.jobs.carry_out(subnet.id)  # Though nobody has answered yet.
@@ -408,7 +410,7 @@ def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatche
     assert services.stores.jobs.get(job.id).state is JobState.RUNNING
     dispatcher.dispatched.clear()
     answered.set()
-    consulting.finish(30)
+    admission.drain(30)
     assert dispatcher.dispatched == [subnet.id]
     services.jobs.carry_out(subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
@@ -425,7 +427,9 @@ def test_a_worker_that_does_not_know_of_a_hook_carries_nothing_out(with_hooks, s
     for declared in ((), (hook("other"),)):
         job = request(services, subnet)
         assert job.hooks == ("one", "other")
-        carry_out(build_services(stores, Settings(), dispatcher, Consulting(declared, consumers)), subnet.id)
+        carry_out(
+            build_services(stores, Settings(), dispatcher, AdmissionController(declared, consumers)), subnet.id
+        )
         ended = services.stores.jobs.get(job.id)
         assert (ended.state, ended.error["slug"]) == (JobState.FAILED, "unavailable")
         assert ended.error["facts"]["hook"] == "one"
@@ -444,8 +448,10 @@ def test_as_many_changes_wait_for_hooks_as_there_are_places(stores, dispatcher):
         assert answered.wait(30)
         return YES
 
-    consulting = Consulting([hook("one", "pool.create", silence_allows=True)], Consumers(one=say), places=1)
-    services = build_services(stores, Settings(), dispatcher, consulting)
+    admission = AdmissionController(
+        [hook("one", "pool.create", silence_allows=True)], Consumers(one=say), max_waiting=1
+    )
+    services = build_services(stores, Settings(), dispatcher, admission)
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(services.inventory.create_pool, Pool(id=ObjectId(), name="first"))
         assert asked.wait(30)
@@ -458,9 +464,9 @@ def test_as_many_changes_wait_for_hooks_as_there_are_places(stores, dispatcher):
 
 def test_a_change_can_be_rehearsed(with_hooks):
     services, _ = with_hooks(hook("one"), one=patching(metadata={"serial": 7}))
-    consulting = services.consulting
-    after, amended_by = consulting.rehearse("pool.create", None, {"id": "x", "metadata": {"a": 1}})
+    admission = services.admission
+    after, amended_by = admission.dry_run("pool.create", None, {"id": "x", "metadata": {"a": 1}})
     assert (after["id"], after["metadata"], amended_by) == ("x", {"a": 1, "serial": 7}, "one")
-    assert consulting.rehearse("pool.delete", {"id": "x"}, None) == (None, None)
+    assert admission.dry_run("pool.delete", {"id": "x"}, None) == (None, None)
     with pytest.raises(ValidationFailed, match="/name"):
-        consulting.rehearse("pool.create", None, {"name": 7})
+        admission.dry_run("pool.create", None, {"name": 7})

@@ -4,10 +4,10 @@ from io import StringIO
 
 import pytest
 
-from ipam.cli.hooks import test_hooks as rehearse
+from ipam.cli.hooks import test_hooks as dry_run
 from ipam.embedded.parts import ipam_parts
 from ipam.errors import InvalidSettings
-from ipam.hooks import CHANGES, Hook, read_hooks
+from ipam.hooks.config import CHANGES, Hook, read_hooks
 from ipam.settings import Settings
 from ipam.wiring import declared_hooks
 
@@ -134,7 +134,7 @@ def test_a_change_that_breaks_a_rule_is_not_rehearsed(tmp_path):
     change = StringIO('{"change": "pool.create", "after": {"name": 7}}')
     change.name = "change.json"
     with pytest.raises(InvalidSettings, match=r'change\.json, "after": /name'):
-        rehearse(Settings(hooks=path, bus="amqp://there"), change)
+        dry_run(Settings(hooks=path, bus="amqp://there"), change)
 
 
 def test_what_runs_embedded_takes_the_bus_from_one_place_and_its_hooks():

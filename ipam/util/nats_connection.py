@@ -1,13 +1,19 @@
-"""Connecting to NATS, in the one way in which all of ipam does."""
+"""Connecting to NATS."""
 
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlsplit
 
 import nats
 from nats.aio.client import Client
 
 log = logging.getLogger(__name__)
+
+
+def is_nats(url: str) -> bool:
+    """Return whether *url* is of a NATS server."""
+    return urlsplit(url).scheme in ("nats", "tls")
 
 
 async def connect_once(url: str, timeout_s: float) -> Client:

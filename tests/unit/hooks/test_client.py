@@ -9,36 +9,37 @@ import pytest
 
 from ipam.cli.hooks import load_function
 from ipam.errors import InvalidSettings
-from ipam.events.answering import answer_with
-from ipam.events.asking import Awaited, BusAsker, MovingAsker, Question
-from ipam.events.signing import Secret
-from ipam.hooks import Hook, Unanswered
+from ipam.hooks.client import BusHookClient, FailoverHookClient
+from ipam.hooks.config import Hook, Silence
+from ipam.hooks.consumer import answer_with
+from ipam.hooks.session import PendingAnswers, Question
+from ipam.hooks.signing import Secret
 
 HOOK = Hook(name="x", changes=frozenset(), subject="ipam-hooks.x", timeout_s=30, silence_allows=False)
 
 
-def asked(awaited: Awaited, secret: Secret | None = None) -> Question:
+def asked(pending: PendingAnswers, secret: Secret | None = None) -> Question:
     question = Question(b"{}", secret)
-    awaited.expect(question)
+    pending.expect(question)
     return question
 
 
 def test_the_first_answer_counts_and_only_while_it_is_waited_for():
-    awaited = Awaited()
-    first, second, third = (asked(awaited) for _ in range(3))
-    awaited.hear(first.key, b"one")
-    awaited.hear(first.key, b"two")
-    awaited.hear("nobody asked", b"three")
-    threading.Timer(0.05, awaited.hear, (second.key, b"later")).start()
-    assert awaited.collect([first, second], 30) == [b"one", b"later"]
-    assert awaited.collect([third], 0) == [Unanswered("no answer within 0 s")]
-    awaited.hear(third.key, b"too late")
-    assert third.answer.result() == Unanswered("no answer within 0 s")
+    pending = PendingAnswers()
+    first, second, third = (asked(pending) for _ in range(3))
+    pending.resolve(first.key, b"one")
+    pending.resolve(first.key, b"two")
+    pending.resolve("nobody asked", b"three")
+    threading.Timer(0.05, pending.resolve, (second.key, b"later")).start()
+    assert pending.collect([first, second], 30) == [b"one", b"later"]
+    assert pending.collect([third], 0) == [Silence("no answer within 0 s")]
+    pending.resolve(third.key, b"too late")
+    assert third.answer.result() == Silence("no answer within 0 s")
 
 
 def test_an_answer_counts_only_if_the_secret_has_signed_it_for_this_very_question():
-    awaited, secret, other = Awaited(), Secret(b"s" * 16), Secret(b"o" * 16)
-    question, neighbour = asked(awaited, secret), asked(awaited, secret)
+    pending, secret, other = PendingAnswers(), Secret(b"s" * 16), Secret(b"o" * 16)
+    question, neighbour = asked(pending, secret), asked(pending, secret)
     yes = b'{"allow":true}'
     for headers in (
         None,
@@ -48,17 +49,17 @@ def test_an_answer_counts_only_if_the_secret_has_signed_it_for_this_very_questio
         secret.headers("question", question.key, yes),
         secret.headers("answer", question.key, b'{"allow":false}'),
     ):
-        awaited.hear(question.key, yes, headers)
+        pending.resolve(question.key, yes, headers)
     assert not question.answer.done()
-    awaited.hear(question.key, yes, secret.headers("answer", question.key, yes))
-    assert awaited.collect([question], 30) == [yes]
-    awaited.hear(neighbour.key, yes)
-    (unheard,) = awaited.collect([neighbour], 0)
-    assert unheard == Unanswered("no answer within 0 s, but one that the secret has not signed")
+    pending.resolve(question.key, yes, secret.headers("answer", question.key, yes))
+    assert pending.collect([question], 30) == [yes]
+    pending.resolve(neighbour.key, yes)
+    (unheard,) = pending.collect([neighbour], 0)
+    assert unheard == Silence("no answer within 0 s, but one that the secret has not signed")
     # That nobody is there is the bus's word, and needs no signature.
-    gone = asked(awaited, secret)
-    awaited.hear(gone.key, Unanswered("nobody is there"))
-    assert awaited.collect([gone], 30) == [Unanswered("nobody is there")]
+    gone = asked(pending, secret)
+    pending.resolve(gone.key, Silence("nobody is there"))
+    assert pending.collect([gone], 30) == [Silence("nobody is there")]
 
 
 @pytest.mark.parametrize(
@@ -70,22 +71,22 @@ def test_a_secret_that_is_none_is_said_with_where_it_was_named(content, fault, t
         (tmp_path / "secret").write_bytes(content)
     with pytest.raises(InvalidSettings, match=f"--secret-file=.*{fault}"):
         Secret.read(tmp_path / "secret", "--secret-file")
-    (answer,) = BusAsker("nats://127.0.0.1:1").ask(replace(HOOK, secret_file=tmp_path / "secret"), [b"{}"])
-    assert fault in answer.why
+    (answer,) = BusHookClient("nats://127.0.0.1:1").ask(replace(HOOK, secret_file=tmp_path / "secret"), [b"{}"])
+    assert fault in answer.reason
 
 
 @pytest.mark.parametrize("url", ["amqp://me:secret@127.0.0.1:1//", "nats://me:secret@127.0.0.1:1"])
 def test_a_bus_that_is_not_there_is_said_at_once_and_without_its_password(url):
-    asker = BusAsker(url)
-    (answer,) = asker.ask(HOOK, [b"{}"])
-    assert "127.0.0.1:1// is out of reach" in answer.why or "127.0.0.1:1 is out of reach" in answer.why
-    assert "secret" not in answer.why
-    asker.close()
+    client = BusHookClient(url)
+    (answer,) = client.ask(HOOK, [b"{}"])
+    assert "127.0.0.1:1// is out of reach" in answer.reason or "127.0.0.1:1 is out of reach" in answer.reason
+    assert "secret" not in answer.reason
+    client.close()
 
 
 def test_while_nobody_knows_where_the_bus_is_nobody_can_be_asked():
-    assert MovingAsker("--consul-bus").ask(HOOK, [b"{}"]) == [
-        Unanswered("nobody knows yet where the bus is: --consul-bus")
+    assert FailoverHookClient("--consul-bus").ask(HOOK, [b"{}"]) == [
+        Silence("nobody knows yet where the bus is: --consul-bus")
     ]
 
 

@@ -18,12 +18,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from ipam.errors import InvalidSettings, Transient
-from ipam.events.asking import body_of
-from ipam.events.buses import is_nats
-from ipam.events.nats_connection import connect_once
-from ipam.events.signing import ID_HEADER, Headers, Secret
+from ipam.hooks.rabbitmq import body_of
+from ipam.hooks.signing import ID_HEADER, Headers, Secret
 from ipam.settings import without_password
 from ipam.util.lossless_json import dumps, loads
+from ipam.util.nats_connection import connect_once, is_nats
 
 log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5
