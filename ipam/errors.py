@@ -1,7 +1,7 @@
 """The one tree of errors; each branch says what the caller may do about it.
 
 `Rejected`: change the request. `Stale`: read again, then decide. `Transient`: try again.
-How they look over HTTP is decided in one place, `ipam.api.problems`.
+How they look over HTTP is decided in one place, `ipam.api.http.problems`.
 """
 
 from __future__ import annotations

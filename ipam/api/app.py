@@ -8,22 +8,22 @@ from typing import Any
 
 import falcon
 
-from ipam.api.addresses import AddressItem
-from ipam.api.browsers import Browsers
-from ipam.api.events import EventCollection
-from ipam.api.free import FreeOfPool, FreeOfSubnet, MapOfSubnet
-from ipam.api.health import Live, Ready, Status, checked
-from ipam.api.hosts import KnownHosts
-from ipam.api.idempotency import Idempotency
-from ipam.api.jobs import JobCollection, JobItem
-from ipam.api.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
-from ipam.api.origin import OriginOfRequests
-from ipam.api.pools import PoolCollection, pool_item
-from ipam.api.problems import on_crash, on_http_error, on_ipam_error
-from ipam.api.reservations import ReservationCollection, ReservationItem, ReservationsOf
-from ipam.api.start import Start
-from ipam.api.stopping import Stopping
-from ipam.api.subnets import SubnetCollection, SubnetsOfPool, subnet_item
+from ipam.api.http.idempotency import Idempotency
+from ipam.api.http.problems import on_crash, on_http_error, on_ipam_error
+from ipam.api.middleware.allowed_hosts import AllowedHosts
+from ipam.api.middleware.audit_context import AuditContextMiddleware
+from ipam.api.middleware.browser_security import BrowserSecurity
+from ipam.api.middleware.drain import DrainMiddleware
+from ipam.api.resources.addresses import AddressItem
+from ipam.api.resources.events import EventCollection
+from ipam.api.resources.free_space import PoolFreeSpace, SubnetFreeSpace, SubnetMap
+from ipam.api.resources.health import Live, Ready, Status, checked
+from ipam.api.resources.jobs import JobCollection, JobItem
+from ipam.api.resources.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
+from ipam.api.resources.pools import PoolCollection, pool_item
+from ipam.api.resources.reservations import ReservationCollection, ReservationItem, ScopedReservations
+from ipam.api.resources.root import Root
+from ipam.api.resources.subnets import SubnetCollection, SubnetsOfPool, subnet_item
 from ipam.errors import IpamError
 from ipam.wiring import Services
 
@@ -41,10 +41,10 @@ def create_app(
     broker takes no message, and so does *ping_workers*, which returns the names of the workers that answer.
     """
     app = falcon.App()
-    app.add_middleware(OriginOfRequests())
-    app.add_middleware(Browsers())
-    app.add_middleware(KnownHosts(hosts))
-    app.add_middleware(Stopping(stopping))
+    app.add_middleware(AuditContextMiddleware())
+    app.add_middleware(BrowserSecurity())
+    app.add_middleware(AllowedHosts(hosts))
+    app.add_middleware(DrainMiddleware(stopping))
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, on_crash)
@@ -52,23 +52,23 @@ def create_app(
     app.add_error_handler(IpamError, on_ipam_error)
 
     once = Idempotency(services.stores.idempotency)
-    from_subnet = ReservationsOf(services, once, kind="subnet", field="subnets")
-    from_pool = ReservationsOf(services, once, kind="pool", field="pool")
+    from_subnet = ScopedReservations(services, once, kind="subnet", field="subnets")
+    from_pool = ScopedReservations(services, once, kind="pool", field="pool")
 
     monitor = services.monitor
     needed = {"database": services.stores.positions.write, "broker": check_broker}
     routes: dict[str, Any] = {
-        "/": Start(),
+        "/": Root(),
         "/pools": PoolCollection(services, once),
         "/pools/{id_}": pool_item(services),
         "/pools/{id_}/subnets": SubnetsOfPool(services, once),
         "/pools/{id_}/reservations": from_pool,
-        "/pools/{id_}/free": FreeOfPool(services),
+        "/pools/{id_}/free": PoolFreeSpace(services),
         "/subnets": SubnetCollection(services),
         "/subnets/{id_}": subnet_item(services),
         "/subnets/{id_}/reservations": from_subnet,
-        "/subnets/{id_}/free": FreeOfSubnet(services),
-        "/subnets/{id_}/map": MapOfSubnet(services),
+        "/subnets/{id_}/free": SubnetFreeSpace(services),
+        "/subnets/{id_}/map": SubnetMap(services),
         "/subnets/{id_}/leases": LeasesOfSubnet(services),
         "/reservations": ReservationCollection(services),
         "/reservations/{id_}": ReservationItem(services),

@@ -18,10 +18,10 @@ import click
 
 from ipam import __version__
 from ipam.api.app import create_app
-from ipam.api.health import ROUTES as HEALTH_ROUTES
-from ipam.api.processes import run_processes
-from ipam.api.request_threads import RequestThreads
-from ipam.api.server import Server, listen_on
+from ipam.api.resources.health import ROUTES as HEALTH_ROUTES
+from ipam.api.server.prefork import run_prefork
+from ipam.api.server.request_threads import RequestThreads
+from ipam.api.server.wsgi_server import Server, listen_on
 from ipam.cli.health import PROCESSES, fault_of
 from ipam.cli.hooks import load_function, serve_hook, test_hooks
 from ipam.cli.startup import prepare_database
@@ -132,7 +132,7 @@ def serve(settings: Settings) -> None:
         pin_to_cpu(cores, place)
         _serve(settings, sockets)
 
-    run_processes(settings.processes, serve_at, sockets)
+    run_prefork(settings.processes, serve_at, sockets)
 
 
 def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:

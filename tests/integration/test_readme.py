@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from ipam.api.problems import PROBLEMS
+from ipam.api.http.problems import PROBLEMS
 from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
-from ipam.api.rendering import job_json
+from ipam.api.http.responses import job_json
 from ipam.models.connection import connect
 from ipam.models.documents import Job
 from ipam.models.stores import Stores

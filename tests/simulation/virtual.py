@@ -13,7 +13,7 @@ import tenacity
 import tenacity.nap
 from bson import ObjectId
 
-from ipam.api import origin
+from ipam.api.middleware import audit_context
 from ipam.models import clock as real_clock
 from ipam.util.coalescing import Coalescer
 
@@ -56,7 +56,7 @@ def virtual_world(clock: Clock, seed: int, sleep: object) -> Iterator[None]:
         patch.object(bson.objectid, "time", standing_still),
         # Threads of a process are one here: none could wait for another.
         patch.object(Coalescer, "__call__", lambda each, item, key=None: each._run([item])[0]),  # noqa: SLF001, ARG005
-        patch.object(origin, "uuid4", lambda: UUID(int=ids.getrandbits(128))),
+        patch.object(audit_context, "uuid4", lambda: UUID(int=ids.getrandbits(128))),
         patch.object(ObjectId, "_inc", 1),
         patch.object(ObjectId, "_random", classmethod(lambda _: bytes(5))),
         patch.object(ObjectId, "__hash__", lambda self: int.from_bytes(self.binary[4:])),

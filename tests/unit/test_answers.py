@@ -8,8 +8,8 @@ import pytest
 from falcon.testing import Result, TestClient
 
 from ipam.allocation import jobs as allocation_jobs
-from ipam.api import reservations
 from ipam.api.app import create_app
+from ipam.api.resources import reservations
 from ipam.errors import HookUnavailable, NotFound, RetriesExhausted, Transient
 from ipam.models.documents import Subnet
 from ipam.models.stores import Stores

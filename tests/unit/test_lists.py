@@ -8,8 +8,8 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.jobs import BATCH_JOBS
-from ipam.api import outcomes
-from ipam.api.outcomes import Outcome, id_at, render_outcomes
+from ipam.api.http import bulk
+from ipam.api.http.bulk import ItemResult, item_id, render_bulk
 from ipam.errors import Exhausted
 from ipam.models.reservation_request import ReservationRequest
 from tests.unit.steps import make_subnet
@@ -17,21 +17,21 @@ from tests.unit.steps import make_subnet
 
 def test_ids_are_the_same_for_the_same_list_and_ascend_with_their_places():
     one, other = ObjectId(), ObjectId()
-    ids = [id_at(place, one) for place in range(1000)]
-    assert ids == [id_at(place, one) for place in range(1000)]
+    ids = [item_id(place, one) for place in range(1000)]
+    assert ids == [item_id(place, one) for place in range(1000)]
     assert ids == sorted(ids)
-    assert not {*ids} & {id_at(place, other) for place in range(1000)}
+    assert not {*ids} & {item_id(place, other) for place in range(1000)}
     assert {id_.generation_time for id_ in ids} == {one.generation_time}
 
 
 @pytest.mark.parametrize(("most", "shown"), [(10**6, 3), (250, 1), (10, 0)])
 def test_of_what_does_not_fit_it_is_only_said_where_it_is(monkeypatch, most, shown):
-    monkeypatch.setattr(outcomes, "ANSWER_MAX_BYTES", most)
-    all_ = [Outcome(201, "reservation", {"name": "x" * 150}, f"/reservations/{place}") for place in range(3)]
-    refused = Outcome.refused(Exhausted("None is free."))
+    monkeypatch.setattr(bulk, "ANSWER_MAX_BYTES", most)
+    all_ = [ItemResult(201, "reservation", {"name": "x" * 150}, f"/reservations/{place}") for place in range(3)]
+    refused = ItemResult.refused(Exhausted("None is free."))
     req, resp = falcon.Request(falcon.testing.create_environ()), falcon.Response()
     req.context.plain = True
-    render_outcomes(req, resp, [*all_, refused])
+    render_bulk(req, resp, [*all_, refused])
     said = json.loads(resp.data)["outcomes"]
     assert [one["location"] for one in said[:3]] == [one.location for one in all_]
     assert ["reservation" in one for one in said[:3]] == [place < shown for place in range(3)]
@@ -41,7 +41,7 @@ def test_of_what_does_not_fit_it_is_only_said_where_it_is(monkeypatch, most, sho
 def test_requests_of_a_list_are_stored_some_at_a_time_and_are_begun_in_order(services, dispatcher):
     subnet = make_subnet(services)
     list_ = ObjectId()
-    wanted = {id_at(place, list_): ReservationRequest(count=1) for place in range(2 * BATCH_JOBS + 1)}
+    wanted = {item_id(place, list_): ReservationRequest(count=1) for place in range(2 * BATCH_JOBS + 1)}
     jobs = services.jobs.accept_all(subnet, wanted)
     assert [job.id for job in jobs] == list(wanted)
     assert dispatcher.dispatched == [subnet.id] * 3

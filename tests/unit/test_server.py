@@ -11,9 +11,9 @@ import pytest
 from waitress.adjustments import Adjustments
 from waitress.server import BaseWSGIServer
 
-from ipam.api.channel import Channel
-from ipam.api.request_threads import RequestThreads
-from ipam.api.server import Server, listen_on
+from ipam.api.server.request_threads import RequestThreads
+from ipam.api.server.waitress_channel import Channel
+from ipam.api.server.wsgi_server import Server, listen_on
 from ipam.errors import InvalidSettings
 from tests.servers import wait_until
 
@@ -32,7 +32,7 @@ def test_who_has_bound_a_port_and_is_late_to_listen_is_told_that_it_is_taken(mon
     port = quicker.getsockname()[1]
     (later,) = listen_on("127.0.0.1", port)
     quicker.listen()
-    monkeypatch.setattr("ipam.api.server.create_server", lambda *_, **__: later.listen())
+    monkeypatch.setattr("ipam.api.server.wsgi_server.create_server", lambda *_, **__: later.listen())
     with quicker, later, pytest.raises(InvalidSettings, match=f"Cannot listen on 127.0.0.1:{port}: "):
         Server(
             falcon.App(),
@@ -226,19 +226,19 @@ def unsent(server: Server) -> list[int]:
 
 
 def test_callers_who_take_nothing_of_their_answers_are_cut_off_and_hold_no_thread(served, ask, monkeypatch):
-    monkeypatch.setattr("ipam.api.channel.UNSENT_MAX_BYTES", 100 * Pages.size)
+    monkeypatch.setattr("ipam.api.server.waitress_channel.UNSENT_MAX_BYTES", 100 * Pages.size)
     monkeypatch.setattr(BaseWSGIServer, "next_channel_cleanup", property(lambda _: 0, lambda *_: None))
     for _ in range(4):
         ask("/page", 5)
     # Each of the four threads waits for room to answer its caller's next request.
     wait_until(lambda: sum(count > 16 * MEGABYTE for count in unsent(served)) == 4, 20, "the threads to wait")
-    monkeypatch.setattr("ipam.api.channel.TAKES_NOTHING_MAX_S", 0.5)
+    monkeypatch.setattr("ipam.api.server.waitress_channel.TAKES_NOTHING_MAX_S", 0.5)
     assert ask("/little").recv(100).startswith(b"HTTP/1.1 200")
     wait_until(lambda: sum(unsent(served)) == 0, 20, "the others to be cut off")
 
 
 def test_what_is_kept_for_callers_who_take_nothing_is_bounded_in_sum(served, ask, monkeypatch):
-    monkeypatch.setattr("ipam.api.channel.UNSENT_MAX_BYTES", 2 * Pages.size)
+    monkeypatch.setattr("ipam.api.server.waitress_channel.UNSENT_MAX_BYTES", 2 * Pages.size)
     slow = [ask("/page") for _ in range(6)]
     assert all(connection.recv(1) == b"H" for connection in slow)
     wait_until(lambda: sum(unsent(served)) <= 2 * Pages.size, 20, "room to be made")

@@ -1,0 +1,1 @@
+"""What resources share: reading requests and writing responses."""

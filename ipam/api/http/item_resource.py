@@ -1,0 +1,101 @@
+"""What GET, PATCH, PUT and DELETE of one resource have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import falcon
+from bson import ObjectId
+
+from ipam.api.http.accepted import render_accepted, wait_for
+from ipam.api.http.coalesced_reader import CoalescedReader
+from ipam.api.http.etags import accepted_revisions
+from ipam.api.http.media_types import fall_back_to_json, negotiate, read_object
+from ipam.api.http.prefer import parse_prefer
+from ipam.api.http.query_params import refuse_unknown
+from ipam.api.http.readonly_fields import FIXED, strip_readonly
+from ipam.api.http.responses import Json, render
+from ipam.models.descriptions import patched, replaced
+from ipam.models.documents import Document, Job
+from ipam.models.store import DocumentStore, object_id
+from ipam.wiring import Services
+
+D = TypeVar("D", bound=Document)
+WRITABLE = ("name", "tags", "metadata")
+
+
+class ItemResource(Generic[D]):
+    """One resource whose name, tags and metadata can be written.
+
+    Args:
+        store: Where it is kept.
+        show: Its JSON.
+        delete: Removes it, given its id, the revisions that may be removed and the query parameters; returns the
+            job that does so, if it takes long.
+        parameters: Those that DELETE knows.
+        computed: Fields that it is shown with only sometimes.
+    """
+
+    def __init__(  # noqa: PLR0913 (what the kinds differ in)
+        self,
+        services: Services,
+        store: DocumentStore[D],
+        show: Callable[[D], Json],
+        delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], Job | None],
+        *,
+        parameters: tuple[str, ...] = (),
+        computed: tuple[str, ...] = (),
+    ) -> None:
+        self._services = services
+        self._store = store
+        self._kind = store.kind
+        self._reader = CoalescedReader(store)
+        self._show = show
+        self._delete = delete
+        self._parameters = parameters
+        self._computed = computed
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Show it."""
+        negotiate(req, self._kind)
+        refuse_unknown(req)
+        render(req, resp, self._kind, self._show(self._reader.get(object_id(id_, self._kind))))
+
+    def on_patch(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Change what the body names."""
+        self._write(req, resp, id_, patched)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Replace what can be written."""
+        self._write(req, resp, id_, replaced)
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Remove it; a body, as the old client sends one, is ignored."""
+        refuse_unknown(req, *self._parameters)
+        waiting = parse_prefer(req)
+        job = self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
+        if job is not None:
+            (job,) = wait_for(self._services, req, resp, [job], waiting)
+            if not job.state.terminal:
+                fall_back_to_json(req, "job")
+                render_accepted(req, resp, job)
+                return
+        resp.status = 204
+        resp.set_header("Location", f"/{self._kind}s")
+
+    def _write(self, req: falcon.Request, resp: falcon.Response, id_: str, change: Callable[[D, Json], D]) -> None:
+        negotiate(req, self._kind)
+        refuse_unknown(req)
+        body = read_object(req, self._kind)
+
+        def changed(document: D) -> D:
+            shown = self._show(document)
+            fixed = {name: value for name, value in shown.items() if name in FIXED}
+            computed = {*shown, *self._computed} - {*WRITABLE, *FIXED}
+            return self._services.admission.review_update(
+                document, change(document, strip_readonly(body, fixed, computed))
+            )
+
+        written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
+        render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

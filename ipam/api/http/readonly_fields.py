@@ -1,0 +1,71 @@
+"""Fields that a body may carry and cannot write: what was read can be sent back as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from ipam.allocation.ranges import normal_exclusion
+from ipam.errors import ValidationFailed
+from ipam.models.metadata import is_same
+
+Json = dict[str, Any]
+
+# Empty as Go and JavaScript clients send what they do not mean to set.
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+# Whoever sends another value for one of these means to change it, and is told that it cannot be. All others that
+# cannot be written are computed: they may have moved since they were read, and are ignored.
+FIXED = frozenset(
+    (
+        *("id", "pool", "subnet", "reservation", "address"),
+        *("start", "end", "cidr", "gateway", "exclusions", "strategy", "cooldown"),
+    )
+)
+
+
+def strip_readonly(body: Json, fixed: Mapping[str, Any], computed: Collection[str]) -> Json:
+    """*body* without the fields that cannot be written.
+
+    Args:
+        body: What was sent.
+        fixed: Fields that may be sent when they are empty or as they are, with what they are; None for what is not
+            known before it is created.
+        computed: Fields that may be sent whatever their value.
+
+    Raises:
+        ValidationFailed: If it would change a fixed field.
+    """
+    wrong = [name for name, value in body.items() if name in fixed and not _agrees(value, fixed[name])]
+    if wrong:
+        raise ValidationFailed.of([(f"/{name}", _refusal(fixed[name])) for name in wrong])
+    return {name: value for name, value in body.items() if name not in fixed and name not in computed}
+
+
+def is_empty(value: Any) -> bool:
+    """Whether *value* is what clients send that mean nothing; 0 and false are something."""
+    return any(is_same(value, empty) for empty in _EMPTY)
+
+
+def _agrees(value: Any, stored: Any) -> bool:
+    return is_empty(value) or is_same(_spelled(value), _spelled(stored))
+
+
+def _spelled(value: Any) -> Any:
+    """*value* in one spelling: an id or an address may be written in capitals, an IPv6 address in many ways."""
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    for parse in (ip_address, ip_network):
+        with suppress(ValueError):
+            return str(parse(value))
+    if "-" in value:
+        with suppress(ValidationFailed):
+            return normal_exclusion(value, "")
+    return value.lower()
+
+
+def _refusal(stored: Any) -> str:
+    return "cannot be set; leave it out" if stored is None else f"cannot be changed; it is {stored!r}"

@@ -1,0 +1,119 @@
+"""Answers: the JSON of each resource, and how it goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import falcon
+from bson import ObjectId
+
+from ipam.api.http.etags import entity_tag, is_unchanged
+from ipam.api.http.media_types import JSON, answer_type
+from ipam.api.http.problems import problem_of
+from ipam.models import views
+from ipam.models.documents import Document, Job, Pool, Reservation
+from ipam.models.sizes import ANSWER_MAX_BYTES
+from ipam.models.store import Page
+from ipam.models.subnets import Usage
+from ipam.util.lossless_json import RawJSON, dumps
+
+Json = dict[str, Any]
+D = TypeVar("D", bound=Document | Job)
+
+
+def pool_json(pool: Pool, usage: Usage) -> Json:
+    """A pool with what its subnets come to."""
+    totals = {"subnets": usage.subnets, "size": usage.size, "used": usage.used, "free": usage.size - usage.used}
+    return {**views.pool_json(pool), **totals}
+
+
+def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -> Json:
+    """A reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
+    return {
+        **views.reservation_json(reservation),
+        "pool_metadata": around[reservation.pool],
+        "subnet_metadata": around[reservation.subnet] if reservation.subnet else None,
+    }
+
+
+def job_json(job: Job) -> Json:
+    """A job, its error being the problem that a request for it was answered."""
+    return {**views.job_json(job), "error": problem_of(job.error) if job.error else None}
+
+
+def render(  # noqa: PLR0913 (an answer has that many parts)
+    req: falcon.Request,
+    resp: falcon.Response,
+    kind: str,
+    value: Json,
+    *,
+    status: int = 200,
+    location: str | None = None,
+) -> None:
+    """Answer with *value* as a *kind*, in the type that was negotiated."""
+    body = f"{dumps(value)}\n".encode()
+    tag = entity_tag(value.get("revision", 0), body)
+    resp.etag = tag
+    if location is not None:
+        resp.set_header("Location", location)
+    if req.method in ("GET", "HEAD") and is_unchanged(req, tag):
+        resp.status = 304
+        return
+    resp.status = status
+    resp.context.kind = kind
+    resp.content_type = answer_type(req, kind)
+    resp.data = body
+
+
+def render_plain(resp: falcon.Response, value: Json) -> None:
+    """Answer with *value*, which has no media type of its own."""
+    resp.content_type = JSON
+    resp.data = f"{dumps(value)}\n".encode()
+
+
+def render_page(
+    req: falcon.Request,
+    resp: falcon.Response,
+    kind: str,
+    page: Page[D],
+    show: Callable[[Sequence[D]], Iterable[Json]],
+) -> None:
+    """Answer with so much of *page* as 8 MiB hold, one item at least; *show* is asked for no more than that."""
+    shown: list[RawJSON] = []
+    size = 0
+    for value in show(page.items):
+        text = dumps(value)
+        size += len(text.encode())
+        if shown and size > ANSWER_MAX_BYTES:
+            break
+        shown.append(RawJSON(text))
+    render_list(req, resp, kind, shown, page.cursor(len(shown)))
+
+
+def render_list(
+    req: falcon.Request, resp: falcon.Response, kind: str, items: Sequence[Json | RawJSON], cursor: str | None
+) -> None:
+    """Answer with a page of a list, and with the way to the next one when there is one."""
+    value: Json = {kind: items}
+    if cursor is not None:
+        link_next(req, resp, value, cursor=cursor)
+    render(req, resp, kind, value)
+
+
+def link_next(req: falcon.Request, resp: falcon.Response, value: Json, **place: str) -> None:
+    """Lead from *value*, a page of a list, to the next one: the same request with another *place* to begin at."""
+    (name,) = place
+    following = urlencode([*_parameters(req, without=name), *place.items()])
+    value["next"] = f"{req.path}?{following}"
+    resp.set_header("Link", f'<{value["next"]}>; rel="next"')
+
+
+def _parameters(req: falcon.Request, without: str) -> list[tuple[str, str]]:
+    pairs = [(name, value) for name, values in req.params.items() for value in _as_list(values)]
+    return [(name, value) for name, value in pairs if name != without]
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]

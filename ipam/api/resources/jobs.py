@@ -1,0 +1,71 @@
+"""/jobs"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import falcon
+
+from ipam.api.http.coalesced_reader import CoalescedReader
+from ipam.api.http.media_types import negotiate
+from ipam.api.http.query_params import (
+    WAIT_MAX_S,
+    Filters,
+    enum_filter,
+    id_filter,
+    list_query,
+    parameter,
+    refuse_unknown,
+    whole_number,
+)
+from ipam.api.http.responses import job_json, render, render_page
+from ipam.models.documents import JobState
+from ipam.models.store import object_id
+from ipam.wiring import Services
+
+log = logging.getLogger(__name__)
+FILTERS: Filters = {
+    "state": enum_filter("state", tuple(state.value for state in JobState)),
+    "pool": id_filter("pool"),
+    "subnet": id_filter("subnet"),
+}
+
+
+class JobCollection:
+    """All jobs of the last seven days."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List jobs."""
+        negotiate(req, "jobs")
+        page = self._services.stores.jobs.page(list_query(req, FILTERS, described=False))
+        render_page(req, resp, "jobs", page, partial(map, job_json))
+
+
+class JobItem:
+    """One job."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._reader = CoalescedReader(services.stores.jobs)
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Show it; `?wait=N` waits up to N seconds for its end."""
+        negotiate(req, "job")
+        refuse_unknown(req, "wait")
+        seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
+        job = self._reader.get(object_id(id_, "job"))
+        if seconds and not job.state.terminal:
+            ended = self._services.waiting.wait([job.id], seconds, req.context.given_up)
+            job = ended.get(job.id) or self._reader.get(job.id)
+        render(req, resp, "job", job_json(job))
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
+        """Cancel it, while no worker has begun it."""
+        refuse_unknown(req)
+        self._services.jobs.cancel(object_id(id_, "job"))
+        resp.status = 204
+        resp.set_header("Location", "/jobs")

@@ -1,0 +1,69 @@
+"""/pools"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import falcon
+from bson import ObjectId
+
+from ipam.api.http.coalesced_reader import coalesce_by_id
+from ipam.api.http.idempotency import Idempotency
+from ipam.api.http.item_resource import ItemResource
+from ipam.api.http.media_types import negotiate, read_object
+from ipam.api.http.query_params import bool_param, list_query, refuse_unknown
+from ipam.api.http.readonly_fields import strip_readonly
+from ipam.api.http.responses import Json, pool_json, render, render_page
+from ipam.models.descriptions import described
+from ipam.models.documents import Pool
+from ipam.models.subnets import Usage
+from ipam.wiring import Services
+
+COMPUTED = ("subnets", "size", "used", "free", "created_at", "updated_at", "revision")
+
+
+class PoolCollection:
+    """All pools."""
+
+    def __init__(self, services: Services, idempotency: Idempotency) -> None:
+        self._services = services
+        self._idempotency = idempotency
+        self._show = _showing(services)
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List pools."""
+        negotiate(req, "pools")
+        page = self._services.stores.pools.page(list_query(req))
+        usage = self._services.stores.subnets.usage([pool.id for pool in page.items])
+        render_page(req, resp, "pools", page, lambda pools: (pool_json(pool, usage[pool.id]) for pool in pools))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Create a pool."""
+        negotiate(req, "pool")
+        refuse_unknown(req)
+        body = read_object(req, "pool")
+        description = described(strip_readonly(body, {"id": None}, COMPUTED))
+
+        def create(id_: ObjectId) -> None:
+            pool = self._services.inventory.create_pool(Pool(id=id_, **description))
+            render(req, resp, "pool", self._show(pool), status=201, location=f"/pools/{pool.id}")
+
+        self._idempotency.once(req, resp, body, create)
+
+
+def pool_item(services: Services) -> ItemResource[Pool]:
+    """One pool."""
+    return ItemResource(
+        services,
+        services.stores.pools,
+        _showing(services),
+        lambda id_, revisions, params: services.deleting.delete_pool(
+            id_, revisions, cascade=bool_param(params, "cascade", default=True)
+        ),
+        parameters=("cascade",),
+    )
+
+
+def _showing(services: Services) -> Callable[[Pool], Json]:
+    usage = coalesce_by_id(services.stores.subnets.usage)
+    return lambda pool: pool_json(pool, usage(pool.id) or Usage())

@@ -1,0 +1,1 @@
+"""Serving the application with waitress, in one process or several."""
