@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 from kombu import Connection, Exchange, Queue
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.stack import Stack, all_at_once
 

@@ -20,7 +20,7 @@ from pymongo.database import Database
 from benchmarks.clients import seconds
 from ipam.allocation.inventory import SubnetDraft
 from ipam.allocation.ranges import bounds, parse_network
-from ipam.embedded.parts import Part
+from ipam.embedded.processes import ProcessSpec
 from ipam.events.relay import Relay
 from ipam.hooks.admission import AdmissionController
 from ipam.models import facts
@@ -63,7 +63,7 @@ class EmptyCelery:
         self._app = _app(broker)
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.limits:empty", "worker"]
         command += ["--concurrency", str(processes), "--without-mingle", "--without-gossip"]
-        part = Part("empty", command, None, {BROKER_VARIABLE: broker})
+        part = ProcessSpec("empty", command, None, {BROKER_VARIABLE: broker})
         self._worker = Process(part, folder / "empty.log")
 
     def start(self) -> None:

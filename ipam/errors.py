@@ -74,17 +74,17 @@ class ValidationFailed(Rejected):
 
     @classmethod
     def at(cls, pointer: str, detail: str) -> Self:
-        """One fault at one place, *pointer* being a JSON pointer (RFC 6901)."""
+        """Return one fault at one place, *pointer* being a JSON pointer (RFC 6901)."""
         return cls.of([(pointer, detail)])
 
     def within(self, pointer: str) -> Self:
-        """The same of a part of a body, which *pointer* leads to."""
+        """Return the same of a part of a body, which *pointer* leads to."""
         faults = [(pointer + fault["pointer"], fault["detail"]) for fault in self.facts["errors"]]
         return type(self).of(faults)
 
     @classmethod
     def of(cls, faults: Sequence[tuple[str, str]]) -> Self:
-        """Several *faults*, each with its place and what is wrong there."""
+        """Return several *faults*, each with its place and what is wrong there."""
         shown = faults[:_FAULTS_SHOWN]
         detail = "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in shown)
         if more := len(faults) - len(shown):
@@ -213,5 +213,5 @@ class InvalidSettings(IpamError):
 
 
 def passes(error: Exception) -> bool:
-    """Whether *error* says nothing of what was being done, and is over when the part that failed is back."""
+    """Return whether *error* says nothing of what was being done, and is over when the part that failed is back."""
     return isinstance(error, Transient) and not isinstance(error, DatabaseFault)

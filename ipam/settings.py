@@ -31,7 +31,7 @@ _FILE = "_file"
 
 
 def without_password(value: str) -> str:
-    """*value*, a URL perhaps, as it may be shown: credentials before an `@` and in its query are struck out."""
+    """Return *value*, which may be a URL, with the credentials before an `@` and in its query struck out."""
     # Several are separated by what stands before a scheme.
     if len(urls := re.split(r"[;,](?=[a-z]+://)", value)) > 1:
         return ";".join(map(without_password, urls))
@@ -43,12 +43,12 @@ def without_password(value: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """*host* as it stands in a URL: an IPv6 address within brackets."""
+    """Return *host* as it stands in a URL: an IPv6 address within brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
-    """*value*, one URL or several, as kombu and NATS take them.
+    """Return *value*, one URL or several, as kombu and NATS take them.
 
     Raises:
         ValueError: If one of them begins with none of *schemes*, or its port cannot be one.
@@ -63,7 +63,7 @@ def of_scheme(value: str, schemes: tuple[str, ...]) -> str:
 
 
 def port_of(url: str) -> int | None:
-    """The port that *url* names.
+    """Return the port that *url* names.
 
     Raises:
         ValueError: If it cannot be one.
@@ -262,7 +262,7 @@ class Settings(BaseModel):
         raise InvalidSettings(f"{_flag(name + _FILE)}={file!r}: {why}")
 
     def consul_url(self) -> str:
-        """The URL of the Consul agent; to be asked only where there is one."""
+        """Return the URL of the Consul agent; to be asked only where there is one."""
         return _url_of_agent(self.consul or "")
 
     def refuse_open(self, *names: str) -> None:
@@ -281,12 +281,12 @@ class Settings(BaseModel):
             raise InvalidSettings("\n".join(lines))
 
     def own_hosts(self) -> list[str]:
-        """The names that requests may have in `Host`, besides those of loopback."""
+        """Return the names that requests may have in `Host`, besides those of loopback."""
         return [in_url(self.host), *(name.strip() for name in self.hosts.split(",") if name.strip())]
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-        """Settings from flags, else from `IPAM_*` variables, else the defaults; those of a file from it.
+        """Read settings from flags, else from `IPAM_*` variables, else defaults; those of a file from it.
 
         Raises:
             InvalidSettings: With a line for every value that cannot be used.
@@ -318,7 +318,7 @@ class Settings(BaseModel):
     def _given(
         cls, flags: Mapping[str, Any], environment: Mapping[str, str]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """What is given, and by which flag or variable."""
+        """Return what is given, and by which flag or variable."""
         given: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for name in cls.model_fields:
@@ -357,7 +357,7 @@ def _take_from_file(name: str, given: dict[str, Any], origin: dict[str, str]) ->
 
 
 def _text_of(file: str) -> str:
-    """What a *file* has that holds a secret.
+    """Return what a *file* has that holds a secret.
 
     Raises:
         OSError: If it cannot be read.

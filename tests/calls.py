@@ -7,7 +7,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from ipam.allocation.dispatcher import Ends
+from ipam.allocation.dispatcher import JobResults
 from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
 from ipam.settings import Settings
@@ -55,7 +55,7 @@ class Nobody:
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
         """Nobody is to be woken."""
 
-    def announce(self, ends: Ends) -> None:
+    def publish_results(self, ends: JobResults) -> None:
         """Nobody waits."""
 
 
@@ -76,7 +76,7 @@ class _To(Nobody):
     def __init__(self) -> None:
         self.web: Services | None = None
 
-    def announce(self, ends: Ends) -> None:
+    def publish_results(self, ends: JobResults) -> None:
         """Tell it."""
         assert self.web is not None
         self.web.waiting.hear_of(ends)

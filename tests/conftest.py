@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.seed import SEED
 from tests.stack import Api, Stack

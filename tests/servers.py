@@ -15,7 +15,7 @@ import requests
 from kombu import Connection
 from redis import Redis
 
-from ipam.embedded.parts import Part, database_part, free_port, mongo_uri, redis_part
+from ipam.embedded.processes import ProcessSpec, database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings, Transient
 from ipam.models.connection import connect
 from ipam.models.stores import Stores
@@ -27,7 +27,7 @@ READY_TIMEOUT_S = 60
 class Process:
     """A child process that can be killed and started again with the same command."""
 
-    def __init__(self, part: Part, log: Path, is_ready: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, part: ProcessSpec, log: Path, is_ready: Callable[[], bool] = lambda: True) -> None:
         self.part = part
         self._log = log
         self._is_ready = is_ready
@@ -152,7 +152,7 @@ def _ping_redis(port: int) -> None:
         client.ping()
 
 
-def _embedded(make: Callable[[], Part]) -> Part:
+def _embedded(make: Callable[[], ProcessSpec]) -> ProcessSpec:
     try:
         return make()
     except InvalidSettings as error:
@@ -187,10 +187,10 @@ class RabbitMq(Process):
             # Few schedulers that sleep when idle: the machine has two cores, and the tests want them.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none",
         }
-        part = Part("rabbitmq", [str(RABBITMQ)], port, environment)
+        part = ProcessSpec("rabbitmq", [str(RABBITMQ)], port, environment)
         super().__init__(part, folder / "rabbitmq.log", lambda: _answers(self._connect))
         self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
-        mapper = Part("epmd", ["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"], mapper_port, {})
+        mapper = ProcessSpec("epmd", ["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"], mapper_port, {})
         self._mapper = Process(mapper, folder / "epmd.log")
         self._mapper.start()
 
@@ -219,7 +219,7 @@ def nats(folder: Path, *, keeps: bool, most_bytes: int = 1024 * 1024, configurat
     settings = folder / "nats.conf"
     settings.write_text(f"max_payload: {most_bytes}\n{configuration}")
     streams = ["--jetstream", "--store_dir", str(folder / "jetstream")] if keeps else []
-    part = Part(
+    part = ProcessSpec(
         "nats", [found, "--addr", "127.0.0.1", "--port", str(port), "--config", str(settings), *streams], port
     )
     return Process(
@@ -237,7 +237,9 @@ class Consul(Process):
         command += ["-server-port", str(server), "-serf-lan-port", str(serf), "-serf-wan-port", "-1"]
         command += ["-dns-port", "-1", "-grpc-port", "-1"]
         command += ["-config-file", str(configuration)] if configuration else []
-        super().__init__(Part("consul", command, port), folder / "consul.log", lambda: _answers(self._has_leader))
+        super().__init__(
+            ProcessSpec("consul", command, port), folder / "consul.log", lambda: _answers(self._has_leader)
+        )
         self.url = f"http://127.0.0.1:{port}"
 
     def register(self, name: str, port: int, *tags: str, **more: object) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import requests
 
-from ipam.embedded.parts import Part, free_port
+from ipam.embedded.processes import ProcessSpec, free_port
 from tests.servers import Process, _answers, wait_until
 
 # Short, so that the tests of recovery need not wait long; see the settings of the same names.
@@ -116,12 +116,12 @@ class Stack:
         self.folder = folder
         self.api = Api(f"http://127.0.0.1:{port}")
         ipam = [sys.executable, "-m", "ipam"]
-        web = Part("web", [*ipam, "serve", "--port", str(port)], port, environment)
+        web = ProcessSpec("web", [*ipam, "serve", "--port", str(port)], port, environment)
         self.web = Process(web, folder / "web.log", lambda: _answers(lambda: self.api.get("/livez", timeout=2)))
-        worker = Part("worker", [*ipam, "worker", "--concurrency", "2"], None, environment)
+        worker = ProcessSpec("worker", [*ipam, "worker", "--concurrency", "2"], None, environment)
         self.workers = [Process(worker, folder / f"worker-{n}.log") for n in range(workers)]
-        self.beat = Process(Part("beat", [*ipam, "beat"], None, environment), folder / "beat.log")
-        relay = Part("relay", [*ipam, "relay", "--bus", bus or broker], None, environment)
+        self.beat = Process(ProcessSpec("beat", [*ipam, "beat"], None, environment), folder / "beat.log")
+        relay = ProcessSpec("relay", [*ipam, "relay", "--bus", bus or broker], None, environment)
         self.relay = Process(relay, folder / "relay.log")
 
     @property

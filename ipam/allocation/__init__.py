@@ -1,1 +1,1 @@
-"""What ipam exists for: address arithmetic, the ledger, the carrying out of requests."""
+"""Allocation: planning, the ledger, jobs, and the services that the API and the workers call."""

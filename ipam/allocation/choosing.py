@@ -1,4 +1,4 @@
-"""Which addresses of which subnets a request gets; pure but for what plans read."""
+"""Selection of subnets and addresses for one request; no side effects but the reads of plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Choice = list[tuple[Plan, Pick]]
 
 
 def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
-    """What *request* gets of the subnets of *plans*, which are in the order of their addresses: all of it.
+    """Return what *request* gets of the subnets of *plans*, which are in the order of their addresses: all of it.
 
     Raises:
         Exhausted: If fewer addresses are free, or no run is as long as it is to be.

@@ -132,7 +132,7 @@ class Deleting:
     def _begin_job(
         self, id_: ObjectId, pool: ObjectId, subnet: ObjectId | None, count: int, audit_context: AuditContext
     ) -> Job:
-        """A job with the id of what is deleted: there is one, however often it is asked for."""
+        """Return a job with the id of what is deleted: there is one, however often it is asked for."""
         job = Job(
             id=id_,
             kind=JobKind.DELETION,

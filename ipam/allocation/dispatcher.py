@@ -10,7 +10,7 @@ from bson import ObjectId
 from ipam.models.documents import Job
 
 # Jobs by id, each as it has ended; None of one that may have, which who waits for it has to look at.
-Ends = Mapping[ObjectId, Job | None]
+JobResults = Mapping[ObjectId, Job | None]
 
 
 class Dispatcher(Protocol):
@@ -19,5 +19,5 @@ class Dispatcher(Protocol):
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
         """Ask for the jobs of *target* to be carried out, in *pause_s* seconds or later. Raises nothing."""
 
-    def announce(self, ends: Ends) -> None:
+    def publish_results(self, ends: JobResults) -> None:
         """Let those who wait for these jobs hear of their *ends* at once. Raises nothing."""

@@ -25,7 +25,7 @@ GIVE_UP_AFTER_FAILURES = 10
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of the attempt to take addresses for *jobs*.
+    """The result of an attempt to grant addresses to *jobs*.
 
     Attributes:
         refused: Why jobs get none.

@@ -175,7 +175,7 @@ class Jobs:
             try:
                 is_mine = bool(claimed) and retry_on_conflict(partial(self._forestall, job))
                 if is_mine and self._stores.jobs.cancel(job, token):
-                    self._dispatcher.announce({id_: None})
+                    self._dispatcher.publish_results({id_: None})
                     return
             finally:
                 self._stores.jobs.disown([id_], token)
@@ -251,7 +251,7 @@ class Jobs:
         return turns.take_large(carry_out_large)
 
     def _is_new(self, job: Job) -> bool:
-        """Whether *job* may be granted addresses without being claimed."""
+        """Return whether *job* may be granted addresses without being claimed."""
         return (
             _is_of_subnet(job)
             and job.claim is None
@@ -278,7 +278,7 @@ class Jobs:
                 raise
             log.exception("a batch of %d new jobs failed, the first one being %s", len(jobs), jobs[0].id)
             return False
-        self._dispatcher.announce(ended)
+        self._dispatcher.publish_results(ended)
         return True
 
     def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
@@ -325,14 +325,14 @@ class Jobs:
         go_on = self._releasing.go_on if job.kind is JobKind.RELEASE else self._deleting.go_on
         _try([job], lambda: more.append(go_on(job, token)))
         if more == [False]:
-            self._dispatcher.announce({job.id: None})
+            self._dispatcher.publish_results({job.id: None})
         return more == [True]
 
     def _resume(self, begun: Sequence[Job]) -> None:
         for job in begun:
             _try([job], partial(self._finish, job))
         if begun:
-            self._dispatcher.announce(dict.fromkeys(job.id for job in begun))
+            self._dispatcher.publish_results(dict.fromkeys(job.id for job in begun))
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:
@@ -346,7 +346,7 @@ class Jobs:
         else:
             outcome = self._granting.grant_of_pool(token, jobs)
         self._stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
-        self._dispatcher.announce(dict.fromkeys(outcome.refused))
+        self._dispatcher.publish_results(dict.fromkeys(outcome.refused))
         wanted = {job.id: job for job in outcome.jobs if job.id not in outcome.refused}
         if not wanted:
             return
@@ -356,11 +356,11 @@ class Jobs:
                 # The claim ran out and the jobs are someone else's now: so are not the addresses.
                 self._granting.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
-        self._dispatcher.announce(self._settling.finish(wanted, outcome.subnets, outcome.seen))
+        self._dispatcher.publish_results(self._settling.finish(wanted, outcome.subnets, outcome.seen))
 
 
 def _is_of_subnet(job: Job) -> bool:
-    """Whether *job* takes addresses from one subnet, the one that it names."""
+    """Return whether *job* takes addresses from one subnet, the one that it names."""
     return job.kind is JobKind.RESERVATION and job.subnet is not None
 
 
@@ -393,7 +393,7 @@ def _asked(jobs: Sequence[Job]) -> int:
 
 
 def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """*jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`.
+    """Yield *jobs* in order, cut so that only a single large one asks for more than `BATCH_ADDRESSES`.
 
     Those that have failed before come last, each alone.
     """

@@ -24,7 +24,7 @@ from ipam.util.retry import retry_on_conflict
 
 
 def space_of(subnet: Subnet) -> Space:
-    """The addresses that *subnet* may hand out: its range without the exclusions and the gateway."""
+    """Return the addresses that *subnet* may hand out: its range without the exclusions and the gateway."""
     excluded = [parse_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(subnet.exclusions)]
     if subnet.gateway is not None:
         excluded.append((subnet.gateway, subnet.gateway))
@@ -47,7 +47,7 @@ class Leasing:
     def handing_out(
         self, subnet: Subnet, grants: Collection[Grant], ranks: Mapping[ObjectId, int], seen: Blocks = NOT_SEEN
     ) -> Iterator[Writes]:
-        """How the leases of *grants*, which must count, are written: a thousand at a time, or fewer.
+        """Yield how the leases of *grants*, which must count, are written: a thousand at a time, or fewer.
 
         *ranks* are those of their first addresses in their reservations, where these are not 0.
 
@@ -90,7 +90,7 @@ class Leasing:
     def ending(
         self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release], seen: Blocks
     ) -> list[Writes]:
-        """How blocks, as they were *seen*, are brought in line with what was carried out, and that is struck out.
+        """Return the writes that bring blocks, as they were *seen*, in line with applied entries and remove these.
 
         Nothing, if not all of them were seen. If they were seen before it was entered into the ledger, it stands
         there still: whoever had finished it would have changed them, and then these writes end before the ledger.
@@ -109,7 +109,7 @@ class Leasing:
         return [stores.blocks.succession(changed), stores.subnets.striking_out(subnet, grants, releases)]
 
     def end(self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
-        """As `ending`, whatever was seen, and maybe carried out and struck out by others as well."""
+        """Apply as `ending` does, but without blocks read before; other processes may do the same."""
         retry_on_conflict(lambda: self._end(subnet, grants, releases))
 
     def _end(self, subnet_id: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
@@ -137,7 +137,7 @@ class Leasing:
         self._stores.reservations.give_back(release.reservation, subnet, release.addresses)
 
     def see(self, subnet: ObjectId, addresses: Iterable[AddressSet]) -> Blocks:
-        """The blocks of *addresses*, to be read before they are entered into the ledger."""
+        """Return the blocks of *addresses*, to be read before they are entered into the ledger."""
         return self._stores.blocks.read(subnet, _numbers(addresses))
 
     def _seen_or_read(self, subnet: ObjectId, addresses: Collection[AddressSet], seen: Blocks) -> Blocks:

@@ -1,4 +1,4 @@
-"""How the processes that share the database are doing, as it shows there."""
+"""The state of the processes that share the database, as far as it can be read there."""
 
 from __future__ import annotations
 

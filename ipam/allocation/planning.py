@@ -69,11 +69,11 @@ class Plan:
 
     @property
     def available(self) -> int:
-        """How many addresses can still be taken, by the ledger's count."""
+        """The number of addresses that can still be taken, by the ledger's count."""
         return self._space.size - self.ledger.used
 
     def pick(self, count: int, strategy: Strategy | None) -> Pick:
-        """*count* free addresses, of which there must be as many `available`.
+        """Return *count* free addresses, of which there must be as many `available`.
 
         Raises:
             WriteConflict: If they are not to be found: the blocks have changed since the ledger was read.
@@ -92,7 +92,7 @@ class Plan:
         raise WriteConflict(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
 
     def pick_run(self, count: int, strategy: Strategy | None) -> Pick | None:
-        """*count* free addresses that follow each other; None if there is no such run.
+        """Return *count* free addresses that follow each other; None if there is no such run.
 
         They are 65,536 at most: so a run lies in one block or in two.
         """
@@ -111,20 +111,20 @@ class Plan:
         return None
 
     def within(self, addresses: AddressSet) -> AddressSet:
-        """Those of *addresses* that the subnet may hand out."""
+        """Return those of *addresses* that the subnet may hand out."""
         return AddressSet.of_blocks(
             {number: self._space.positions(number) & some for number, some in addresses.blocks.items()}
         )
 
     def taken(self, addresses: AddressSet) -> AddressSet:
-        """Those of *addresses*, which the subnet may hand out, that are not free."""
+        """Return those of *addresses*, which the subnet may hand out, that are not free."""
         self._look_at(addresses.blocks.keys())
         return AddressSet.of_blocks(
             {number: some - self._free[number] for number, some in addresses.blocks.items()}
         )
 
     def pick_these(self, addresses: AddressSet) -> Pick:
-        """These very *addresses*, which are free."""
+        """Return a selection of exactly *addresses*, which are free."""
         return Pick(addresses, self.ledger.cursor)
 
     def take(self, job: ObjectId, reservation: ObjectId, pick: Pick) -> None:
@@ -173,7 +173,7 @@ class Plan:
         yield from ((window, count) for window in self._windows(strategy))
 
     def _windows(self, strategy: Strategy) -> Iterator[Window]:
-        """The windows of the subnet in the order of *strategy*, what is free in them being known."""
+        """Yield the windows of the subnet in the order of *strategy*, what is free in them being known."""
         coming = windows(strategy, self._space, self.ledger.full, self.ledger.cursor)
         lot = _LOT_FIRST
         while some := list(islice(coming, lot)):
@@ -197,7 +197,7 @@ class Plan:
 
 
 def enter_release(ledger: Ledger, release: Release) -> Ledger:
-    """The ledger with *release* begun: its addresses still count as used, but its blocks not as full."""
+    """Return the ledger with *release* begun: its addresses still count as used, but its blocks not as full."""
     full = ledger.full
     for number in release.addresses.blocks:
         full = without(full, number)

@@ -21,7 +21,7 @@ _POINT_TO_POINT_BITS = 1
 
 
 def parse_address(text: str, pointer: str) -> Address:
-    """The address that *text* spells.
+    """Return the address that *text* spells.
 
     Raises:
         ValidationFailed: If it spells none, carries a zone, or is an IPv4 address in IPv6 form.
@@ -41,7 +41,7 @@ def parse_address(text: str, pointer: str) -> Address:
 
 
 def parse_network(text: str, pointer: str) -> Network:
-    """The network that *text*, a CIDR, spells.
+    """Return the network that *text*, a CIDR, spells.
 
     Raises:
         ValidationFailed: If it spells none, or has bits set right of its prefix.
@@ -131,7 +131,7 @@ class Space:
 
     @classmethod
     def of(cls, start: Address, end: Address, excluded: Iterable[tuple[Address, Address]] = ()) -> Space:
-        """The space from *start* to *end* without the inclusive ranges *excluded*."""
+        """Return the space from *start* to *end* without the inclusive ranges *excluded*."""
         first, last = to_number(start), to_number(end)
         left_out = [(to_number(low), to_number(high)) for low, high in excluded if low.version == start.version]
         cut = ((max(first, low), min(last, high)) for low, high in left_out)
@@ -139,12 +139,12 @@ class Space:
 
     @property
     def size(self) -> int:
-        """How many addresses may be handed out in all."""
+        """The number of addresses that can be leased."""
         return self.last - self.first + 1 - size(self.gaps)
 
     @property
     def runs(self) -> Runs:
-        """What may be handed out."""
+        """The runs of addresses that can be leased."""
         found: list[Run] = []
         begin = self.first
         for first, last in (*self.gaps, (self.last + 1, self.last + 1)):
@@ -154,7 +154,7 @@ class Space:
         return tuple(found)
 
     def within(self, first: int, last: int) -> Space:
-        """The part from *first* to *last*; there may be nothing in it."""
+        """Return the part from *first* to *last*; there may be nothing in it."""
         first, last = max(first, self.first), min(last, self.last)
         begin = bisect_left(self.gaps, first, key=itemgetter(1))
         end = bisect_right(self.gaps, last, key=itemgetter(0))
@@ -168,7 +168,7 @@ class Space:
         return tuple(run for run in blocks if run[0] <= run[1])
 
     def positions(self, block: int) -> FrozenBitMap:
-        """Which positions of *block* may be handed out; see `AddressSet`."""
+        """Return which positions of *block* may be handed out; see `AddressSet`."""
         base = block << BLOCK_BITS
         first, last = max(self.first, base), min(self.last, base + BLOCK_SIZE - 1)
         if first > last:

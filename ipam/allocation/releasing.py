@@ -203,7 +203,7 @@ class Releasing:
         return {reservation: len(addresses) for reservation, addresses in held.items()}
 
     def _held(self, subnet: ObjectId, parts: Collection[Part]) -> dict[ObjectId, AddressSet]:
-        """What reservations have of *parts* still, of which nothing is on its way in the ledger.
+        """Return what reservations have of *parts* still, of which nothing is on its way in the ledger.
 
         One that gives all back at once has what it says, until it says that its release is over. Of others the
         leases are looked at: some may be back.
@@ -227,7 +227,7 @@ class Releasing:
         self._begin(subnet, [_release(lease.reservation, alone, current_audit_context(), is_partial=True)])
 
     def _active(self, subnet_id: ObjectId) -> Subnet | None:
-        """The subnet, None when it is on its way out: then its deletion takes the leases with it."""
+        """Return the subnet, None when it is on its way out: then its deletion takes the leases with it."""
         subnet = self._stores.subnets.find(subnet_id)
         return subnet if subnet and subnet.state is SubnetState.ACTIVE else None
 
@@ -254,7 +254,7 @@ class Releasing:
 
 
 def parts_of(reservation: Reservation) -> Iterator[Part]:
-    """What a hidden *reservation* may hold still, in the parts in which it goes back, the same each time."""
+    """Yield what a hidden *reservation* may hold still, in the parts in which it goes back, the same each time."""
     if reservation.at_once:
         for subnet, addresses in reservation.left:
             yield Part(subnet, reservation.id, addresses, len(addresses), ends=True)
@@ -275,7 +275,7 @@ def _release(
     is_partial: bool = False,
     ends: bool = False,
 ) -> Release:
-    """That a reservation gives *addresses* back."""
+    """Return that a reservation gives *addresses* back."""
     return Release(
         id=ObjectId(),
         reservation=reservation,

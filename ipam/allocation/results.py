@@ -1,4 +1,4 @@
-"""What a request comes to: its reservation and its leases, the same whoever makes them, and whenever."""
+"""Derivation of a job's reservation and leases: deterministic, so that any worker can make them again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOLD = 4096
 
 
 def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime) -> Reservation:
-    """The reservation of *job*, which was given *holdings*."""
+    """Return the reservation of *job*, which was given *holdings*."""
     request = ReservationRequest.from_json(job.request)
     return Reservation(
         id=job.reservation,
@@ -35,7 +35,7 @@ def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime
 
 
 def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
-    """The stored forms of the leases of *subnet* by *grant*, lowest address first.
+    """Yield the stored forms of the leases of *subnet* by *grant*, lowest address first.
 
     Args:
         grant: Which counts.
@@ -59,7 +59,7 @@ def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
 
 
 def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
-    """*job* as it ends *now* by *grants*, by subnet, with what it has come to if that is little.
+    """Return *job* as it ends *now* by *grants*, by subnet, with what it has come to if that is little.
 
     One that was never claimed has begun just now.
     """
@@ -77,7 +77,7 @@ def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
 
 
 def holdings_of(grants: Mapping[ObjectId, Grant]) -> tuple[Holding, ...]:
-    """What a reservation has by *grants*, which are by subnet."""
+    """Return what a reservation has by *grants*, which are by subnet."""
     return tuple(Holding(subnet, grant.addresses) for subnet, grant in grants.items())
 
 
@@ -87,7 +87,7 @@ def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:
 
 
 def result_of(job: Job) -> tuple[Reservation, list[Json]] | None:
-    """The reservation of *job* and the JSON of its leases, at its end; None if that was not told with it.
+    """Return the reservation of *job* and the JSON of its leases, at its end; None if that was not told with it.
 
     Of its leases, too, one is made and the others are like it.
     """

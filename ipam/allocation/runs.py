@@ -9,7 +9,7 @@ Runs = tuple[Run, ...]
 
 
 def merged(runs: Iterable[Run]) -> Runs:
-    """The numbers of *runs*, which may come in any order and share some."""
+    """Return the numbers of *runs*, which may come in any order and share some."""
     found: list[Run] = []
     for first, last in sorted(runs):
         if found and first <= found[-1][1] + 1:
@@ -20,7 +20,7 @@ def merged(runs: Iterable[Run]) -> Runs:
 
 
 def joined(runs: Iterable[Run]) -> Iterator[Run]:
-    """The same numbers as *runs*, which ascend but may touch; found as they are asked for."""
+    """Yield the same numbers as *runs*, which ascend but may touch; found as they are asked for."""
     current: Run | None = None
     for first, last in runs:
         if current and first == current[1] + 1:
@@ -34,7 +34,7 @@ def joined(runs: Iterable[Run]) -> Iterator[Run]:
 
 
 def without(runs: Runs, number: int) -> Runs:
-    """*runs* but for *number*."""
+    """Return *runs* but for *number*."""
     kept: list[Run] = []
     for first, last in runs:
         if first <= number <= last:
@@ -45,7 +45,7 @@ def without(runs: Runs, number: int) -> Runs:
 
 
 def outside(runs: Runs, first: int, last: int) -> Iterator[int]:
-    """The numbers from *first* to *last* that are not in *runs*, ascending; found as they are asked for."""
+    """Yield the numbers from *first* to *last* that are not in *runs*, ascending; found as they are asked for."""
     for low, high in (*runs, (last + 1, last + 1)):
         if high < first:
             continue
@@ -54,5 +54,5 @@ def outside(runs: Runs, first: int, last: int) -> Iterator[int]:
 
 
 def size(runs: Runs) -> int:
-    """How many numbers *runs* have."""
+    """Return how many numbers *runs* have."""
     return sum(last - first + 1 for first, last in runs)

@@ -9,7 +9,7 @@ from itertools import chain
 
 from bson import ObjectId
 
-from ipam.allocation.dispatcher import Ends
+from ipam.allocation.dispatcher import JobResults
 from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
 from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
 from ipam.errors import RetriesExhausted, passes
@@ -43,7 +43,7 @@ class Settling:
         jobs: Mapping[ObjectId, Job],
         subnets: Iterable[Subnet],
         seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
-    ) -> Ends:
+    ) -> JobResults:
         """Carry *jobs* to their success whose grants count, and return how these have ended.
 
         *subnets* are those that they have grants in, *seen* are blocks of these, if they were read before the
@@ -103,7 +103,7 @@ class Settling:
         self._strike_out(due)
 
     def _telling(self, made: Iterable[tuple[Reservation, AuditContext]]) -> Writes:
-        """How reservations are told of that are about to be stored, each with who asked for it."""
+        """Return how reservations are told of that are about to be stored, each with who asked for it."""
         created = tuple(facts.reserved(reservation, audit_context) for reservation, audit_context in made)
         return self._stores.events.addition([Outbox(created)])
 
@@ -133,7 +133,7 @@ class Settling:
         return []
 
     def _handing_out(self, due: Sequence[Due], seen: Mapping[ObjectId, Blocks]) -> Iterator[Writes]:
-        """How the leases of grants are written, in the order of their keys: their ids say which each is."""
+        """Yield how the leases of grants are written, in the order of their keys: their ids say which each is."""
         ranks: Counter[ObjectId] = Counter()
         for subnet, grants in sorted(due, key=lambda one: one[0].id):
             yield from self._leasing.handing_out(subnet, grants, ranks, seen.get(subnet.id, NOT_SEEN))
@@ -149,7 +149,7 @@ class Settling:
         return bool(due)
 
     def subnets_of(self, job: Job) -> list[Subnet]:
-        """All subnets, in whatever state, in which *job* may have grants."""
+        """Return all subnets, in whatever state, in which *job* may have grants."""
         if job.subnet is None:
             return self._stores.subnets.of_pool(job.pool, LIVING)
         subnet = self._stores.subnets.find(job.subnet)
@@ -201,7 +201,7 @@ def _counts(grant: Grant, job: Job | None) -> bool:
 
 
 def _in_hand(grant: Grant, job: Job | None) -> bool:
-    """Whether the worker that made *grant* may still decide that it counts."""
+    """Return whether the worker that made *grant* may still decide that it counts."""
     if job is None or grant.batch is None:
         return False
     return job.state is JobState.RUNNING and job.decision is None and job.claim == grant.batch

@@ -24,14 +24,14 @@ class Window:
     end: int = BLOCK_SIZE
 
     def of(self, positions: FrozenBitMap) -> FrozenBitMap:
-        """Those of *positions* that lie in it."""
+        """Return those of *positions* that lie in it."""
         if self.end - self.first == BLOCK_SIZE:
             return positions
         return positions & FrozenBitMap(range(self.first, self.end))
 
 
 def windows(strategy: Strategy, space: Space, full: Runs, cursor: int | None) -> Iterator[Window]:
-    """All of *space* but its *full* blocks, in the order in which *strategy* looks at it.
+    """Return all of *space* but its *full* blocks, in the order in which *strategy* looks at it.
 
     `next` begins behind *cursor*, so that an address which was given back is handed out again as late as the size
     of the subnet allows; `random` begins with the block of any address.
@@ -73,7 +73,7 @@ def choice(strategy: Strategy, free: FrozenBitMap, count: int) -> FrozenBitMap:
 
 
 def run_starts(free: FrozenBitMap, count: int) -> FrozenBitMap:
-    """The positions at which *count* positions in a row begin that are all *free*; it takes log2(count) steps."""
+    """Return the positions at which *count* consecutive *free* positions begin, in log2(count) steps."""
     starts, length = free, 1
     while length < count:
         step = min(length, count - length)
@@ -83,12 +83,12 @@ def run_starts(free: FrozenBitMap, count: int) -> FrozenBitMap:
 
 
 def run_at_end(free: FrozenBitMap) -> int:
-    """How many of the last positions of a block are free in a row."""
+    """Return how many of the last positions of a block are free in a row."""
     taken = free.flip(0, BLOCK_SIZE)
     return BLOCK_SIZE - 1 - taken.max() if taken else BLOCK_SIZE
 
 
 def run_at_start(free: FrozenBitMap) -> int:
-    """How many of the first positions of a block are free in a row."""
+    """Return how many of the first positions of a block are free in a row."""
     taken = free.flip(0, BLOCK_SIZE)
     return taken.min() if taken else BLOCK_SIZE

@@ -1,4 +1,4 @@
-"""What is free in subnets, to be looked at: runs, aligned networks, a map."""
+"""Free space of subnets: free ranges, aligned networks, and a map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FreeRun:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of addresses."""
         return int(self.last) - int(self.first) + 1
 
 
@@ -62,7 +62,7 @@ class Surveying:
         self._stores = stores
 
     def free_runs(self, subnets: Iterable[Subnet], begin: Address | None) -> Iterator[FreeRun]:
-        """The free runs of *subnets*, in their order, from *begin* on, each as long as can be.
+        """Yield the free runs of *subnets*, in their order, from *begin* on, each as long as can be.
 
         They are found as they are asked for; only blocks that were ever touched are read.
         """
@@ -74,7 +74,7 @@ class Surveying:
                 yield FreeRun(subnet, from_number(first), from_number(last))
 
     def free_networks(self, subnets: Iterable[Subnet], begin: Address | None, length: int) -> Iterator[FreeRun]:
-        """The networks with a prefix of *length* bits of which every address is free; see `free_runs`."""
+        """Yield the networks with a prefix of *length* bits of which every address is free; see `free_runs`."""
         for run in self.free_runs((one for one in subnets if one.start.max_prefixlen >= length), begin):
             size = 1 << (run.first.max_prefixlen - length)
             end = int(run.last) + 1
@@ -135,7 +135,7 @@ class Surveying:
             yield from (from_number(base + position) for position in taken if first <= base + position <= last)
 
     def cells(self, subnet: Subnet, network: Network) -> list[Cell]:
-        """*network* in up to 256 parts of one size, each with what *subnet* has in it."""
+        """Return *network* in up to 256 parts of one size, each with what *subnet* has in it."""
         longer = min(_CELL_BITS, network.max_prefixlen - network.prefixlen)
         width = network.num_addresses >> longer
         begin, space = to_number(network[0]), space_of(subnet).within(to_number(network[0]), to_number(network[-1]))
@@ -151,7 +151,7 @@ class Surveying:
     def _taken(
         self, subnet: Subnet, low: int, high: int, blocks: Iterable[Block] | None = None
     ) -> Iterator[tuple[int, FrozenBitMap]]:
-        """What is not free, by block, ascending, in those of the numbers from *low* to *high*.
+        """Yield what is not free, by block, ascending, in those of the numbers from *low* to *high*.
 
         Blocks of which nothing was ever taken are left out. *blocks* are those of the subnet that are stored, if
         they were read before.
@@ -168,7 +168,7 @@ class Surveying:
         yield from ((number, subnet.ledger.on_its_way(number)) for number in coming)
 
     def _free_pieces(self, subnet: Subnet, space: Space) -> Iterator[Run]:
-        """What is free as runs, ascending; two may touch where a block begins."""
+        """Yield what is free as runs, ascending; two may touch where a block begins."""
         begin = space.first
         for number, taken in self._taken(subnet, space.first, space.last):
             base = number << BLOCK_BITS
@@ -180,13 +180,13 @@ class Surveying:
 
 
 def network_around(subnet: Subnet) -> Network:
-    """The smallest network that has all addresses of *subnet*."""
+    """Return the smallest network that has all addresses of *subnet*."""
     differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
     return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
 
 
 def _few_blocks(subnet: Subnet) -> Sequence[int]:
-    """The numbers of the blocks that *subnet* lies in; none if these are more than a few."""
+    """Return the numbers of the blocks that *subnet* lies in; none if these are more than a few."""
     first, last = to_number(subnet.start) >> BLOCK_BITS, to_number(subnet.end) >> BLOCK_BITS
     return range(first, last + 1) if last - first < _FEW_BLOCKS else ()
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from bson import ObjectId
 
-from ipam.allocation.dispatcher import Ends
+from ipam.allocation.dispatcher import JobResults
 from ipam.errors import Transient
 from ipam.models.documents import Job
 from ipam.models.jobs import JobStore
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # While ends are announced, those who wait look by themselves only for what was not, its worker having died before
 # that: for what they have waited longer than this, and as often as this.
 _LOOKS_ANYWAY_AFTER_S = 2.0
-# Ends that are remembered, for who begins to wait a moment after them.
+# JobResults that are remembered, for who begins to wait a moment after them.
 _REMEMBERED = 2048
 # So many jobs at once, of which lists may have thousands.
 _LOOKS_ANYWAY_AT = 256
@@ -57,7 +57,7 @@ class Waiting:
         self._waited_long: list[ObjectId] = []  # For these somebody waited already when it was last time to look.
         self._thread: threading.Thread | None = None
 
-    def hear_of(self, ends: Ends) -> None:
+    def hear_of(self, ends: JobResults) -> None:
         """Let those who wait have their jobs as they have ended, or look at once, where that was not announced."""
         with self._changed:
             for id_, job in ends.items():
@@ -78,7 +78,7 @@ class Waiting:
     def wait(
         self, jobs: Collection[ObjectId], timeout_s: float, given_up: Callable[[], bool], *, are_new: bool = False
     ) -> dict[ObjectId, Job]:
-        """Those of *jobs* that have ended: all, or when *timeout_s* seconds are over or the caller has *given_up*.
+        """Return those of *jobs* that have ended, when all have, the timeout is over, or the caller has *given_up*.
 
         None at once when all places are taken. A job that enough others wait for is not waited for. Unless they
         *are_new*, they are looked at once: that they have ended may have been told to somebody else.
@@ -143,7 +143,7 @@ class Waiting:
         return bool(waiters)
 
     def _ended(self, wanted: list[ObjectId]) -> Sequence[Job]:
-        """Those of *wanted* that have ended; none when it cannot be told, for waiting has a limit of its own."""
+        """Return those of *wanted* that have ended; none if they cannot be read, for the wait has its own limit."""
         try:
             return self._jobs.ended(wanted)
         except Transient:
@@ -153,7 +153,7 @@ class Waiting:
             return ()
 
     def _wanted(self) -> list[ObjectId]:
-        """Those jobs that are to be looked at, and are waited for still."""
+        """Return those jobs that are to be looked at, and are waited for still."""
         with self._changed:
             while True:
                 wanted = [job for job in (*self._to_look_at, *self._overdue()) if job in self._waited]

@@ -35,7 +35,7 @@ def create_app(
     hosts: Collection[str],
     ping_workers: Callable[[], Sequence[str]] = tuple,
 ) -> falcon.App[falcon.Request, falcon.Response]:
-    """The WSGI application on *services*, which takes no further request once *stopping* is set.
+    """Return the WSGI application on *services*, which takes no further request once *stopping* is set.
 
     *hosts* are the names that it answers to, besides those of loopback. *check_broker* raises `Transient` when the
     broker takes no message, and so does *ping_workers*, which returns the names of the workers that answer.

@@ -1,4 +1,4 @@
-"""Whether the processes of this machine are at work, for those who start them again if not."""
+"""Health checks of the processes of this machine, for supervisors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import urllib.request
 from ipam.errors import Transient
 from ipam.settings import Settings, in_url
 from ipam.util.heartbeat import Heartbeat
-from ipam.wiring import broker_place
-from ipam.workers.app import create_celery, name_of_worker, ping_workers
+from ipam.wiring import broker_endpoint
+from ipam.workers.celery_app import create_celery, ping_workers, worker_name
 
 log = logging.getLogger(__name__)
 PROCESSES = ("web", "worker", "beat", "relay")
@@ -42,9 +42,9 @@ def _fault_of_web(settings: Settings) -> str | None:
 
 
 def _fault_of_worker(settings: Settings) -> str | None:
-    """A worker says over the broker that it is at work: so it hears of what there is to do."""
-    name = name_of_worker()
-    app = create_celery(settings, broker_place(settings))
+    """Return a worker says over the broker that it is at work: so it hears of what there is to do."""
+    name = worker_name()
+    app = create_celery(settings, broker_endpoint(settings))
     try:
         answers = ping_workers(app, _TIMEOUT_S, only=name)
     except Transient as error:

@@ -29,7 +29,7 @@ _AGAIN_AFTER_S = 1.0
 
 
 def load_function(_context: click.Context, _parameter: click.Parameter, spelled: str) -> Function:
-    """The function that MODULE:FUNCTION spells; modules are looked for in the current folder too.
+    """Return the function that MODULE:FUNCTION spells; modules are looked for in the current folder too.
 
     Raises:
         click.BadParameter: If there is none.
@@ -87,7 +87,7 @@ class _Shown:
         self._client = client
 
     def ask(self, hook: Hook, questions: Sequence[bytes]) -> list[bytes | Silence]:
-        """As `HookClient` says."""
+        """Ask as `HookClient` describes, and print the answers."""
         began = time.monotonic()
         answers = self._client.ask(hook, questions)
         for answer in answers:

@@ -37,7 +37,7 @@ from ipam.util.lossless_json import dumps
 from ipam.util.printable import LineFormatter, printable
 from ipam.wiring import (
     Services,
-    broker_place,
+    broker_endpoint,
     build_admission,
     build_relay,
     build_services,
@@ -45,12 +45,12 @@ from ipam.wiring import (
     open_stores,
     web_registration,
 )
-from ipam.workers.app import create_following_celery, follow_broker, ping_workers, run_worker
-from ipam.workers.dispatch import CeleryDispatcher
-from ipam.workers.ends import Announcements
-from ipam.workers.hearing import Hearing
+from ipam.workers.celery_app import create_failover_celery, follow_broker, ping_workers, run_worker
+from ipam.workers.celery_dispatcher import CeleryDispatcher
+from ipam.workers.result_codec import ResultCodec
+from ipam.workers.result_listener import ResultListener
+from ipam.workers.target_lock import TargetLock, open_lock_file
 from ipam.workers.tasks import register_tasks
-from ipam.workers.turns import Turns, file_of_workers
 
 # A worker has nobody waiting on its connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
@@ -136,13 +136,13 @@ def serve(settings: Settings) -> None:
 
 
 def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """One web process."""
+    """Run a web process."""
     admission = build_admission(settings)
     stores = open_stores(settings, settings.mongo_timeout_s)
     prepare_database(stores)
-    app = create_following_celery(settings, broker_place(settings))
-    announcements = Announcements(stores.positions.secret)
-    dispatcher = CeleryDispatcher(app, announcements)
+    app = create_failover_celery(settings, broker_endpoint(settings))
+    codec = ResultCodec(stores.positions.secret)
+    dispatcher = CeleryDispatcher(app, codec)
     services = build_services(stores, settings, dispatcher, admission)
     stopping = threading.Event()
     server = Server(
@@ -158,7 +158,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
     )
-    hearing = Hearing(app, announcements, services.waiting.hear_of, services.waiting.rely)
+    hearing = ResultListener(app, codec, services.waiting.hear_of, services.waiting.rely)
     hearing.start()
     registration = web_registration(settings, server.port)
     freeze_gc()
@@ -182,14 +182,14 @@ def worker(settings: Settings) -> None:
     stores = open_stores(settings, settings.mongo_timeout_s, follow=False)
     prepare_database(stores)
     stores.whole.close()
-    app = create_following_celery(settings, broker_place(settings))
+    app = create_failover_celery(settings, broker_endpoint(settings))
 
     @cache
     def services() -> Services:
         # In a process that was forked: what it follows by is its own, connections included.
-        follow_broker(app, broker_place(settings))
+        follow_broker(app, broker_endpoint(settings))
         stores = open_stores(settings, _WORKER_TIMEOUT_S)
-        dispatcher = CeleryDispatcher(app, Announcements(stores.positions.secret))
+        dispatcher = CeleryDispatcher(app, ResultCodec(stores.positions.secret))
         return build_services(stores, settings, dispatcher, build_admission(settings))
 
     def finish() -> None:
@@ -197,7 +197,7 @@ def worker(settings: Settings) -> None:
             services().admission.drain(_FINISH_TIMEOUT_S)
 
     # One process at least is left to all others.
-    turns = Turns(settings.claim_timeout_s, max(1, settings.concurrency // 2), file_of_workers())
+    turns = TargetLock(settings.claim_timeout_s, max(1, settings.concurrency // 2), open_lock_file())
     register_tasks(app, services, turns, settings.recovery_interval_s)
     sys.exit(run_worker(app, settings, finish))
 
@@ -221,7 +221,7 @@ def relay(settings: Settings) -> None:
 @_settings(*_BROKER, "database", "recovery_interval_s")
 def beat(settings: Settings) -> None:
     """Look for what lost messages and killed workers left behind (Celery beat); one is enough."""
-    app = create_following_celery(settings, broker_place(settings))
+    app = create_failover_celery(settings, broker_endpoint(settings))
     app.start(["beat", f"--loglevel={settings.log_level}", "--pidfile="])
 
 
@@ -232,7 +232,7 @@ def flower(settings: Settings) -> None:
     settings.refuse_open("flower_address")
     from ipam.workers.flower_server import run_flower  # noqa: PLC0415 (only this command needs what it loads)
 
-    run_flower(create_following_celery(settings, broker_place(settings)), settings)
+    run_flower(create_failover_celery(settings, broker_endpoint(settings)), settings)
 
 
 @cli.command()
@@ -251,7 +251,7 @@ def health(settings: Settings, process: str) -> None:
 
 @cli.group()
 def events() -> None:
-    """What happens, from the audit log or from a bus."""
+    """Show events, from the audit log or from a bus."""
 
 
 @events.command("tail")

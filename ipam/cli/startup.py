@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ipam.discovery.places import resolved
+from ipam.discovery.endpoints import resolved
 from ipam.errors import AccessDenied, Transient
 from ipam.models.stores import Stores
 from ipam.util.retry import retry_until_available
@@ -30,9 +30,9 @@ def prepare_database(stores: Stores) -> list[str]:
                 again,
             )
         else:
-            origin = stores.whole.origin
+            source = stores.whole.source
             log.warning(
-                "MongoDB does not answer; tried %s; check %s and that it runs there. %s", tried, origin, again
+                "MongoDB does not answer; tried %s; check %s and that it runs there. %s", tried, source, again
             )
 
     def prepare() -> list[str]:

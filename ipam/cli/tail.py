@@ -14,7 +14,7 @@ import requests
 
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import Transient
-from ipam.events.listening import listen
+from ipam.events.subscriber import listen
 from ipam.settings import BUS_SCHEMES, of_scheme
 from ipam.util.lossless_json import JSONDecodeError, loads
 
@@ -76,7 +76,7 @@ def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None
 
 
 def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
-    """The option --bus, if it is one that there can be."""
+    """Return the option --bus, if it is one that there can be."""
     try:
         return url and of_scheme(url, BUS_SCHEMES)
     except ValueError as error:
@@ -84,7 +84,7 @@ def check_bus(_context: click.Context, _parameter: click.Parameter, url: str | N
 
 
 def as_line(event: Event) -> str:
-    """An event for people."""
+    """Return an event for people."""
     words = [event["time"], event["sequence"], event["type"], event["subject"], *_who(event)]
     return " ".join(words)
 

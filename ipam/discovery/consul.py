@@ -15,7 +15,7 @@ import consul
 import requests
 from requests.adapters import HTTPAdapter
 
-from ipam.discovery.places import InFile, resolved
+from ipam.discovery.endpoints import FileEndpoint, resolved
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
 from ipam.settings import Settings, in_url
@@ -35,14 +35,14 @@ _PASSING = "passing"
 _SHOWN = 200
 
 
-class Agent:
+class ConsulAgent:
     """A Consul agent.
 
     Its token is sent in a header: in a URL, where python-consul puts it, it would get into logs.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """The agent that *settings* name; nothing is connected yet."""
+        """Make the client of the agent that *settings* name; nothing is connected yet."""
         url = urlsplit(settings.consul_url())
         host, port = in_url(url.hostname or ""), url.port or _DEFAULT_PORT
         self._server = f"{host}:{port}"
@@ -64,12 +64,12 @@ class Agent:
         self._refused: set[str] = set()
 
     def instances(self, service: Service, index: str | None = None) -> tuple[str, list[Instance]]:
-        """The healthy instances of *service*, at least one, and the index of this answer.
+        """Return the healthy instances of *service*, at least one, and the index of this answer.
 
         Given the *index* of the last answer, this one comes when it is another, or after a minute.
 
         Raises:
-            NoneHealthy: If there is none; it has the index of the answer.
+            NoHealthyInstance: If there is none; it has the index of the answer.
             Transient: If the agent does not answer, or refuses to.
         """
         with self._asking(f"for the service {service.name!r}"):
@@ -83,11 +83,11 @@ class Agent:
         self._refused = set(refused)
         usable = [instance for instance in healthy if instance.server not in refused]
         if not usable:
-            raise NoneHealthy(self._why_none(service, entries or ()), now)
+            raise NoHealthyInstance(self._why_none(service, entries or ()), now)
         return now, sorted(usable, key=lambda instance: instance.server)
 
     def knows(self, id_: str) -> bool:
-        """Whether something is registered with this agent as *id_*.
+        """Return whether something is registered with this agent as *id_*.
 
         Raises:
             Transient: If it does not answer, or refuses to.
@@ -159,7 +159,7 @@ class Agent:
         )
 
 
-class NoneHealthy(Transient):
+class NoHealthyInstance(Transient):
     """A service has no healthy instance.
 
     Attributes:
@@ -171,7 +171,7 @@ class NoneHealthy(Transient):
         self.index = index
 
 
-class InConsul:
+class ConsulEndpoint:
     """The place of a service that an agent knows.
 
     Args:
@@ -181,7 +181,7 @@ class InConsul:
     """
 
     def __init__(
-        self, agent: Agent, text: str, parse: Callable[[str], Service], file: InFile | None = None
+        self, agent: ConsulAgent, text: str, parse: Callable[[str], Service], file: FileEndpoint | None = None
     ) -> None:
         self._agent = agent
         self._parse = parse
@@ -190,10 +190,10 @@ class InConsul:
         self._instances: list[Instance] = []
         self._known: str | None = None
         self._lock = threading.Lock()
-        self.origin = f"the service {self._service.name!r} in Consul at {agent.shown}"
+        self.source = f"the service {self._service.name!r} in Consul at {agent.shown}"
 
     def find(self) -> str:
-        """As `Place` says; why there is none yet is said in the log."""
+        """Implement `Endpoint`; the log says why there is no address yet."""
 
         def explain(error: Transient, pause_s: float) -> None:
             log.warning("%s Trying again in %.0f s.", error.detail, pause_s)
@@ -205,7 +205,7 @@ class InConsul:
         return self._known
 
     def follow(self, moved: Callable[[str], None]) -> None:
-        """As `Place` says; while no instance is healthy, it stays where it was."""
+        """Implement `Endpoint`; while no instance is healthy, the former address stays in use."""
         name = f"follow-{self._service.name}"
         threading.Thread(target=self._watch, args=(moved,), name=name, daemon=True).start()
         if self._file is not None:
@@ -222,13 +222,13 @@ class InConsul:
                 self._be_at(moved, instances=instances)
                 said = ""
             except Transient as error:
-                index = error.index if isinstance(error, NoneHealthy) else None
+                index = error.index if isinstance(error, NoHealthyInstance) else None
                 if error.detail != said:
                     log.warning("%s Until then, what was known stays in use.", error.detail)
                 said = error.detail
                 time.sleep(_AFTER_FAILURE_S)
             except Exception:  # Were the thread to die, nobody would follow any more.
-                log.exception("following %s failed", self.origin)
+                log.exception("following %s failed", self.source)
                 time.sleep(_AFTER_FAILURE_S)
             time.sleep(_PAUSE_S)
 
@@ -246,7 +246,7 @@ class InConsul:
             address = self._service.address(self._instances)
             if address != self._known:
                 if self._known is not None:
-                    log.info("%s has moved", self.origin)
+                    log.info("%s has moved", self.source)
                 moved(address)
                 self._known = address
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ipam import __version__
-from ipam.discovery.consul import Agent
+from ipam.discovery.consul import ConsulAgent
 from ipam.errors import Transient
 from ipam.settings import Settings, in_url
 
@@ -28,7 +28,7 @@ _LEAVE_TIMEOUT_S = 1.0
 class Registration:
     """Keeps an entry in an agent, until it is to leave."""
 
-    def __init__(self, agent: Agent, entry: Mapping[str, Any]) -> None:
+    def __init__(self, agent: ConsulAgent, entry: Mapping[str, Any]) -> None:
         self._agent = agent
         self._entry = entry
         self._left = threading.Event()
@@ -65,7 +65,7 @@ class Registration:
 
 
 def entry_of_web(settings: Settings, port: int) -> dict[str, Any]:
-    """The entry of a web process that listens on *port*.
+    """Return the entry of a web process that listens on *port*.
 
     Where nothing else is said, its address is the one that it listens on; if that is all of them, the agent's own.
     """
@@ -82,7 +82,7 @@ def entry_of_web(settings: Settings, port: int) -> dict[str, Any]:
 
 
 def entry_of_server(name: str, address: str, port: int) -> dict[str, Any]:
-    """The entry of a server that listens already; it is gone soon after the server is."""
+    """Return the entry of a server that listens already; it is gone soon after the server is."""
     check = {"Name": "connection", "TCP": f"{in_url(address)}:{port}", "Status": "passing"}
     return _entry(name, address, port, check, _SOONEST_REMOVAL_S)
 

@@ -41,7 +41,7 @@ class Instance:
 
     @property
     def server(self) -> str:
-        """As host:port."""
+        """The server as host:port."""
         return f"{in_url(self.host)}:{self.port}"
 
 
@@ -70,7 +70,7 @@ class Service:
 
     @classmethod
     def parse(cls, text: str, flag: str, schemes: Sequence[str]) -> Service:
-        """The service that *text* names: its name, or a URL with that in the place of servers.
+        """Return the service that *text* names: its name, or a URL with that in the place of servers.
 
         *flag* is where *text* was given; *schemes* are those that it may have: if that is one, it need not be said.
         """
@@ -98,7 +98,7 @@ class Service:
         return None
 
     def address(self, instances: Sequence[Instance]) -> str:
-        """What the client of the service is given to reach *instances*, at least one.
+        """Return what the client of the service is given to reach *instances*, at least one.
 
         Raises:
             Transient: If nothing says which scheme it has.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ipam.embedded.parts import PYTHON, Part
+from ipam.embedded.processes import PYTHON, ProcessSpec
 from ipam.embedded.reaper import STOP_TIMEOUT_S, STOPPED, Group
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    part: Part
+    part: ProcessSpec
     process: subprocess.Popen[str]
     group: Group
 
@@ -48,14 +48,14 @@ class Supervisor:
             text=True,
         )
 
-    def start(self, parts: Iterable[Part]) -> None:
+    def start(self, parts: Iterable[ProcessSpec]) -> None:
         """Start *parts* side by side; side by side they will be stopped, before all that was started earlier."""
         self._waves.append({})
         for part in parts:
             self._start(part, len(self._waves) - 1)
 
     def running(self, name: str) -> bool:
-        """Whether the process *name* is alive."""
+        """Return whether the process *name* is alive."""
         return any(wave[name].process.poll() is None for wave in self._waves if name in wave)
 
     def watch(self, stopped: threading.Event) -> None:
@@ -87,7 +87,7 @@ class Supervisor:
         self._tell_reaper(STOPPED)
         self._reaper.wait()
 
-    def _start(self, part: Part, wave: int) -> None:
+    def _start(self, part: ProcessSpec, wave: int) -> None:
         process = part.start(subprocess.PIPE)
         group = Group.of(process.pid)
         self._waves[wave][part.name] = _Child(part, process, group)

@@ -17,9 +17,18 @@ from pathlib import Path
 
 import click
 
-from ipam.embedded.access import private_folder, write_secret
-from ipam.embedded.finding import variables
-from ipam.embedded.parts import USER, Part, database_part, free_port, ipam_parts, mongo_uri, redis_part, redis_url
+from ipam.embedded.data_dir import private_folder, write_secret
+from ipam.embedded.processes import (
+    USER,
+    ProcessSpec,
+    database_part,
+    free_port,
+    ipam_parts,
+    mongo_uri,
+    redis_part,
+    redis_url,
+)
+from ipam.embedded.server_env import variables
 from ipam.embedded.supervisor import Supervisor
 from ipam.embedded.watchdog import Watchdog
 from ipam.errors import AccessDenied, InvalidSettings, Transient
@@ -103,7 +112,7 @@ def _watch_database(
 
 
 def _that_answers(settings: Settings) -> str:
-    """The servers of the database that *settings* name.
+    """Return the servers of the database that *settings* name.
 
     Raises:
         Transient: If it does not answer.
@@ -122,7 +131,7 @@ def _that_answers(settings: Settings) -> str:
 
 
 def _password_of_database(supervisor: Supervisor, data: Path) -> str:
-    """The password of the database's only user, who is created before anybody is asked for it.
+    """Return the password of the database's only user, who is created before anybody is asked for it.
 
     The database lets everybody in until it has a user: so it runs for a moment, on a port that nobody knows.
     """
@@ -138,7 +147,7 @@ def _password_of_database(supervisor: Supervisor, data: Path) -> str:
 
 
 class Log(RotatingFileHandler):
-    """What the processes say, in few files of bounded size."""
+    """The output of all processes, in a few files of bounded size."""
 
     _lost = 0
     _is_told = False
@@ -169,13 +178,13 @@ class Log(RotatingFileHandler):
 
 
 def open_log(data: Path) -> Log:
-    """The log under *data*."""
+    """Return the log under *data*."""
     written = Log(data / _LOG_NAME, maxBytes=_LOG_MAX_BYTES, backupCount=_LOGS_KEPT, encoding="utf-8")
     written.setFormatter(LineFormatter("%(name)-8s | %(message)s"))
     return written
 
 
-def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) -> None:
+def _start(supervisor: Supervisor, parts: list[ProcessSpec], stopped: threading.Event) -> None:
     """Start *parts* side by side, wait until those with a port listen, and say so, a line each."""
     supervisor.start(parts)
     for part in parts:
@@ -191,7 +200,7 @@ def _start(supervisor: Supervisor, parts: list[Part], stopped: threading.Event) 
             click.echo(f"ipam: {part.name} started{port}" + (f" ({part.program})" if part.program else ""))
 
 
-def _listens(part: Part) -> bool:
+def _listens(part: ProcessSpec) -> bool:
     try:
         socket.create_connection(("127.0.0.1", part.port or 0), timeout=1).close()
     except OSError:

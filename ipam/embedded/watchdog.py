@@ -62,7 +62,7 @@ class Watchdog:
             self._say(f"the disk of {self._folder} is full: the database waits for {room} MiB of room")
 
     def _works(self) -> bool:
-        """Whether it takes a write; one that does not answer may be slow, and its end is seen without this."""
+        """Return whether the database takes a write; one that does not answer counts too, for it may be slow."""
         try:
             self._stores.positions.write()
         except Exception as error:  # noqa: BLE001 (whatever it says)

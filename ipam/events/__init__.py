@@ -1,1 +1,1 @@
-"""What happened, in order: numbered, kept, and told to whoever wants to know."""
+"""Events: the event log, its readers, and publishing on the bus."""

@@ -49,7 +49,7 @@ class Bus(Protocol):
 
     @property
     def max_bytes(self) -> int:
-        """How long a body may be."""
+        """The longest body that the bus takes, in bytes."""
 
     def publish(self, message: Message) -> None:
         """Return when the bus has *message*.
@@ -63,19 +63,19 @@ class Bus(Protocol):
 
 
 def open_bus(url: str) -> Bus:
-    """The bus at *url*; nothing is connected yet."""
+    """Return the bus at *url*; nothing is connected yet."""
     return NatsBus(url) if is_nats(url) else KombuBus(url)
 
 
-class MovingBus:
+class FailoverBus:
     """A bus that may be somewhere else tomorrow, and of which nobody may know yet where it is.
 
     Args:
-        origin: What says where it is, for people.
+        source: What says where it is, for people.
     """
 
-    def __init__(self, origin: str) -> None:
-        self._origin = origin
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._url: str | None = None
         self._bus: Bus | None = None
         self._opened: str | None = None
@@ -94,18 +94,18 @@ class MovingBus:
         return self._current().max_bytes
 
     def publish(self, message: Message) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         self._current().publish(message)
 
     def close(self) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         if self._bus is not None:
             self._bus.close()
 
     def _current(self) -> Bus:
         url = self._url
         if url is None:
-            raise Transient(f"Nobody knows yet where the bus is: {self._origin}.")
+            raise Transient(f"Nobody knows yet where the bus is: {self._source}.")
         if self._bus is None or self._opened != url:
             self.close()
             self._bus, self._opened = open_bus(url), url
@@ -138,7 +138,7 @@ class KombuBus:
         )
 
     def publish(self, message: Message) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         try:
             producer = self._producer or self._open()
             producer.publish(
@@ -155,7 +155,7 @@ class KombuBus:
             raise Transient(f"The bus at {self._shown} took no event ({type(error).__name__}).") from error
 
     def close(self) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         self._producer = None
         if self._connection is not None:
             self._connection.close()
@@ -183,11 +183,11 @@ class NatsBus:
 
     @property
     def max_bytes(self) -> int:
-        """What the server takes."""
+        """The longest body that the server takes, in bytes."""
         return self._max_bytes
 
     def publish(self, message: Message) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         try:
             self._wait(self._publish(message))
         except (NatsError, OSError, TimeoutError) as error:
@@ -195,7 +195,7 @@ class NatsBus:
             raise Transient(f"The bus at {self._shown} took no event ({type(error).__name__}).") from error
 
     def close(self) -> None:
-        """As `Bus` says."""
+        """Implement `Bus`."""
         self._disconnect()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -229,7 +229,7 @@ class NatsBus:
 
 
 async def _has_stream(client: Client) -> bool:
-    """Whether the server keeps events; if it could and does not yet, it does so from now on."""
+    """Return whether the server keeps events; if it could and does not yet, it does so from now on."""
     streams = client.jetstream(timeout=_TIMEOUT_S)
     try:
         await streams.account_info()

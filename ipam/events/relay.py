@@ -16,7 +16,7 @@ from datetime import timedelta
 from bson import ObjectId
 
 from ipam.errors import Transient, WriteConflict
-from ipam.events.publishing import AT_ONCE, Publishing
+from ipam.events.publisher import AT_ONCE, Publisher
 from ipam.models.clock import utc_now
 from ipam.models.events import Event
 from ipam.models.leadership import Lead
@@ -41,7 +41,9 @@ _FORGETS_EVERY_S = 600.0
 
 
 class Relay:
-    """One of them is at work at a time, another takes over within seconds; each step may be done twice by any.
+    """Moves events to the log and the bus.
+
+    One relay works at a time, and another takes over within seconds; each step may be repeated by any of them.
 
     Args:
         publishing: Tells the bus what is in the log; None if there is no bus.
@@ -52,7 +54,7 @@ class Relay:
     def __init__(
         self,
         stores: Stores,
-        publishing: Publishing | None = None,
+        publishing: Publisher | None = None,
         keep: timedelta | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
@@ -138,7 +140,7 @@ class Relay:
         return self._log.forget(utc_now() - self._keep, told)
 
     def _lead(self) -> Lead | None:
-        """The lead, if this relay can have it; None while another has it."""
+        """Return the lead, if this relay can have it; None while another has it."""
         lead = self._leadership.take(self._holder, _HOLD_S)
         if lead is not None and lead.published is None and self._publishing is not None:
             self._publishing.begin(lead)

@@ -31,11 +31,11 @@ class FailoverHookClient:
     """Asks on a bus whose endpoint may change, or is not known yet.
 
     Args:
-        setting: What says where the bus is, as people know it.
+        source: The setting, file or service that says where the bus is.
     """
 
-    def __init__(self, setting: str) -> None:
-        self._setting = setting
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._client: BusHookClient | None = None
 
     def move(self, url: str) -> None:
@@ -48,7 +48,7 @@ class FailoverHookClient:
         """Ask as `HookClient` describes."""
         client = self._client
         if client is None:
-            return [Silence(f"nobody knows yet where the bus is: {self._setting}") for _ in questions]
+            return [Silence(f"nobody knows yet where the bus is: {self._source}") for _ in questions]
         return client.ask(hook, questions)
 
 

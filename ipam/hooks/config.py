@@ -54,7 +54,7 @@ class Hook:
     secret_file: Path | None = None
 
     def is_asked(self, change: str, paths: Collection[str]) -> bool:
-        """Whether it wants to know of *change*, to something that has and is in *paths*."""
+        """Return whether it wants to know of *change*, to something that has and is in *paths*."""
         return change in self.changes and (not self.within or not self.within.isdisjoint(paths))
 
 
@@ -84,7 +84,7 @@ class _File(BaseModel):
 
 
 def read_hooks(path: str) -> tuple[Hook, ...]:
-    """The hooks that the TOML file at *path* declares, in its order, which is that in which they are asked.
+    """Return the hooks that the TOML file at *path* declares, in its order, which is that in which they are asked.
 
     Raises:
         InvalidSettings: If it cannot be read, or with a line for every fault in it.
@@ -122,7 +122,7 @@ def _hook(entry: _Entry, folder: Path) -> Hook:
 
 
 def _matching(pattern: str) -> list[str]:
-    """The changes that *pattern* stands for: itself, `*` all of them, `subnet.*` those of a kind."""
+    """Return the changes that *pattern* stands for: itself, `*` all of them, `subnet.*` those of a kind."""
     kind, _, verb = pattern.partition(".")
     return [
         change for change in CHANGES if pattern in ("*", change) or (verb == "*" and change.startswith(f"{kind}."))
@@ -134,7 +134,7 @@ def _list_of(value: Any) -> list[Any]:
 
 
 def _wrong_changes(number: int, entry: dict[str, Any]) -> list[str]:
-    """What is wrong with the changes of an *entry* as it was written, which may have other faults too."""
+    """Return what is wrong with the changes of an *entry* as it was written, which may have other faults too."""
     return [
         f"hook {number} ({entry.get('name', 'no name')}), changes: {pattern!r} is none; there are "
         f"{', '.join(CHANGES)}, and with a * for all, or for all of a kind"
@@ -144,7 +144,7 @@ def _wrong_changes(number: int, entry: dict[str, Any]) -> list[str]:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """What is wrong, a line each, the hooks being counted from 1 as people do."""
+    """Return what is wrong, a line each, the hooks being counted from 1 as people do."""
     lines = []
     for fault in error.errors():
         table, number, *rest = (*fault["loc"], None)
@@ -157,7 +157,7 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def _meant(kind: str, name: Any) -> str:
-    """What a field that there is not was probably meant to be."""
+    """Return what a field that there is not was probably meant to be."""
     alike = get_close_matches(str(name), _Entry.model_fields, 1) if kind == "extra_forbidden" else []
     return f"; did you mean {alike[0]}?" if alike else ""
 

@@ -32,7 +32,7 @@ Function = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 def answer_with(function: Function, question: bytes) -> bytes:
-    """What *function* makes of *question*, as it goes over the bus.
+    """Return what *function* makes of *question*, as it goes over the bus.
 
     A fault of *function* becomes an answer that cannot be used: so ipam need not wait until its time is over.
     """

@@ -40,15 +40,15 @@ class NatsSession:
 
     @property
     def is_alive(self) -> bool:
-        """As `Session` says."""
+        """Implement `Session`."""
         return self._client.is_connected
 
     def publish(self, subject: str, questions: Sequence[Question], timeout_s: float) -> None:  # noqa: ARG002
-        """As `Session` says."""
+        """Implement `Session`."""
         self._wait(self._publish(subject, questions))
 
     def close(self) -> None:
-        """As `Session` says."""
+        """Implement `Session`."""
         with suppress(OSError):
             self._wait(self._client.close())
         self._end_loop()
@@ -86,7 +86,7 @@ class NatsSession:
 
 
 def _is_receipt(data: bytes) -> bool:
-    """Whether this is how JetStream says that it has kept a question, its stream being of that subject too."""
+    """Return whether *data* acknowledges that JetStream has stored a question, as streams of its subject do."""
     try:
         said = loads(data)
     except (ValueError, RecursionError):

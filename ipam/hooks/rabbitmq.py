@@ -51,11 +51,11 @@ class RabbitMqSession:
 
     @property
     def is_alive(self) -> bool:
-        """As `Session` says."""
+        """Implement `Session`."""
         return self._thread is not None and self._thread.is_alive()
 
     def publish(self, subject: str, questions: Sequence[Question], timeout_s: float) -> None:
-        """As `Session` says; RabbitMQ throws away what nobody has fetched when it is not waited for any more."""
+        """Implement `Session`; RabbitMQ discards what no consumer has fetched within *timeout_s*."""
         try:
             for question in questions:
                 self._producer.publish(
@@ -74,7 +74,7 @@ class RabbitMqSession:
             raise OSError(type(error).__name__) from error
 
     def close(self) -> None:
-        """As `Session` says."""
+        """Implement `Session`."""
         self._stopped = True
         if self._thread is not None:
             self._thread.join(2 * _LOOKS_UP_AFTER_S)  # Two threads must not use its connection, to close it either.
@@ -96,6 +96,6 @@ class RabbitMqSession:
 
 
 def body_of(message: Message) -> bytes:
-    """The body as it came; kombu has it as text where its headers say so."""
+    """Return the body as it came; kombu has it as text where its headers say so."""
     body: Any = message.body
     return body.encode() if isinstance(body, str) else bytes(body)

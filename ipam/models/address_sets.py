@@ -31,29 +31,29 @@ class AddressSet:
 
     @classmethod
     def of_blocks(cls, blocks: Mapping[int, FrozenBitMap]) -> AddressSet:
-        """The set that has these positions of these blocks."""
+        """Return the set that has these positions of these blocks."""
         return cls({number: blocks[number] for number in sorted(blocks) if blocks[number]})
 
     @classmethod
     def of(cls, addresses: Iterable[Address]) -> AddressSet:
-        """The set of these addresses."""
+        """Return the set of these addresses."""
         positions: dict[int, list[int]] = {}
         for number in map(to_number, addresses):
             positions.setdefault(number >> BLOCK_BITS, []).append(number % BLOCK_SIZE)
         return cls.of_blocks({number: FrozenBitMap(some) for number, some in positions.items()})
 
     def __len__(self) -> int:
-        """How many addresses it has."""
+        """Return how many addresses it has."""
         return sum(map(len, self.blocks.values()))
 
     def __iter__(self) -> Iterator[Address]:
-        """The addresses, lowest first."""
+        """Yield the addresses, lowest first."""
         for block, positions in self.blocks.items():
             for position in positions:
                 yield from_number(block << BLOCK_BITS | position)
 
     def at(self, rank: int) -> Address | None:
-        """The address before which there are *rank* lower ones; None if it has no more than that."""
+        """Return the address before which there are *rank* lower ones; None if it has no more than that."""
         for number, positions in self.blocks.items():
             if rank < len(positions):
                 return from_number(number << BLOCK_BITS | positions[rank])
@@ -61,25 +61,25 @@ class AddressSet:
         return None
 
     def __or__(self, other: AddressSet) -> AddressSet:
-        """Those of either."""
+        """Return those of either."""
         numbers = self.blocks.keys() | other.blocks.keys()
         return AddressSet.of_blocks({number: self._of(number) | other._of(number) for number in numbers})
 
     def __sub__(self, other: AddressSet) -> AddressSet:
-        """Those that *other* does not have."""
+        """Return those that *other* does not have."""
         return AddressSet.of_blocks({number: some - other._of(number) for number, some in self.blocks.items()})
 
     def _of(self, number: int) -> FrozenBitMap:
         return self.blocks.get(number, EMPTY)
 
     def runs(self) -> Iterator[tuple[Address, Address]]:
-        """The same addresses as runs, each its first and last; two may touch where a block begins."""
+        """Yield the same addresses as runs, each its first and last; two may touch where a block begins."""
         for block, positions in self.blocks.items():
             for first, last in runs_of(positions):
                 yield from_number(block << BLOCK_BITS | first), from_number(block << BLOCK_BITS | last)
 
     def parts(self, size: int) -> Iterator[AddressSet]:
-        """The same addresses as sets of *size*, the last one of fewer perhaps, lowest first."""
+        """Yield the same addresses as sets of *size*, the last one of fewer perhaps, lowest first."""
         part: dict[int, FrozenBitMap] = {}
         left = size
         for number, positions in self.blocks.items():
@@ -95,12 +95,12 @@ class AddressSet:
             yield AddressSet(part)
 
     def to_bson(self) -> list[list[bytes]]:
-        """The stored form."""
+        """Return the stored form."""
         return [[number_to_bytes(number), positions.serialize()] for number, positions in self.blocks.items()]
 
     @classmethod
     def from_bson(cls, bson: Iterable[Any]) -> AddressSet:
-        """The set that was stored."""
+        """Return the set that was stored."""
         return cls({number_from_bytes(number): FrozenBitMap.deserialize(positions) for number, positions in bson})
 
 
@@ -108,7 +108,7 @@ NO_ADDRESS = AddressSet({})
 
 
 def runs_of(positions: FrozenBitMap) -> Iterator[tuple[int, int]]:
-    """The *positions* of a block as runs, each its first and last one, ascending and not touching."""
+    """Yield the *positions* of a block as runs, each its first and last one, ascending and not touching."""
     after = FrozenBitMap([BLOCK_SIZE])  # Both a hole and the beginning of a run that is none.
     holes, begins = positions.flip(0, BLOCK_SIZE) | after, positions | after
     first = begins.min()
@@ -119,10 +119,10 @@ def runs_of(positions: FrozenBitMap) -> Iterator[tuple[int, int]]:
 
 
 def number_to_bytes(number: int) -> bytes:
-    """A block's number as 14 bytes, which sort as numbers do: it may have 112 bits, and the database's have 64."""
+    """Return a block's number as 14 bytes that sort as numbers do: it has up to 112 bits, BSON integers 64."""
     return number.to_bytes(_NUMBER_BYTES, "big")
 
 
 def number_from_bytes(packed: bytes) -> int:
-    """The number that `number_to_bytes` was given."""
+    """Return the number that `number_to_bytes` was given."""
     return int.from_bytes(packed, "big")

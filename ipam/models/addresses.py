@@ -1,4 +1,4 @@
-"""How an address is written in the database: 16 bytes that sort as addresses do, or the number that they make."""
+"""Stored forms of an address: 16 bytes that sort as addresses do, or their number."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ def count_addresses(count: int, family: str = "") -> str:
 
 
 def to_number(address: Address) -> int:
-    """*address* as a number of 128 bits, the same for no two addresses of whatever family."""
+    """Return *address* as a number of 128 bits, the same for no two addresses of whatever family."""
     return int(address) if isinstance(address, IPv6Address) else _MAPPED | int(address)
 
 
 def from_number(number: int) -> Address:
-    """The address that `to_number` was given."""
+    """Return the address that `to_number` was given."""
     return IPv4Address(number & 0xFFFFFFFF) if number >> 32 == _MAPPED >> 32 else IPv6Address(number)
 
 
 def to_bytes(address: Address) -> bytes:
-    """*address* as 16 bytes in network order."""
+    """Return *address* as 16 bytes in network order."""
     return to_number(address).to_bytes(ADDRESS_BYTES, "big")
 
 
 def from_bytes(packed: bytes) -> Address:
-    """The address that `to_bytes` was given, if it is not one of the mapped ones in an IPv6 range."""
+    """Return the address that `to_bytes` was given, if it is not one of the mapped ones in an IPv6 range."""
     return from_number(int.from_bytes(packed, "big"))
 
 
 def to_place(address: Address) -> bytes:
-    """*address* as 17 bytes that sort by family first: what bounds a range, which in IPv6 may hold mapped ones."""
+    """Return *address* as 17 bytes that sort by family and then by number, to compare the ends of ranges."""
     return bytes([address.version]) + to_bytes(address)
 
 
 def from_place(packed: bytes) -> Address:
-    """The address that `to_place` was given."""
+    """Return the address that `to_place` was given."""
     number = int.from_bytes(packed[1:], "big")
     return IPv6Address(number) if packed[0] == 6 else IPv4Address(number & 0xFFFFFFFF)  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Which addresses of a subnet are taken, 65,536 of them a document."""
+"""Blocks: bitmaps of the taken addresses of subnets, 65,536 addresses a document."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Bson = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One block of a subnet, by positions from 0 to 65,535.
+    """A block of a subnet, with positions from 0 to 65,535.
 
     Attributes:
         number: Its addresses without their last 16 bits.
@@ -38,11 +38,11 @@ class Block:
     known: FrozenBitMap = EMPTY
 
     def succeeded_by(self, taken: FrozenBitMap, known: FrozenBitMap) -> Block:
-        """The next version of this block."""
+        """Return the next version of this block."""
         return replace(self, version=self.version + 1, taken=taken, known=known)
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "_id": block_key(self.subnet, self.number),
             "subnet": self.subnet,
@@ -53,7 +53,7 @@ class Block:
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Block:
-        """The block that was stored."""
+        """Return the block that was stored."""
         return cls(
             subnet=bson["subnet"],
             number=number_from_bytes(bson["_id"][12:]),
@@ -64,7 +64,7 @@ class Block:
 
 
 def block_key(subnet: ObjectId, number: int) -> bytes:
-    """The `_id` of a block, 12 bytes of subnet and 14 of number: it is read by its exact key."""
+    """Return the `_id` of a block, 12 bytes of subnet and 14 of number: it is read by its exact key."""
     return subnet.binary + number_to_bytes(number)
 
 
@@ -81,7 +81,7 @@ class BlockStore:
         self._collection: Collection[Any] = database["blocks"]
 
     def read(self, subnet: ObjectId, numbers: Iterable[int]) -> dict[int, Block]:
-        """The blocks called *numbers*, by number; one that is not stored is empty."""
+        """Return the blocks called *numbers*, by number; one that is not stored is empty."""
         blocks = {number: Block(subnet=subnet, number=number) for number in numbers}
         keys = [block_key(subnet, number) for number in blocks]
         for bson in self._collection.find({"_id": keys[0] if len(keys) == 1 else {"$in": keys}}):
@@ -90,7 +90,7 @@ class BlockStore:
         return blocks
 
     def read_many(self, wanted: Iterable[tuple[ObjectId, int]]) -> dict[ObjectId, list[Block]]:
-        """The blocks of several subnets that are stored, each wanted by subnet and number; by subnet, ascending."""
+        """Return the stored blocks among those *wanted* by subnet and number; by subnet, ascending."""
         found: dict[ObjectId, list[Block]] = {}
         keys = (block_key(subnet, number) for subnet, number in wanted)
         for some in chunks(keys, KEYS_CHUNK):
@@ -99,13 +99,13 @@ class BlockStore:
         return found
 
     def of_subnet(self, subnet: ObjectId, first: int = 0, last: int = NUMBER_MAX) -> Iterator[Block]:
-        """The blocks of *subnet* that are stored, from number *first* to *last*, ascending."""
+        """Yield the blocks of *subnet* that are stored, from number *first* to *last*, ascending."""
         keys = {"$gte": block_key(subnet, first), "$lte": block_key(subnet, last)}
         found = self._collection.find({"subnet": subnet, "_id": keys}).sort("_id", ASCENDING)
         yield from map(Block.from_bson, found)
 
     def succession(self, blocks: Iterable[Block]) -> Writes:
-        """How *blocks* are stored, each in the place of its version before."""
+        """Return how *blocks* are stored, each in the place of its version before."""
         return Writes("blocks", successors=[block.to_bson() for block in blocks])
 
     def forget(self, subnet: ObjectId) -> None:

@@ -12,7 +12,7 @@ CLOCKS_DIFFER = timedelta(seconds=60)
 
 
 def utc_now() -> datetime:
-    """The present in UTC, cut to milliseconds because BSON dates hold no more."""
+    """Return the present in UTC, cut to milliseconds because BSON dates hold no more."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 

@@ -45,7 +45,7 @@ _NOT_LET_IN_CODES = {13, 18}
 
 
 def connect(servers: str, database: str, timeout_s: float) -> Database[Any]:
-    """A lazily connecting client's database; *servers* is a URI or a comma-separated list of host[:port].
+    """Return a lazily connecting client's database; *servers* is a URI or a comma-separated list of host[:port].
 
     Writes are acknowledged only when they are in the journal (of a majority, for a replica set), because an
     answer must not outlive its reservation. Reads go to the primary, whatever the URI prefers, because what is
@@ -115,7 +115,7 @@ def _translating() -> Iterator[None]:
 
 
 def _said_by(error: PyMongoError) -> str:
-    """What the database says of an *error* of its own."""
+    """Return what the database says of an *error* of its own."""
     return str((getattr(error, "details", None) or {}).get("errmsg", "it does not say why"))
 
 
@@ -149,19 +149,19 @@ def speaks_mongo(store: C) -> C:
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """*items* in order, *size* at a time."""
+    """Yield *items* in order, *size* at a time."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
 
 
 def among(keys: Sequence[Any]) -> Any:
-    """The condition that a field is one of *keys*; of one it is what every server finds soonest."""
+    """Return the condition that a field is one of *keys*; of one it is what every server finds soonest."""
     return keys[0] if len(keys) == 1 else {"$in": list(keys)}
 
 
 def keys_among(collection: Collection[Any], field: str, values: Iterable[Any]) -> list[Any]:
-    """The `_id` of all documents that have one of *values* in *field*, of which there is an index; ascending."""
+    """Return the `_id` of all documents with one of *values* in *field*, which has an index; ascending."""
     found: set[Any] = set()
     for some in chunks(values, KEYS_CHUNK):
         found.update(bson["_id"] for bson in collection.find({field: {"$in": some}}, {"_id": 1}))
@@ -191,13 +191,13 @@ class Store:
 
     Attributes:
         servers: The servers that are tried, as host:port,host:port.
-        origin: What says so.
+        source: What says so.
     """
 
-    def __init__(self, database: Database[Any], servers: str, origin: str) -> None:
+    def __init__(self, database: Database[Any], servers: str, source: str) -> None:
         self._database = database
         self.servers = servers
-        self.origin = origin
+        self.source = source
 
     def ping(self) -> None:
         """Ask the database for a sign of life.

@@ -21,11 +21,11 @@ class Described(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name."""
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """What it is marked with."""
+        """The tags."""
 
     @property
     def metadata(self) -> meta.Json:
@@ -37,7 +37,7 @@ D = TypeVar("D", bound=Described)
 
 
 class Description(BaseModel):
-    """What users write on every resource; null means none."""
+    """The fields that users write on every resource; null means none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -56,7 +56,7 @@ def described(body: Json) -> Json:
 
 
 def replaced(document: D, body: Json) -> D:
-    """*document* with name, tags and metadata of *body*; what it does not name becomes empty.
+    """Return *document* with name, tags and metadata of *body*; what it does not name becomes empty.
 
     Raises:
         ValidationFailed: If it breaks a rule.
@@ -65,7 +65,7 @@ def replaced(document: D, body: Json) -> D:
 
 
 def patched(document: D, body: Json) -> D:
-    """*document* changed by the merge patch *body* (RFC 7396).
+    """Return *document* changed by the merge patch *body* (RFC 7396).
 
     Raises:
         ValidationFailed: If it breaks a rule.
@@ -76,7 +76,7 @@ def patched(document: D, body: Json) -> D:
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """*target* changed by *patch* as RFC 7396 says."""
+    """Return *target* changed by *patch* as RFC 7396 says."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -89,7 +89,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def is_described_alike(one: Described, other: Described) -> bool:
-    """Whether both have the same name, tags and metadata; as JSON, for to Python false is 0."""
+    """Return whether both have the same name, tags and metadata; as JSON, for to Python false is 0."""
     same = one.name == other.name and one.tags == other.tags
     return same and meta.encode(one.metadata) == meta.encode(other.metadata)
 
@@ -100,7 +100,7 @@ def written(parsed: Description) -> Json:
 
 
 def parse(model: type[B], body: Json) -> B:
-    """*body* as *model* has it.
+    """Return *body* as *model* has it.
 
     Raises:
         ValidationFailed: With every fault, at its place.

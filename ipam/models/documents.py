@@ -1,4 +1,4 @@
-"""What is stored: one frozen dataclass a collection, with an explicit way to and from BSON."""
+"""Stored documents: a frozen dataclass for each collection, with its conversion to and from BSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LISTED_DETAIL = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What every resource has; `outbox` holds what was not told yet of what happened to it."""
+    """The fields of every resource; `outbox` has its events that are not in the log yet."""
 
     id: ObjectId
     name: str = ""
@@ -46,7 +46,7 @@ class Document:
     outbox: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
-        """What is new was updated when it was created, to the millisecond: the clock is asked once."""
+        """Set `updated_at` of a new document to `created_at`: the clock is read once."""
         if self.updated_at is _AS_CREATED:
             object.__setattr__(self, "updated_at", self.created_at)
 
@@ -55,7 +55,7 @@ D = TypeVar("D", bound=Document)
 
 
 def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
-    """The stored form of what users write on a resource, with the facets that lists filter by."""
+    """Return the stored form of what users write on a resource, with the facets that lists filter by."""
     return {
         "name": name,
         "tags": list(tags),
@@ -65,7 +65,7 @@ def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
 
 
 def common_to_bson(document: Document) -> Bson:
-    """The stored form of the fields of `Document`, but for the id, whose key differs.
+    """Return the stored form of the fields of `Document`, but for the id, whose key differs.
 
     What nobody has written is left out, so that a lease is small and the index of facets has nothing to do with it.
     """
@@ -81,13 +81,13 @@ def common_to_bson(document: Document) -> Bson:
 
 
 def succeeded_by(document: D, **changes: Any) -> D:
-    """*document* after a change: of the next revision, and never older than it was, whatever the clock says."""
+    """Return *document* with *changes*, of the next revision and not older than before, whatever the clock says."""
     now = max(utc_now(), document.updated_at)
     return replace(document, revision=document.revision + 1, updated_at=now, **changes)
 
 
 def moved_on(document: Document, **fields: Any) -> Bson:
-    """The update that writes *fields*, and the revision and time of *document*, which is as it will be."""
+    """Return the update that writes *fields*, and the revision and time of *document*, which is as it will be."""
     return {"$set": {**fields, "revision": document.revision, "updated_at": document.updated_at}}
 
 
@@ -119,17 +119,17 @@ class Pool(Document):
     """A set of subnets that do not overlap; the stored `ranges` hold them apart."""
 
     def to_bson(self) -> Bson:
-        """The stored form of a new pool."""
+        """Return the stored form of a new pool."""
         return {"_id": self.id, **common_to_bson(self), "state": PoolState.ACTIVE.value, "ranges": []}
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Pool:
-        """The pool that was stored."""
+        """Return the pool that was stored."""
         return cls(id=bson["_id"], **_common(bson))
 
 
 class Strategy(StrEnum):
-    """Which of the free addresses are handed out.
+    """The order in which free addresses are leased.
 
     `next` is the one after that handed out last, and from the beginning again when the end is reached.
     """
@@ -181,7 +181,7 @@ class Subnet(Document):
     deleted_by: AuditContext = field(default_factory=AuditContext)
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "_id": self.id,
             **common_to_bson(self),
@@ -210,7 +210,7 @@ class Subnet(Document):
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Subnet:
-        """The subnet that was stored."""
+        """Return the subnet that was stored."""
         return cls(
             id=bson["_id"],
             **_common(bson),
@@ -264,28 +264,28 @@ class Reservation(Document):
 
     @property
     def left(self) -> Iterator[tuple[ObjectId, AddressSet]]:
-        """What it still has, by subnet, in the order of the keys of leases."""
+        """The addresses that it still holds, by subnet, in the order of lease keys."""
         for holding in in_order(self.holdings):
             if holding.subnet in self.subnets:
                 yield holding.subnet, holding.left
 
     def lease_keys(self) -> Iterator[bytes]:
-        """The keys of the leases that it has, unless one was given back this moment; they ascend."""
+        """Return the keys of the leases that it has, unless one was given back this moment; they ascend."""
         return (lease_key(subnet, address) for subnet, addresses in self.left for address in addresses)
 
     def less(self, subnet: ObjectId, addresses: AddressSet) -> Reservation:
-        """The same without *addresses* of *subnet*."""
+        """Return the same without *addresses* of *subnet*."""
         holdings = (
             replace(one, back=one.back | addresses) if one.subnet == subnet else one for one in self.holdings
         )
         return _counted(replace(self, holdings=tuple(holdings)))
 
     def without(self, subnet: ObjectId) -> Reservation:
-        """The same without all that it has of *subnet*."""
+        """Return the same without all that it has of *subnet*."""
         return _counted(replace(self, subnets=tuple(one for one in self.subnets if one != subnet)))
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "_id": self.id,
             **common_to_bson(self),
@@ -299,7 +299,7 @@ class Reservation(Document):
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Reservation:
-        """The reservation that was stored."""
+        """Return the reservation that was stored."""
         return cls(
             id=bson["_id"],
             **_common(bson),
@@ -318,7 +318,7 @@ def _counted(reservation: Reservation) -> Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease(Document):
-    """One address, held by one reservation.
+    """An address that a reservation holds.
 
     The stored document stays when the address is given back, so that a worker that slept cannot hand it out once
     more; its `id` does not, so that a client with an old id cannot touch the address's next holder.
@@ -336,7 +336,7 @@ class Lease(Document):
     tidied: int | None = None
 
     def to_bson(self) -> Bson:
-        """The stored form of a lease that is held."""
+        """Return the stored form of a lease that is held."""
         return {
             "_id": lease_key(self.subnet, self.address),
             "lease": self.id,
@@ -349,7 +349,7 @@ class Lease(Document):
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Lease:
-        """The held lease that was stored."""
+        """Return the held lease that was stored."""
         return cls(
             id=bson["lease"],
             **_common(bson),
@@ -363,7 +363,7 @@ class Lease(Document):
 
 
 class JobKind(StrEnum):
-    """What is to be done."""
+    """The kinds of jobs."""
 
     RESERVATION = "reservation"
     RELEASE = "release"
@@ -371,7 +371,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -381,7 +381,7 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether it will stay so."""
+        """Whether the state is final."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -444,7 +444,7 @@ class Job:
     outbox: tuple[Event, ...] = ()
 
     def to_bson(self) -> Bson:
-        """The stored form of a new job, or what is told of its end."""
+        """Return the stored form of a new job, or what is told of its end."""
         bson: Bson = {
             "_id": self.id,
             "kind": self.kind.value,
@@ -477,7 +477,7 @@ class Job:
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Job:
-        """The job that was stored, or told of."""
+        """Return the job that was stored, or told of."""
         return cls(
             id=bson["_id"],
             **{

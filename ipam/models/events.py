@@ -1,4 +1,4 @@
-"""What happened, and the events that nobody has numbered yet.
+"""Events, outboxes, and the collection of events that have no sequence yet.
 
 A change and its event are one write: the event is put into the `outbox` of the document that changes. Whoever made
 the change adds it to the collection `events` right after; when a process dies in between, recovery does. An event's
@@ -55,7 +55,7 @@ class Event:
     data: str
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "id": self.id,
             "type": self.type,
@@ -67,12 +67,12 @@ class Event:
         }
 
     def read(self) -> Any:
-        """What `data` says."""
+        """Return what `data` says."""
         return loads(self.data)
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Event:
-        """The event that was stored."""
+        """Return the event that was stored."""
         rest = {name: value for name, value in bson.items() if name != "origin"}
         audit_context = AuditContext.from_json(bson["origin"])
         return cls(**{**rest, "paths": tuple(bson["paths"]), "audit_context": audit_context})
@@ -93,12 +93,12 @@ class Outbox:
 
 
 def outbox_of(bson: Bson) -> tuple[Event, ...]:
-    """The events in the outbox of a stored document."""
+    """Return the events in the outbox of a stored document."""
     return tuple(map(Event.from_bson, bson.get("outbox", ())))
 
 
 def telling(update: Mapping[str, Bson], event: Event) -> Bson:
-    """The *update* of a document, with *event* put into its outbox."""
+    """Return the *update* of a document, with *event* put into its outbox."""
     return {
         **update,
         "$set": {**update.get("$set", {}), "outbox_since": event.time},
@@ -107,7 +107,7 @@ def telling(update: Mapping[str, Bson], event: Event) -> Bson:
 
 
 def telling_new(document: Bson, event: Event) -> Bson:
-    """A new *document*, with *event* in its outbox."""
+    """Return a new *document*, with *event* in its outbox."""
     return {**document, "outbox": [event.to_bson()], "outbox_since": event.time}
 
 
@@ -124,7 +124,7 @@ class EventStore:
         self._collection = database["events"]
 
     def addition(self, outboxes: Iterable[Outbox]) -> Writes:
-        """How the events of *outboxes* are added."""
+        """Return how the events of *outboxes* are added."""
         groups = [
             _group(outbox, some) for outbox in outboxes for some in grouped(outbox.events, len(outbox.events))
         ]
@@ -162,7 +162,7 @@ class EventStore:
 
 
 def grouped(events: Sequence[Event], most: int) -> Iterator[Sequence[Event]]:
-    """*events* in order, *most* at a time, fewer where a document would become too large."""
+    """Yield *events* in order, *most* at a time, fewer where a document would become too large."""
     first = size = 0
     for index, event in enumerate(events):
         if index - first == most or (index > first and size + len(event.data) > _GROUP_BYTES):

@@ -38,17 +38,17 @@ _OF_EVERY_CHANGE = ("revision", "updated_at")
 
 
 def created(document: Pool | Subnet) -> Event:
-    """It is there."""
+    """Return the event that *document* was created."""
     return _happened(document, "created", current_audit_context())
 
 
 def reserved(reservation: Reservation, audit_context: AuditContext) -> Event:
-    """A reservation is there and holds addresses."""
+    """Return a reservation is there and holds addresses."""
     return _happened(reservation, "created", audit_context, addresses=_addresses(reservation))
 
 
 def updated(document: Document, before: Document) -> Event:
-    """It is as *document* shows it; *before* is how it was."""
+    """Return the event that *before* was updated to *document*."""
     _, show = _KINDS[type(document)]
     was, now = show(before), show(document)
     changed = {
@@ -61,18 +61,18 @@ def updated(document: Document, before: Document) -> Event:
 
 
 def deleted(document: Pool | Subnet | Reservation) -> Event:
-    """It is gone; *document* is how it was last, but for its revision. A reservation names what it still held."""
+    """Return the event that *document* was deleted; of a reservation it names the addresses still held."""
     more = {"addresses": _addresses(document)} if isinstance(document, Reservation) else {}
     return _happened(document, "deleted", current_audit_context(), **more)
 
 
 def released(lease: Lease) -> Event:
-    """An address was given back and its reservation keeps others; *lease* is how it was last."""
+    """Return an address was given back and its reservation keeps others; *lease* is how it was last."""
     return _happened(lease, "released", current_audit_context())
 
 
 def failed(job: Job) -> Event:
-    """A request for addresses came to nothing: it was refused, given up, or cancelled."""
+    """Return a request for addresses came to nothing: it was refused, given up, or cancelled."""
     time: datetime = job.finished_at or utc_now()
     return Event(
         id=f"job-{job.id}-ended",  # It ends once, whatever its revision is.
@@ -86,7 +86,7 @@ def failed(job: Job) -> Event:
 
 
 def paths_of_job(job: Job) -> tuple[str, ...]:
-    """The path of *job*, and those of what it asks for addresses of."""
+    """Return the path of *job*, and those of what it asks for addresses of."""
     subnet = [f"/subnets/{job.subnet}"] if job.subnet else []
     return (f"/jobs/{job.id}", *subnet, f"/pools/{job.pool}")
 
@@ -105,19 +105,19 @@ def _happened(document: Document, verb: str, audit_context: AuditContext, **more
 
 
 def _addresses(reservation: Reservation) -> list[str]:
-    """What *reservation* holds, an address or the first and last of a run each."""
+    """Return what *reservation* holds, an address or the first and last of a run each."""
     runs = (run for _, addresses in reservation.left for run in addresses.runs())
     return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
 def shown(document: Document) -> Json:
-    """The JSON of *document*."""
+    """Return the JSON of *document*."""
     _, show = _KINDS[type(document)]
     return show(document)
 
 
 def paths_of(document: Document) -> tuple[str, ...]:
-    """The path of *document*, and those of what it is in, the nearest first."""
+    """Return the path of *document*, and those of what it is in, the nearest first."""
     kind, _ = _KINDS[type(document)]
     return (f"/{kind}s/{document.id}", *_around(document))
 

@@ -1,4 +1,4 @@
-"""Which addresses a reservation was given, and the keys and ids that their leases have for it."""
+"""The addresses of a reservation by subnet, and the keys and ids of their leases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEM_BYTES, _RANK_BYTES = 10, 2
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a reservation has of one subnet.
+    """The addresses of a reservation in one subnet.
 
     Attributes:
         given: The addresses that it was given, whatever became of them.
@@ -35,38 +35,38 @@ class Holding:
         return self.given - self.back
 
     def to_bson(self) -> list[Any]:
-        """The stored form."""
+        """Return the stored form."""
         return [self.subnet, self.given.to_bson(), *([self.back.to_bson()] if self.back else [])]
 
     @classmethod
     def from_bson(cls, bson: Sequence[Any]) -> Holding:
-        """What was stored."""
+        """Return what was stored."""
         subnet, *addresses = bson
         return cls(subnet, *map(AddressSet.from_bson, addresses))
 
 
 def in_order(holdings: Iterable[Holding]) -> list[Holding]:
-    """*holdings* in the order of the keys of their leases."""
+    """Return *holdings* in the order of the keys of their leases."""
     return sorted(holdings, key=lambda holding: holding.subnet)
 
 
 def stem_of(reservation: ObjectId) -> bytes:
-    """What the ids of the leases of *reservation* begin with, and nobody else's."""
+    """Return what the ids of the leases of *reservation* begin with, and nobody else's."""
     return hashlib.sha256(reservation.binary).digest()[:_STEM_BYTES]
 
 
 def lease_id(stem: bytes, rank: int) -> ObjectId:
-    """The id of a lease: the *stem* of its reservation, and its *rank* among what that was given, from 0."""
+    """Return the id of a lease: the *stem* of its reservation, and its *rank* among what that was given, from 0."""
     return ObjectId(stem + rank.to_bytes(_RANK_BYTES, "big"))
 
 
 def split_lease_id(id_: ObjectId) -> tuple[bytes, int]:
-    """The stem and the rank in the id of a lease."""
+    """Return the stem and the rank in the id of a lease."""
     return id_.binary[:_STEM_BYTES], int.from_bytes(id_.binary[_STEM_BYTES:], "big")
 
 
 def key_at(rank: int, holdings: Iterable[Holding]) -> bytes | None:
-    """The key of the lease that has this *rank* among what was given; None if that is not so many."""
+    """Return the key of the lease that has this *rank* among what was given; None if that is not so many."""
     for holding in in_order(holdings):
         if (address := holding.given.at(rank)) is not None:
             return lease_key(holding.subnet, address)
@@ -75,10 +75,10 @@ def key_at(rank: int, holdings: Iterable[Holding]) -> bytes | None:
 
 
 def lease_key(subnet: ObjectId, address: Address) -> bytes:
-    """The `_id` of a lease, 12 bytes of subnet and 16 of address: the database itself keeps an address single."""
+    """Return the `_id` of a lease, 12 bytes of subnet and 16 of address; so the database lets each exist once."""
     return subnet.binary + to_bytes(address)
 
 
 def address_in(key: bytes, subnet: ObjectId) -> Address | None:
-    """The address in the *key* of a lease; None if that is of another subnet."""
+    """Return the address in the *key* of a lease; None if that is of another subnet."""
     return from_bytes(key[12:]) if key.startswith(subnet.binary) else None

@@ -1,4 +1,4 @@
-"""What was answered under an Idempotency-Key."""
+"""Answers that are kept under idempotency keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known under a key.
+    """The record of an idempotency key.
 
     Attributes:
         fingerprint: Digest of the request that came first.
@@ -45,7 +45,7 @@ class IdempotencyStore:
         self._collection = database["idempotency"]
 
     def begin(self, key: str, fingerprint: str, resource: ObjectId) -> Record:
-        """The record under *key*: what the first caller wrote, who may be this one."""
+        """Return the record under *key*: what the first caller wrote, who may be this one."""
         new: dict[str, Any] = {
             "_id": key,
             "fingerprint": fingerprint,

@@ -41,7 +41,7 @@ class JobStore(DocumentStore[Job]):
         insert_missing(self._collection, [job.to_bson() for job in jobs])
 
     def _filter(self, query: Query) -> Bson:
-        """Those that have not ended by their key, whatever else is asked: of all that are kept they are few."""
+        """Return jobs that have not ended, by their key and then the other conditions: of all jobs they are few."""
         if query.by_field.get("state") in _OPEN_STATES:
             query = replace(query, conditions=({"keys": OPEN}, *query.conditions))
         return super()._filter(query)
@@ -96,7 +96,7 @@ class JobStore(DocumentStore[Job]):
         ]
 
     def claimed(self, ids: Iterable[ObjectId], token: ObjectId) -> list[Job]:
-        """Those of *ids* that have the claim *token* and are open, oldest first."""
+        """Return those of *ids* that have the claim *token* and are open, oldest first."""
         mine = (job for job in self.get_many(ids).values() if job.claim == token and not job.state.terminal)
         return sorted(mine, key=lambda job: job.id)
 
@@ -165,7 +165,7 @@ class JobStore(DocumentStore[Job]):
         self._collection.update_many(wanted, {"$set": freed})
 
     def success(self, ended: Iterable[Job]) -> Writes:
-        """How jobs are closed that have *ended* well; those of which the same is to be written are one update."""
+        """Return the writes that close jobs which have *ended* well; equal ones are one update."""
         alike: dict[tuple[Any, ...], list[ObjectId]] = {}
         for job in ended:
             alike.setdefault((job.attempts, job.started_at, job.finished_at), []).append(job.id)
@@ -204,7 +204,7 @@ class JobStore(DocumentStore[Job]):
         return bool(told)
 
     def ended(self, ids: Iterable[ObjectId]) -> list[Job]:
-        """Those of *ids* that have reached a terminal state."""
+        """Return those of *ids* that have reached a terminal state."""
         found = self._stored(ids)
         return [Job.from_bson(bson) for bson in found if bson["state"] not in _OPEN_STATES]
 

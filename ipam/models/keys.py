@@ -1,4 +1,4 @@
-"""What documents are found by besides their `_id`: the array `keys`, for which one index is enough.
+"""Search keys: the array `keys` of a document, by which it is found besides its `_id`, with a single index.
 
 On the embedded database each index costs every document of its collection something, also those that it has no
 entry of. In the array stand ids of what a document belongs to, what the ids of its leases begin with, words for
@@ -24,5 +24,5 @@ KEEP_ANSWERS = timedelta(hours=24)
 
 
 def minute_of(time: datetime) -> int:
-    """The key of what may go in the minute of *time*, as whole minutes since 1970."""
+    """Return the key of what may go in the minute of *time*, as whole minutes since 1970."""
     return int(time.timestamp()) // 60

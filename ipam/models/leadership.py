@@ -1,4 +1,4 @@
-"""Which relay is at work, and how far the bus was told."""
+"""The leader lease of the relay, and how far the bus has been told."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = "relay"
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """That a relay is the one at work.
+    """The leader lease of a relay.
 
     Attributes:
         fence: Grows whenever another relay takes the lead; what is written with an old one is refused.
@@ -31,7 +31,7 @@ class Lead:
 
 @speaks_mongo
 class LeadershipStore:
-    """One document of the collection `positions`."""
+    """The document of the leader lease in the collection `positions`."""
 
     def __init__(self, database: Database[Any]) -> None:
         self._collection = database["positions"]

@@ -67,7 +67,7 @@ class LeaseStore(DocumentStore[Lease]):
         self._reservations = database["reservations"]
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Lease]:
-        """Those of *ids* that users see, by id."""
+        """Return those of *ids* that users see, by id."""
         found: dict[ObjectId, Lease] = {}
         for some in chunks(dict.fromkeys(ids), KEYS_CHUNK):
             if keys := self._keys_of(some):
@@ -77,19 +77,19 @@ class LeaseStore(DocumentStore[Lease]):
     def describe(
         self, id_: ObjectId, change: Callable[[Lease], Lease], revisions: frozenset[int] | None = None
     ) -> Lease:
-        """As that of all resources; now and then the lease's mark is tidied, too."""
+        """Update the description as for all resources; now and then, tidy the lease's mark too."""
         lease = super().describe(id_, change, revisions)
         if lease.revision % _TIDIED_EVERY == 0 and (mark := self._marks.get(self._place(lease)["_id"])):
             self._tidy(mark)
         return lease
 
     def insertion(self, leases: Iterable[Bson]) -> Iterator[Writes]:
-        """How stored forms of leases are written whose addresses were never held; what is there already stays."""
+        """Yield the inserts of leases whose addresses were never held before; existing documents stay."""
         for chunk in chunks(leases, _CHUNK):
             yield Writes("leases", inserts=chunk)
 
     def taking(self, leases: Iterable[Bson]) -> Iterator[Writes]:
-        """How those are whose addresses were given back; one that a later entry has handed out stays."""
+        """Yield how those are whose addresses were given back; one that a later entry has handed out stays."""
         updates: Iterator[tuple[Bson, Bson]] = (
             (
                 {"_id": lease["_id"], **_FREE, "entry": {"$lt": lease["entry"]}},
@@ -135,11 +135,11 @@ class LeaseStore(DocumentStore[Lease]):
         self._tell(lease, event)
 
     def marked(self, query: Query) -> Iterator[bytes]:
-        """The keys of leases that may have the facets of *query*, from its cursor on."""
+        """Yield the keys of leases that may have the facets of *query*, from its cursor on."""
         yield from self._marks.having(query)
 
     def embedded(self, reservation: Reservation) -> list[Lease] | None:
-        """All leases of *reservation*, by subnet, lowest address first; None if users wrote too much on them.
+        """Return all leases of *reservation*, by subnet, lowest address first; None if too much is written on them.
 
         On those that were just handed out nothing is written.
         """
@@ -171,7 +171,7 @@ class LeaseStore(DocumentStore[Lease]):
         return {reservation: AddressSet.of(addresses) for reservation, addresses in held.items()}
 
     def at(self, address: Address, subnets: Iterable[ObjectId]) -> list[Lease]:
-        """The leases of *address* that are held, in any of *subnets*."""
+        """Return the leases of *address* that are held, in any of *subnets*."""
         found: list[Lease] = []
         for keys in chunks((lease_key(subnet, address) for subnet in subnets), KEYS_CHUNK):
             found += self._seen_by_keys(keys)
@@ -220,7 +220,7 @@ class LeaseStore(DocumentStore[Lease]):
         return self.get_many([id_]).get(id_)
 
     def _keys_of(self, ids: Sequence[ObjectId]) -> list[bytes]:
-        """The keys that leases with these *ids* may have."""
+        """Return the keys that leases with these *ids* may have."""
         ranks: dict[bytes, list[int]] = {}
         for stem, rank in map(split_lease_id, ids):
             ranks.setdefault(stem, []).append(rank)

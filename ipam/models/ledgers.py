@@ -36,7 +36,7 @@ class Grant:
     at: datetime
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "batch": self.batch,
             "job": self.job,
@@ -48,7 +48,7 @@ class Grant:
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Grant:
-        """The grant that was stored."""
+        """Return the grant that was stored."""
         return cls(**{**bson, "addresses": AddressSet.from_bson(bson["addresses"])})
 
 
@@ -72,7 +72,7 @@ class Release:
     audit_context: AuditContext = field(default_factory=current_audit_context)
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "id": self.id,
             "reservation": self.reservation,
@@ -85,7 +85,7 @@ class Release:
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Release:
-        """The release that was stored."""
+        """Return the release that was stored."""
         rest = {name: value for name, value in bson.items() if name != "origin"}
         audit_context = AuditContext.from_json(bson.get("origin"))
         return cls(**{**rest, "addresses": AddressSet.from_bson(bson["addresses"]), "audit_context": audit_context})
@@ -93,7 +93,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What a subnet has given out; changed only by writes conditional on `version`, or that let it grow.
+    """The ledger of a subnet; changed only by writes that are conditional on `version`, or that let it grow.
 
     Attributes:
         version: Grows with every change.
@@ -122,11 +122,11 @@ class Ledger:
         return {grant.job for grant in self.grants if grant.batch is None}
 
     def on_its_way(self, block: int) -> FrozenBitMap:
-        """The positions of *block* that are not free, whatever the block itself says."""
+        """Return the positions of *block* that are not free, whatever the block itself says."""
         return EMPTY.union(*(entry.addresses.blocks.get(block, EMPTY) for entry in self.entries))
 
     def to_bson(self) -> Bson:
-        """The stored form."""
+        """Return the stored form."""
         return {
             "version": self.version,
             "used": self.used,
@@ -138,7 +138,7 @@ class Ledger:
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Ledger:
-        """The ledger that was stored."""
+        """Return the ledger that was stored."""
         return cls(
             version=bson["version"],
             used=bson["used"],

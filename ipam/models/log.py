@@ -60,7 +60,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Where the log begins.
+    """The beginning of the log.
 
     Attributes:
         sequence: That of the first event which is kept.
@@ -95,7 +95,7 @@ class LogStore:
         return first[0].outbox.events[0].time if first else None
 
     def known(self, ids: Collection[str]) -> set[str]:
-        """Those of the events called *ids* that are in the log."""
+        """Return those of the events called *ids* that are in the log."""
         known: set[str] = set()
         for chunk in chunks(ids, KEYS_CHUNK):
             for bson in self._log.find({"ids": {"$in": chunk}}, {"ids": 1}):
@@ -103,7 +103,7 @@ class LogStore:
         return known.intersection(ids)
 
     def last(self) -> int:
-        """The sequence of the last event; 0 if there is none."""
+        """Return the sequence of the last event; 0 if there is none."""
         found = self._positions.find_one({"_id": _POSITION})
         hundred = found["hundred"] if found else 0
         last: int = max(hundred * GROUP - 1, 0)
@@ -138,7 +138,7 @@ class LogStore:
             self._positions.update_one({"_id": _POSITION}, hundred, upsert=True)
 
     def begin(self) -> Beginning:
-        """Where it begins, after what was forgotten."""
+        """Return where it begins, after what was forgotten."""
         found = self._positions.find_one({"_id": _POSITION}) or {}
         if not found.get("kept"):
             return Beginning(1, None)
@@ -169,18 +169,18 @@ class LogStore:
         return bool(first + _FORGOTTEN_AT_ONCE < position.get("hundred", 0))
 
     def read(self, after: int, subject: str | None = None) -> Iterator[Entry]:
-        """The events after the sequence *after*, in order; those of the path *subject* and of what is below it."""
+        """Yield the events after the sequence *after*, in order, of the path *subject* and the paths below it."""
         for group in self._below(subject, after) if subject else self._all(after):
             for sequence, event in enumerate(group["events"], group["_id"]):
                 if sequence > after and (subject is None or subject in event["paths"]):
                     yield Entry(sequence, Event.from_bson(event))
 
     def about(self, prefixes: Iterable[bytes]) -> list[int]:
-        """The documents, each by its first sequence, that have one of *prefixes*; ascending."""
+        """Return the documents, each by its first sequence, that have one of *prefixes*; ascending."""
         return keys_among(self._log, "prefixes", prefixes)
 
     def document(self, first: int) -> Written:
-        """The document whose first event has the sequence *first*; one that is gone holds nothing."""
+        """Return the document whose first event has the sequence *first*; one that is gone holds nothing."""
         group = self._log.find_one({"_id": first})
         if group is None:
             return Written(datetime.min.replace(tzinfo=UTC), ())
@@ -188,7 +188,7 @@ class LogStore:
         return Written(group["at"], tuple(map(Entry, count(first), events)))
 
     def since(self, time: datetime) -> int:
-        """A sequence after which all events stand that were written at *time* or later."""
+        """Return a sequence after which all events stand that were written at *time* or later."""
         low, high = 0, self.last() // GROUP
         while low < high:
             middle = (low + high) // 2

@@ -26,7 +26,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """That the lease with this *key* was, or is about to be, written on; *writes* grows each time."""
+    """The mark of a lease with this *key* that was, or is about to be, written on; *writes* grows each time."""
 
     key: bytes
     writes: int
@@ -56,16 +56,16 @@ class MarkStore:
             raise WriteConflict("Somebody else writes on the same lease.") from None
 
     def get(self, key: bytes) -> Mark | None:
-        """The mark of the lease with this *key*, if it has one."""
+        """Return the mark of the lease with this *key*, if it has one."""
         found = self._collection.find_one({"_id": key}, {"writes": 1})
         return Mark(key, found["writes"]) if found else None
 
     def having(self, query: Query) -> Iterator[bytes]:
-        """The keys of leases that may have the facets of *query*, from its cursor on; ascending."""
+        """Yield the keys of leases that may have the facets of *query*, from its cursor on; ascending."""
         yield from keys_having(self._collection, query)
 
     def untidy(self, recent: Span) -> list[Mark]:
-        """Some of those that were not put in the span *recent* and not settled since."""
+        """Return some marks that were put before the span *recent* and not settled since."""
         found = chain.from_iterable(
             self._collection.find({"changed_at": side}, {"writes": 1}).limit(_AT_ONCE) for side in recent.sides()
         )

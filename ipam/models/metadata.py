@@ -25,7 +25,7 @@ _QUOTED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%.=#"})
 
 
 def encode(value: Json, pointer: str = "/metadata") -> str:
-    """*value* as compact JSON text.
+    """Return *value* as compact JSON text.
 
     Raises:
         ValidationFailed: If it is over 64 KiB, or nested deeper than 100 levels.
@@ -39,12 +39,12 @@ def encode(value: Json, pointer: str = "/metadata") -> str:
 
 
 def is_same(one: Json, other: Json) -> bool:
-    """Whether both are the same JSON: 0, false and 0.0 are not, though they are equal to Python."""
+    """Return whether both are the same JSON: 0, false and 0.0 are not, though they are equal to Python."""
     return dumps(one, sort_keys=True) == dumps(other, sort_keys=True)
 
 
 def decode(text: str) -> Json:
-    """The value that `encode` was given."""
+    """Return the value that `encode` was given."""
     return loads(text)
 
 
@@ -87,17 +87,17 @@ def _metadata_facets(metadata: Json) -> Iterator[str]:
 
 
 def name_facet(name: str) -> str:
-    """The facet that a document called *name* carries."""
+    """Return the facet that a document called *name* carries."""
     return f"name={name}"
 
 
 def tag_facet(tag: str) -> str:
-    """The facet that a document tagged with *tag* carries."""
+    """Return the facet that a document tagged with *tag* carries."""
     return f"tag={tag}"
 
 
 def metadata_facets(path: str, text: str) -> tuple[str, ...]:
-    """The facets by which *text*, as a query has it, is found at the dotted *path*: a document carries one of them.
+    """Return the facets of *text*, as a query has it, at the dotted *path*; a document with one of them matches.
 
     A query cannot tell 7 from "7". In *path* `%2E` stands for a dot in a key, and `%25` for a percent sign.
     """
@@ -117,12 +117,12 @@ def _number_facet(keys: Iterable[str], text: str) -> str:
 
 
 def _path(keys: Iterable[str]) -> str:
-    """*keys* with dots between them, and no character in them that means something in a facet."""
+    """Return *keys* with dots between them, and no character in them that means something in a facet."""
     return ".".join(key.translate(_QUOTED) for key in keys)
 
 
 def _scalars(value: Json, keys: tuple[str, ...]) -> Iterator[tuple[Sequence[str], Json]]:
-    """Every scalar with the keys that lead to it; the items of a list stand where the list does."""
+    """Yield every scalar with the keys that lead to it; the items of a list stand where the list does."""
     if isinstance(value, dict):
         for key, child in value.items():
             yield from _scalars(child, (*keys, key))

@@ -115,7 +115,7 @@ class PoolStore(DocumentStore[Pool]):
         retry_on_conflict(attempt)
 
     def holders(self, *ids: ObjectId) -> list[ObjectId]:
-        """The subnets that hold a range in any of these pools, whatever state they or the pools are in."""
+        """Return the subnets that hold a range in any of these pools, whatever state they or the pools are in."""
         found = (
             bson
             for some in chunks(ids, READ_CHUNK)
@@ -124,7 +124,7 @@ class PoolStore(DocumentStore[Pool]):
         return [held["subnet"] for bson in found for held in bson["ranges"]]
 
     def deleted_by(self, id_: ObjectId) -> AuditContext:
-        """Where the deletion of a hidden pool comes from."""
+        """Return where the deletion of a hidden pool comes from."""
         found = self._collection.find_one({"_id": id_}, {"deleted_by": 1}) or {}
         return AuditContext.from_json(found.get("deleted_by"))
 

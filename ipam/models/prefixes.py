@@ -28,12 +28,12 @@ _COARSER_BITS = 4
 
 
 def prefixes_of_all(events: Iterable[Event]) -> list[bytes]:
-    """The keys of those *events* that say whose an address is or in which subnet it lies; ascending."""
+    """Return the keys of those *events* that say whose an address is or in which subnet it lies; ascending."""
     return sorted(set[bytes]().union(*map(_prefixes_of, events)))
 
 
 def prefixes_of_subnet(held: Range) -> list[bytes]:
-    """The keys of a subnet that has *held*, its first and last address, against others; ascending."""
+    """Return the keys of a subnet that has *held*, its first and last address, against others; ascending."""
     return sorted(_keys(_SUBNETS, [held]))
 
 
@@ -48,7 +48,7 @@ def around_in_pool(pool: ObjectId, address: Address) -> list[bytes]:
 
 
 def range_of_subnet(data: dict[str, Any]) -> Range:
-    """The first and last address that a subnet, as events show it, holds against others."""
+    """Return the first and last address that a subnet, as events show it, holds against others."""
     if data["cidr"]:
         network = ip_network(data["cidr"])
         return network[0], network[-1]
@@ -56,14 +56,14 @@ def range_of_subnet(data: dict[str, Any]) -> Range:
 
 
 def ranges_of_holding(data: dict[str, Any]) -> list[Range]:
-    """The addresses of a lease, or of a reservation just made, as events show them."""
+    """Return the addresses of a lease, or of a reservation just made, as events show them."""
     spelled = data["addresses"] if "addresses" in data else [data["address"]]
     runs = (text.partition("-") for text in spelled)
     return [(ip_address(first), ip_address(last or first)) for first, _, last in runs]
 
 
 def lies_in(address: Address, ranges: Iterable[Range]) -> bool:
-    """Whether *address* is in one of *ranges*."""
+    """Return whether *address* is in one of *ranges*."""
     number = int(address)
     return any(first.version == address.version and int(first) <= number <= int(last) for first, last in ranges)
 
@@ -88,7 +88,7 @@ def _keys(scope: bytes, ranges: Iterable[Range]) -> set[bytes]:
 
 
 def _blocks(first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The fewest aligned blocks that make up a range: of each how many bits of the address vary, and its first."""
+    """Yield the fewest aligned blocks that make up a range, each by its varying bits and its first address."""
     while first <= last:
         aligned = (first & -first).bit_length() - 1 if first else _BITS
         bits = min(aligned, (last - first + 1).bit_length() - 1)

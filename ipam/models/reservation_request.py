@@ -1,4 +1,4 @@
-"""What a reservation request asks for."""
+"""The reservation request of a job."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class ReservationRequest:
         return families or ((None, self.count),)
 
     def to_json(self) -> dict[str, Any]:
-        """As the job keeps and shows it: of the ways to choose only what was asked for."""
+        """Return the JSON that the job keeps and shows, without the options that were not given."""
         described = ("name", "tags", "metadata", "count")
         kept = {**asdict(self), "tags": list(self.tags), "addresses": list(self.addresses)}
         return {name: value for name, value in kept.items() if value or name in described}
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> ReservationRequest:
-        """The request that `to_json` described."""
+        """Return the request that `to_json` described."""
         made = {**kept, "tags": tuple(kept["tags"]), "addresses": tuple(kept.get("addresses", ()))}
         if "strategy" in made:
             made["strategy"] = Strategy(made["strategy"])

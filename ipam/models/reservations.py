@@ -37,7 +37,7 @@ _HOLDING = ("count", "holdings", "subnets")
 
 @dataclass(frozen=True, slots=True)
 class WantedRelease:
-    """That somebody wants a reservation released, if its revision is one of *revisions*, None meaning any."""
+    """A wish to release a reservation, if its revision is one of *revisions*, None meaning any."""
 
     reservation: ObjectId
     revisions: frozenset[int] | None = None
@@ -56,7 +56,7 @@ class ReservationStore(DocumentStore[Reservation]):
         super().__init__(database, Reservation.from_bson)
 
     def insertion(self, reservations: Iterable[Reservation]) -> Writes:
-        """How new reservations are stored; those that are there already, as tombstones perhaps, are left alone."""
+        """Return the inserts of new reservations; existing documents, tombstones among them, stay."""
         return Writes("reservations", inserts=[reservation.to_bson() for reservation in reservations])
 
     def insert_unwanted(self, reservation: Reservation) -> None:
@@ -89,7 +89,7 @@ class ReservationStore(DocumentStore[Reservation]):
     def begin_releases(
         self, wanted: Sequence[WantedRelease], at_once: int = 0
     ) -> list[Reservation | NotFound | Stale | WriteConflict]:
-        """As `begin_release` does, for several in a few calls; of each what that returns or raises.
+        """Begin several releases in a few calls; return for each what `begin_release` returns or raises.
 
         Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
         harm.
@@ -148,7 +148,7 @@ class ReservationStore(DocumentStore[Reservation]):
         return hidden
 
     def burial(self, ids: Sequence[ObjectId]) -> Writes:
-        """How only tombstones are left of reservations that hold no lease any more."""
+        """Return how only tombstones are left of reservations that hold no lease any more."""
         buried = {"$set": _buried(), "$unset": _UNNAMED}
         return Writes("reservations", updates=[({"_id": among(ids)}, buried)] if ids else [])
 
@@ -167,7 +167,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 yield from self.releasing([unchanged["_id"]]).values()
 
     def releasing(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Reservation]:
-        """Those of *ids* whose release was begun and is not over."""
+        """Return those of *ids* whose release was begun and is not over."""
         found = self._collection.find({"_id": among(ids)}) if ids else ()
         return {bson["_id"]: Reservation.from_bson(bson) for bson in found if "unfinished" in bson}
 

@@ -1,4 +1,4 @@
-"""What the stores of all resources share: get, page through, change conditionally."""
+"""The base of all stores of resources: get, page through, change conditionally."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OUTBOX_MOST = 16
 
 
 def object_id(text: str, kind: str) -> ObjectId:
-    """The id that *text* spells.
+    """Return the id that *text* spells.
 
     Raises:
         NotFound: If it spells none: then there is nothing that has it.
@@ -51,7 +51,7 @@ def object_id(text: str, kind: str) -> ObjectId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which documents of a list are wanted.
+    """The conditions for a page of a list.
 
     Attributes:
         facets: Of each of these groups one must be on the document; see `ipam.models.metadata`.
@@ -66,20 +66,20 @@ class Query:
 
     @property
     def by_field(self) -> Bson:
-        """What the conditions demand of each field; of one that several name, the last."""
+        """The conditions by field; of several on one field, the last."""
         return {name: value for condition in self.conditions for name, value in condition.items()}
 
     def where(self, **equals: Any) -> Query:
-        """The same query with more conditions."""
+        """Return the same query with more conditions."""
         return replace(self, conditions=(*self.conditions, equals))
 
     def without(self, field: str) -> Query:
-        """The same query without its conditions on *field*."""
+        """Return the same query without its conditions on *field*."""
         kept = ({name: value for name, value in one.items() if name != field} for one in self.conditions)
         return replace(self, conditions=tuple(kept))
 
     def to_filter(self, visible: Mapping[str, Any]) -> Bson:
-        """As a MongoDB filter, for those that are *visible*.
+        """Return the MongoDB filter, for documents that are *visible*.
 
         That comes last: the embedded server takes the index of the first name that has one.
         """
@@ -92,7 +92,7 @@ class Query:
 
 
 def _having_all(groups: Sequence[tuple[str, ...]]) -> tuple[Bson, ...]:
-    """The condition that a document has a facet of each of *groups*, none if there are none."""
+    """Return the condition that a document has a facet of each of *groups*, none if there are none."""
     if not groups:
         return ()
     if len(groups) == 1:
@@ -102,7 +102,7 @@ def _having_all(groups: Sequence[tuple[str, ...]]) -> tuple[Bson, ...]:
 
 
 def _both(one: Any, other: Any) -> Any:
-    """One condition on a field in place of two.
+    """Return one condition on a field in place of two.
 
     Below `$and` they would mean the same; but there the embedded server looks for no index, not even that of `_id`.
 
@@ -134,7 +134,7 @@ class Page(Generic[D]):
     ended: bool
 
     def cursor(self, shown: int) -> str | None:
-        """What leads to the next part when so many of the items are *shown*; None on the last part."""
+        """Return what leads to the next part when so many of the items are *shown*; None on the last part."""
         return None if self.ended and shown == len(self.items) else _encode_cursor(self.keys[shown - 1])
 
 
@@ -161,13 +161,13 @@ class _Decoded(Sequence[D]):
 
 
 def _encode_cursor(key: ObjectId | bytes) -> str:
-    """The opaque form of the `_id` that a page ended with."""
+    """Return the opaque form of the `_id` that a page ended with."""
     raw = key.binary if isinstance(key, ObjectId) else key
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> ObjectId | bytes:
-    """The `_id` in *cursor*.
+    """Return the `_id` in *cursor*.
 
     Raises:
         InvalidParameter: If it is not one that a page carried.
@@ -184,7 +184,7 @@ def decode_cursor(cursor: str) -> ObjectId | bytes:
 
 
 def keys_having(index: Collection[Any], query: Query) -> Iterator[Any]:
-    """The keys in an *index* that is kept by hand, of what may have the facets of *query*, from its cursor on."""
+    """Yield the keys in *index*, which is kept by hand, that may have the facets of *query*, from its cursor on."""
     wanted = Query(facets=query.facets, cursor=query.cursor).to_filter({})
     for bson in index.find(wanted, {"_id": 1}).sort("_id", ASCENDING):
         yield bson["_id"]
@@ -196,7 +196,7 @@ def _strange_cursor() -> InvalidParameter:
 
 @speaks_mongo
 class DocumentStore(Generic[D]):
-    """One collection of resources.
+    """A collection of resources.
 
     Attributes:
         kind: The resource's name in messages.
@@ -217,7 +217,7 @@ class DocumentStore(Generic[D]):
         self._events = EventStore(database)
 
     def get(self, id_: ObjectId) -> D:
-        """The document called *id_*.
+        """Return the document called *id_*.
 
         Raises:
             NotFound: If there is none that users see.
@@ -228,17 +228,17 @@ class DocumentStore(Generic[D]):
         return found
 
     def get_many(self, ids: Iterable[ObjectId]) -> dict[ObjectId, D]:
-        """Those of *ids* that users see, by id."""
+        """Return those of *ids* that users see, by id."""
         return {bson["_id"]: self._decode(bson) for bson in self._stored(ids)}
 
     def _stored(self, ids: Iterable[ObjectId]) -> Iterator[Bson]:
-        """The documents of those of *ids* that users see."""
+        """Yield the documents of those of *ids* that users see."""
         for some in chunks(dict.fromkeys(ids), KEYS_CHUNK):
             found = self._collection.find({"_id": among(some)}, self._projection)
             yield from filter(self._is_visible, found)
 
     def metadata_of(self, ids: Iterable[ObjectId]) -> dict[ObjectId, Any]:
-        """The metadata of those of *ids* that users see, by id."""
+        """Return the metadata of those of *ids* that users see, by id."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
@@ -251,7 +251,7 @@ class DocumentStore(Generic[D]):
         }
 
     def page(self, query: Query) -> Page[D]:
-        """A page of documents in the order of their keys: by age, leases by subnet and address.
+        """Return a page of documents in the order of their keys: by age, leases by subnet and address.
 
         It ends at the limit of *query*, or when its documents come to 2 MiB.
 
@@ -267,7 +267,7 @@ class DocumentStore(Generic[D]):
             return self._page_of(found, query.limit)
 
     def after(self, query: Query) -> Any:
-        """The `_id` that the page before ended with; None if there was none.
+        """Return the `_id` that the page before ended with; None if there was none.
 
         Raises:
             InvalidParameter: If the cursor is of another list.
@@ -278,7 +278,7 @@ class DocumentStore(Generic[D]):
         return key
 
     def page_among(self, query: Query, keys: Iterable[Any]) -> Page[D]:
-        """A page, as `page` makes it, of those documents that have one of *keys*, which ascend.
+        """Yield a page, as `page` makes it, of those documents that have one of *keys*, which ascend.
 
         Where a range of keys is read by reading all documents, it costs what is asked for and no more.
         """
@@ -335,7 +335,7 @@ class DocumentStore(Generic[D]):
         return retry_on_conflict(attempt)
 
     def _seen(self, id_: ObjectId) -> D | None:
-        """The document called *id_*, None if there is none that users see.
+        """Return the document called *id_*, None if there is none that users see.
 
         It is looked for by its key alone: for any condition more, the embedded server goes through all indexes of
         the collection several times, which takes three times as long as to read it.
@@ -352,15 +352,15 @@ class DocumentStore(Generic[D]):
         return _all_but(*self.unread, *self.unlisted)
 
     def _is_visible(self, bson: Bson) -> bool:
-        """Whether *bson* is among the `visible` ones."""
+        """Return whether *bson* is among the `visible` ones."""
         return all(bson.get(name) == value for name, value in self.visible.items())
 
     def _place(self, document: D) -> Bson:
-        """The `_id` of *document*, and what else says that it is that one."""
+        """Return the `_id` of *document*, and what else says that it is that one."""
         return {"_id": document.id}
 
     def _mark(self, document: D, facets: Sequence[str]) -> None:
-        """Called before a document is written on, which is *document* then and has these *facets*.
+        """Prepare the index for *document*, which is about to be written and then has these *facets*.
 
         Of most collections the database itself keeps an index of them.
         """
@@ -385,7 +385,7 @@ class DocumentStore(Generic[D]):
             log.warning("what happened to %d %ss will be told later", len(outboxes), self.kind)
 
     def missing(self, id_: ObjectId) -> NotFound:
-        """What to raise when there is no document called *id_* that users see."""
+        """Return what to raise when there is no document called *id_* that users see."""
         return NotFound(f"There is no {self.kind} {id_}.")
 
     def _changed(self, id_: ObjectId) -> WriteConflict:

@@ -25,10 +25,10 @@ from ipam.models.writes import Writer
 
 
 class Stores:
-    """One store a collection, on one database; *servers* is where it is and *origin* what says so, for people."""
+    """A store for each collection; *servers* and *source* say in messages where the database is."""
 
-    def __init__(self, database: Database[Any], servers: str = "", origin: str = "--mongo") -> None:
-        self.whole = Store(database, servers, origin)
+    def __init__(self, database: Database[Any], servers: str = "", source: str = "--mongo") -> None:
+        self.whole = Store(database, servers, source)
         self.writer = Writer(database)
         self.indexes = Indexes(database)
         self.schema = SchemaStore(database)

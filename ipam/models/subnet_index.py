@@ -60,11 +60,11 @@ class SubnetIndex:
         self._collection.delete_one({"_id": id_})
 
     def having(self, query: Query) -> Iterator[ObjectId]:
-        """The subnets that may have the facets of *query*, from its cursor on; ascending."""
+        """Yield the subnets that may have the facets of *query*, from its cursor on; ascending."""
         yield from keys_having(self._collection, query)
 
     def around(self, address: Address) -> list[ObjectId]:
-        """The subnets that may hold *address*, in the order of their ids."""
+        """Return the subnets that may hold *address*, in the order of their ids."""
         return keys_among(self._collection, "prefixes", around_in_subnets(address))
 
 

@@ -35,19 +35,19 @@ _WITHOUT_METADATA = {"metadata": 0, "facets": 0}
 
 
 def holding(place: bytes) -> Bson:
-    """The condition that a subnet has the address at *place* against others."""
+    """Return the condition that a subnet has the address at *place* against others."""
     return {"low": {"$lte": place}, "high": {"$gte": place}}
 
 
 def _place_in(wanted: Bson) -> bytes | None:
-    """An address that any subnet has which is as *wanted*; None if that says nothing of its range."""
+    """Return an address that any subnet has which is as *wanted*; None if that says nothing of its range."""
     low = wanted.get("low", wanted.get("start"))
     return low["$lte"] if isinstance(low, dict) else low
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many subnets a pool has, how many addresses they can give out, how many of these are taken."""
+    """A pool's number of subnets, their size, and how many of their addresses are used."""
 
     subnets: int = 0
     size: int = 0
@@ -95,7 +95,7 @@ class SubnetStore(DocumentStore[Subnet]):
     def describe(
         self, id_: ObjectId, change: Callable[[Subnet], Subnet], revisions: frozenset[int] | None = None
     ) -> Subnet:
-        """As that of all resources; it is found by what was written on it before that, too, until that is done."""
+        """Update the description; until this returns, the subnet is also found by the former one."""
         subnet = super().describe(id_, change, revisions)
         try:
             self._index.narrow(subnet)
@@ -104,7 +104,7 @@ class SubnetStore(DocumentStore[Subnet]):
         return subnet
 
     def page(self, query: Query) -> Page[Subnet]:
-        """As that of all resources; one by range, pool or what users wrote does not go through all subnets."""
+        """Return a page; conditions on range, pool, name, tag or metadata do not read all subnets."""
         wanted = query.by_field
         after = self.after(query)
         if (place := _place_in(wanted)) is not None:
@@ -118,7 +118,7 @@ class SubnetStore(DocumentStore[Subnet]):
         return self.page_among(query, (id_ for id_ in ids if after is None or id_ > after))
 
     def in_order(self, pool: ObjectId | None, first: ObjectId | None) -> Iterator[Subnet]:
-        """The subnets of *pool*, None meaning all pools, by id from *first* on, in whatever state they are.
+        """Yield the subnets of *pool*, None meaning all pools, by id from *first* on, in whatever state they are.
 
         They are read some at a time, as the caller goes on, and without their metadata.
         """
@@ -133,17 +133,17 @@ class SubnetStore(DocumentStore[Subnet]):
             yield from sorted(map(Subnet.from_bson, read), key=lambda subnet: subnet.id)
 
     def find(self, id_: ObjectId) -> Subnet | None:
-        """The subnet in whatever state, None when it is gone."""
+        """Return the subnet in whatever state, None when it is gone."""
         found = self._collection.find_one({"_id": id_})
         return Subnet.from_bson(found) if found else None
 
     def of_pool(self, pool: ObjectId, states: Sequence[SubnetState] = (SubnetState.ACTIVE,)) -> list[Subnet]:
-        """The subnets of a pool, lowest address first."""
+        """Return the subnets of a pool, lowest address first."""
         subnets = (Subnet.from_bson(bson) for bson in self._of_pools([pool]))
         return sorted((one for one in subnets if one.state in states), key=lambda one: to_place(one.start))
 
     def containing(self, address: Address) -> list[Subnet]:
-        """The subnets, one a pool at most, that hold *address* against others."""
+        """Return the subnets, one a pool at most, that hold *address* against others."""
         wanted = {**holding(to_place(address)), **self.visible}
         return [
             Subnet.from_bson(bson)
@@ -152,7 +152,7 @@ class SubnetStore(DocumentStore[Subnet]):
         ]
 
     def usage(self, pools: Iterable[ObjectId]) -> dict[ObjectId, Usage]:
-        """What the subnets of each pool come to."""
+        """Return what the subnets of each pool come to."""
         totals = {pool: Usage() for pool in pools}
         for bson in self._of_pools(list(totals), {"pool": 1, "state": 1, "size": 1, "ledger.used": 1}):
             if not self._is_visible(bson):
@@ -164,7 +164,7 @@ class SubnetStore(DocumentStore[Subnet]):
         return totals
 
     def _of_pools(self, pools: Sequence[ObjectId], shown: Bson | None = None) -> Iterator[Bson]:
-        """The subnets that hold a range in any of *pools*, whatever state they are in; in no order."""
+        """Yield the subnets that hold a range in any of *pools*, whatever state they are in; in no order."""
         for keys in chunks(self._pools.holders(*pools), READ_CHUNK):
             yield from self._collection.find({"_id": among(keys)}, shown)
 
@@ -187,7 +187,7 @@ class SubnetStore(DocumentStore[Subnet]):
         return replace(subnet, ledger=new)
 
     def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Collection[Release]) -> Writes:
-        """How entries are struck out that were carried out; nothing happens to grants struck out before.
+        """Return how entries are struck out that were carried out; nothing happens to grants struck out before.
 
         The addresses of *releases* count as free from then on, once: if any of them was struck out before, nothing
         happens to all of them.

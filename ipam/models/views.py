@@ -15,17 +15,17 @@ _SHARE_LEAST = 10**-_SHARE_DIGITS
 
 @lru_cache(maxsize=256)  # The leases of a reservation have the same.
 def time_json(moment: datetime | None) -> str | None:
-    """A time by RFC 3339, in UTC."""
+    """Return a time by RFC 3339, in UTC."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
 def pool_json(pool: Pool) -> Json:
-    """A pool without what its subnets come to."""
+    """Return a pool without what its subnets come to."""
     return _common(pool)
 
 
 def subnet_json(subnet: Subnet) -> Json:
-    """A subnet."""
+    """Return a subnet."""
     used = subnet.ledger.used
     return {
         **_common(subnet),
@@ -45,13 +45,13 @@ def subnet_json(subnet: Subnet) -> Json:
 
 
 def _share(used: int, size: int) -> float:
-    """How much of *size* is *used*, to six digits: 0 only of none, 1 only of all."""
+    """Return how much of *size* is *used*, to six digits: 0 only of none, 1 only of all."""
     share = round(used / size, _SHARE_DIGITS)
     return min(max(share, _SHARE_LEAST), 1 - _SHARE_LEAST) if 0 < used < size else share
 
 
 def reservation_json(reservation: Reservation) -> Json:
-    """A reservation without what it carries of its pool and subnet."""
+    """Return a reservation without what it carries of its pool and subnet."""
     return {
         **_common(reservation),
         "pool": str(reservation.pool),
@@ -64,7 +64,7 @@ def reservation_json(reservation: Reservation) -> Json:
 
 
 def lease_json(lease: Lease) -> Json:
-    """A lease."""
+    """Return a lease."""
     return {
         **_common(lease),
         "address": str(lease.address),
@@ -74,7 +74,7 @@ def lease_json(lease: Lease) -> Json:
 
 
 def job_json(job: Job) -> Json:
-    """A job; `reservation` is that which is released, or that which it made."""
+    """Return a job; `reservation` is that which is released, or that which it made."""
     succeeded = job.state is JobState.SUCCEEDED
     has_reservation = job.kind is JobKind.RELEASE or (succeeded and job.kind is JobKind.RESERVATION)
     total = job.request["count"]

@@ -124,7 +124,7 @@ class Writer:
 
 
 def _groups(steps: Iterable[Writes]) -> Iterator[list[Writes]]:
-    """*steps* in order, those together that are few enough for one call."""
+    """Yield *steps* in order, those together that are few enough for one call."""
     group: list[Writes] = []
     for step in steps:
         if group and sum(map(len, group)) + len(step) > _FEW:
@@ -148,6 +148,6 @@ def _update(wanted: Bson, change: Bson, namespace: str | None = None) -> UpdateO
 
 
 def _succession(document: Bson) -> tuple[Bson, Bson]:
-    """How *document* takes the place of its version before: an upsert, which fails where there is another one."""
+    """Return the compare-and-set of *document*: an upsert that fails unless the version before is stored."""
     rest = {name: value for name, value in document.items() if name != "_id"}
     return {"_id": document["_id"], "version": document["version"] - 1}, {"$set": rest}

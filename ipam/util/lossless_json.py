@@ -49,18 +49,18 @@ def loads(text: str | bytes, *, unique_keys: bool = False) -> Any:
 
 
 def dumps(value: Any, *, sort_keys: bool = False) -> str:
-    """*value* as compact JSON text."""
+    """Return *value* as compact JSON text."""
     text: str = (_IN_ORDER if sort_keys else _AS_IT_IS).encode(value)
     return text
 
 
 def is_number(text: str) -> bool:
-    """Whether *text* is a number in JSON."""
+    """Return whether *text* is a number in JSON."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def canonical_number(text: str) -> str:
-    """One text for all spellings of the number that *text* is: 7, 7.0 and 0.7e1 have the same."""
+    """Return one text for all spellings of the number that *text* is: 7, 7.0 and 0.7e1 have the same."""
     try:
         sign, digits, exponent = Decimal(text).as_tuple()
     except InvalidOperation:  # An exponent of twenty digits.

@@ -1,4 +1,4 @@
-"""What can be asked of a worker over the broker, by whoever reaches that."""
+"""Celery's remote control, restricted to commands that only show something."""
 
 from __future__ import annotations
 

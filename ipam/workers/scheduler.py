@@ -8,7 +8,7 @@ from typing import Any
 from celery.beat import ScheduleEntry, Scheduler
 
 from ipam.util.heartbeat import Heartbeat
-from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.celery_dispatcher import CeleryDispatcher
 
 
 class SteadyScheduler(Scheduler):

@@ -11,13 +11,15 @@ from celery import Celery
 from ipam.errors import Transient
 from ipam.util.outages import Outage
 from ipam.wiring import Services
-from ipam.workers.app import CARRY_OUT, RECOVER
-from ipam.workers.turns import Turns
+from ipam.workers.celery_app import CARRY_OUT, RECOVER
+from ipam.workers.target_lock import TargetLock
 
 log = logging.getLogger(__name__)
 
 
-def register_tasks(app: Celery, services: Callable[[], Services], turns: Turns, recovery_interval_s: float) -> None:
+def register_tasks(
+    app: Celery, services: Callable[[], Services], turns: TargetLock, recovery_interval_s: float
+) -> None:
     """Give *app* its tasks.
 
     *services* is called within a task only, hence in the process that runs it: a database client must not be

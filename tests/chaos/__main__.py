@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.consumers import BUSES, consumer, silent_log
 from tests.invariants import assert_log_is_true

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from ipam.errors import InvalidParameter
-from ipam.events.following import Following, Wanted
+from ipam.events.log_reader import EventFilter, LogReader
 from ipam.events.relay import Relay
 from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
@@ -115,12 +115,12 @@ def test_a_long_log_is_forgotten_bit_by_bit(stores, monkeypatch):
 def test_who_asks_for_what_is_gone_is_told_where_to_go_on(stores):
     write(stores, 100, 100, 100)
     stores.log.forget(later(), told=200)
-    following = Following(stores.log, 1, "/ipam")
+    following = LogReader(stores.log, 1, "/ipam")
     with pytest.raises(InvalidParameter, match="events before 201 are not kept any more; go on with after=200"):
-        following.page(Wanted(after=199, limit=10))
+        following.page(EventFilter(after=199, limit=10))
     for after in (0, 200):
-        assert following.page(Wanted(after=after, limit=10)).entries[0].sequence == 201
-    assert following.page(Wanted(limit=10, since=utc_now() - timedelta(hours=1))).entries[0].sequence == 201
+        assert following.page(EventFilter(after=after, limit=10)).entries[0].sequence == 201
+    assert following.page(EventFilter(limit=10, since=utc_now() - timedelta(hours=1))).entries[0].sequence == 201
 
 
 def test_the_relay_forgets_what_was_kept_long_enough(stores):

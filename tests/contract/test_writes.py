@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 
 from ipam.models import writes
 from ipam.models.connection import connect
-from ipam.models.moving import MovingDatabase
+from ipam.models.failover import FailoverDatabase
 from ipam.models.stores import Stores
 from ipam.models.writes import _FEW, Writes
 
@@ -44,7 +44,7 @@ def new(name: str, value: int = 0, id_: ObjectId | None = None) -> dict:
 @pytest.mark.parametrize("moves", [False, True])
 def test_few_are_made_in_one_call_whether_the_database_may_move_or_not(database, database_name, monkeypatch, moves):
     real = connect(database, database_name, 10)
-    stores = Stores(cast("Database", MovingDatabase(real)) if moves else real)
+    stores = Stores(cast("Database", FailoverDatabase(real)) if moves else real)
     monkeypatch.delattr(writes, "insert_missing")
     first, second = new("a"), new("b")
     stores.writer.write([Writes("pools", inserts=[first]), Writes("jobs", inserts=[second])])

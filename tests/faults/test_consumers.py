@@ -15,7 +15,7 @@ from kombu import Connection
 from nats.js.errors import NotFoundError
 from redis import Redis
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.consumers import BUSES, TIMEOUT_S, consumer, entered
 from tests.faults.test_kill import IN_THE_GATE, ROUNDS

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from redis import Redis
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from ipam.errors import Transient
 from ipam.models.connection import connect
 from ipam.models.stores import Stores

@@ -19,7 +19,7 @@ import click
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ipam.embedded.parts import mongo_uri, redis_url
+from ipam.embedded.processes import mongo_uri, redis_url
 from tests import servers
 from tests.stack import Stack
 

@@ -13,9 +13,9 @@ import requests
 import yaml
 
 from ipam import __version__
-from ipam.discovery.consul import Agent
+from ipam.discovery.consul import ConsulAgent
 from ipam.discovery.service import Service
-from ipam.embedded.parts import free_port
+from ipam.embedded.processes import free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
 from tests import servers
@@ -215,7 +215,7 @@ def test_what_says_nothing_about_itself_is_asked_for_by_url(site: Site, tmp_path
     environment = {"IPAM_CONSUL": site.consul.url, "IPAM_CONSUL_BROKER": "queue"}
     site.consul.register("queue", site.redis.part.port)
     command = [sys.executable, "-m", "ipam", "serve", "--port", str(port)]
-    web = Process(servers.Part("web", command, port, environment), tmp_path / "web.log")
+    web = Process(servers.ProcessSpec("web", command, port, environment), tmp_path / "web.log")
     web.start()
     expected = "Nothing says how to speak to the service 'queue': give --consul-broker a URL"
     wait_until(lambda: expected in (tmp_path / "web.log").read_text(), 30, "a line that says so")
@@ -242,7 +242,7 @@ def test_nobody_finds_or_registers_anything_in_the_agent_of_compose_without_its_
 
         def answer(given: str | None) -> str:
             with pytest.raises(Transient) as told:
-                Agent(Settings(consul=consul.url, consul_token=given)).instances(
+                ConsulAgent(Settings(consul=consul.url, consul_token=given)).instances(
                     Service.parse("mongodb", "--consul-mongo", ("mongodb",))
                 )
             return told.value.detail

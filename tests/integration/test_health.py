@@ -11,12 +11,12 @@ import pytest
 from redis import Redis
 
 from ipam.cli.health import fault_of
-from ipam.discovery.places import Fixed
-from ipam.embedded.parts import Part, _bundled_redis, free_port
+from ipam.discovery.endpoints import StaticEndpoint
+from ipam.embedded.processes import ProcessSpec, _bundled_redis, free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
-from ipam.workers.app import create_celery
-from ipam.workers.dispatch import CeleryDispatcher
+from ipam.workers.celery_app import create_celery
+from ipam.workers.celery_dispatcher import CeleryDispatcher
 from tests import servers
 from tests.servers import RABBITMQ, Process, wait_until
 from tests.stack import Stack, created, problem
@@ -30,7 +30,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder, port = tmp_path_factory.mktemp("redis"), free_port()
     program = shutil.which("redis-server") or _bundled_redis()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = Process(Part("redis", command, port), folder / "redis.log")
+    process = Process(ProcessSpec("redis", command, port), folder / "redis.log")
     process.start()
     with Redis(port=port) as client:
         wait_until(lambda: _answers(client), 20, "Redis")
@@ -92,7 +92,7 @@ def test_a_rabbitmq_that_an_alarm_holds_up_takes_no_message(tmp_path: Path):
     broker = servers.rabbitmq(tmp_path)
     broker.start()
     settings = Settings(database="here")
-    dispatcher = CeleryDispatcher(create_celery(settings, Fixed(broker.url, "")))
+    dispatcher = CeleryDispatcher(create_celery(settings, StaticEndpoint(broker.url, "")))
 
     def allow_memory(share: str) -> None:
         control = [RABBITMQ.with_name("rabbitmqctl"), "-n", broker.part.environment["RABBITMQ_NODENAME"]]

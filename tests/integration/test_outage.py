@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.consumers import tail
 from tests.servers import Process, wait_until

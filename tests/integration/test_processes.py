@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ipam.embedded.parts import free_port
+from ipam.embedded.processes import free_port
 from tests.servers import _answers, wait_until
 from tests.stack import Stack, all_at_once
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from celery.app.control import Control
 
-from ipam.discovery.places import Fixed
+from ipam.discovery.endpoints import StaticEndpoint
 from ipam.settings import Settings
-from ipam.workers.app import create_celery
+from ipam.workers.celery_app import create_celery
 from tests import servers
 from tests.servers import Process, wait_until
 from tests.stack import Stack
@@ -35,7 +35,7 @@ def steered(database, tmp_path) -> Iterator[Callable[[str], tuple[Process, Contr
     broker = servers.redis(tmp_path)
     broker.start()
     redis_url = f"redis://127.0.0.1:{broker.part.port}/0"
-    app = create_celery(Settings(), Fixed(redis_url, "--broker"))
+    app = create_celery(Settings(), StaticEndpoint(redis_url, "--broker"))
 
     def start(remote_control: str) -> tuple[Process, Control]:
         stacks.append(Stack(database, redis_url, tmp_path, IPAM_REMOTE_CONTROL=remote_control))

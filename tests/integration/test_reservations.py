@@ -11,10 +11,10 @@ from ipam.models.connection import connect
 from ipam.models.documents import Job
 from ipam.models.stores import Stores
 from ipam.settings import Settings
-from ipam.wiring import broker_place
-from ipam.workers.app import create_celery
-from ipam.workers.ends import Announcements
-from ipam.workers.hearing import Hearing
+from ipam.wiring import broker_endpoint
+from ipam.workers.celery_app import create_celery
+from ipam.workers.result_codec import ResultCodec
+from ipam.workers.result_listener import ResultListener
 from tests.invariants import assert_hands_out_all, assert_ledger_is_true
 from tests.servers import wait_until
 from tests.stack import Api, Stack, all_at_once, created, problem
@@ -121,12 +121,12 @@ def test_an_async_request_is_a_job_that_can_be_polled(stack: Stack):
 def test_the_end_of_a_job_is_announced_to_all_web_processes(stack: Stack):
     """So that who waits need not ask the database for it over and over."""
     settings = Settings.read({}, stack.environment)
-    app = create_celery(settings, broker_place(settings))
+    app = create_celery(settings, broker_endpoint(settings))
     heard: dict[ObjectId, Job | None] = {}
     is_heard = threading.Event()
     stores = Stores(connect(settings.mongo, settings.database, 20))
-    announcements = Announcements(stores.positions.secret)
-    hearing = Hearing(app, announcements, heard.update, lambda now: is_heard.set() if now else None)
+    codec = ResultCodec(stores.positions.secret)
+    hearing = ResultListener(app, codec, heard.update, lambda now: is_heard.set() if now else None)
     hearing.start()
     assert is_heard.wait(20)
     subnet = stack.api.subnet(cidr="10.0.0.0/24")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ipam.embedded.parts import USER, mongo_uri, redis_part, redis_url
+from ipam.embedded.processes import USER, mongo_uri, redis_part, redis_url
 from ipam.models.connection import connect, create_only_user
 from tests import servers
 from tests.servers import Process, replace, wait_until

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ipam.embedded.parts import mongo_uri
+from ipam.embedded.processes import mongo_uri
 from tests import servers
 from tests.integration.test_connections import connect
 from tests.servers import wait_until

@@ -23,7 +23,7 @@ from pymongo.errors import OperationFailure
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ipam.embedded.parts import database_part, free_port, mongo_uri, redis_part
+from ipam.embedded.processes import database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings
 from ipam.models.connection import connect
 from tests.servers import Consul, _answers, missing, wait_until

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from bson import ObjectId
 from falcon.testing import TestClient
 
-from ipam.allocation.dispatcher import Ends
+from ipam.allocation.dispatcher import JobResults
 from ipam.api.app import create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
-from ipam.events.publishing import Publishing
+from ipam.events.publisher import Publisher
 from ipam.events.relay import Relay
 from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
@@ -44,7 +44,7 @@ class Broker:
         self._loss = loss
         self.messages: list[Message] = []
 
-    def announce(self, ends: Ends) -> None:
+    def publish_results(self, ends: JobResults) -> None:
         """Users of this world look by themselves."""
 
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
@@ -155,7 +155,7 @@ class World:
         lives, *relay = self._relaying.get(process, (0,))
         if lives != process.lives:
             stores = Stores(self.database)
-            relay = [Relay(stores, Publishing(stores.log, stores.leadership, self.bus, "/ipam"))]
+            relay = [Relay(stores, Publisher(stores.log, stores.leadership, self.bus, "/ipam"))]
             self._relaying[process] = (process.lives, *relay)
         return relay[0]
 

@@ -5,7 +5,7 @@ import pytest
 from bson import ObjectId
 from mongomock.collection import BulkOperationBuilder
 
-from ipam.allocation.dispatcher import Ends
+from ipam.allocation.dispatcher import JobResults
 from ipam.hooks.admission import AdmissionController
 from ipam.models.stores import Stores
 from ipam.settings import Settings
@@ -22,7 +22,7 @@ class Recorder:
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
         self.dispatched.append(target)
 
-    def announce(self, ends: Ends) -> None:
+    def publish_results(self, ends: JobResults) -> None:
         self.announced += ends
 
 

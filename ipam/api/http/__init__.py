@@ -1,1 +1,1 @@
-"""What resources share: reading requests and writing responses."""
+"""Reading requests and writing responses, shared by all resources."""

@@ -23,7 +23,7 @@ _ACCEPTED, _SERVER_ERROR = 202, 500
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What became of one of several requests.
+    """The result of one request of a list.
 
     Attributes:
         status: As it would be, had the request come alone.
@@ -38,18 +38,18 @@ class ItemResult:
 
     @classmethod
     def accepted(cls, job: Job) -> ItemResult:
-        """*job* goes on."""
+        """Return *job* goes on."""
         return cls(_ACCEPTED, "job", job_json(job), f"/jobs/{job.id}")
 
     @classmethod
     def refused(cls, error: IpamError, job: Job | None = None) -> ItemResult:
-        """The request has failed, as its *job* says, if it ever came to have one."""
+        """Return the request has failed, as its *job* says, if it ever came to have one."""
         shown = problem(error.slug, error.detail, **error.facts)
         return cls(shown["status"], "problem", shown, f"/jobs/{job.id}" if job else None)
 
 
 def item_id(place: int, of: ObjectId) -> ObjectId:
-    """The id of the job of the request at *place* of a list: the same whenever the list with the id *of* is sent.
+    """Return the id of the job for the request at *place* of the list with the id *of*: each time the same.
 
     Ids ascend with their places; no other list of the same second has them, for 48 bits of a hash.
     """

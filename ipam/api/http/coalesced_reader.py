@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def coalesce_by_id(read: Callable[[Sequence[ObjectId]], Mapping[ObjectId, T]]) -> Coalescer[ObjectId, T | None]:
-    """What *read* finds under one id, several being read at once; None if there is nothing."""
+    """Return what *read* finds under one id, several being read at once; None if there is nothing."""
 
     def read_some(ids: Sequence[ObjectId]) -> list[T | None]:
         found = read(ids)
@@ -34,7 +34,7 @@ class CoalescedReader(Generic[D]):
         self._read: Coalescer[ObjectId, D | None] = coalesce_by_id(store.get_many)
 
     def get(self, id_: ObjectId) -> D:
-        """The document called *id_*.
+        """Return the document called *id_*.
 
         Raises:
             NotFound: If there is none that users see.

@@ -12,7 +12,7 @@ _REVISION_DIGITS = 18
 
 
 def entity_tag(revision: int, body: bytes) -> falcon.ETag:
-    """A strong tag: the revision guards writes, the digest tells apart any two bodies.
+    """Return a strong tag: the revision guards writes, the digest tells apart any two bodies.
 
     The digest is there because a body also shows what is not written by users, such as `used`.
     """
@@ -20,7 +20,7 @@ def entity_tag(revision: int, body: bytes) -> falcon.ETag:
 
 
 def accepted_revisions(req: falcon.Request) -> frozenset[int] | None:
-    """The revisions that `If-Match` lets the request overwrite, None when it lets any.
+    """Return the revisions that `If-Match` lets the request overwrite, None when it lets any.
 
     Raises:
         Stale: If it carries only tags that no document of ours can have.
@@ -49,6 +49,6 @@ def _revision(tag: str) -> int | None:
 
 
 def is_unchanged(req: falcon.Request, tag: falcon.ETag) -> bool:
-    """Whether `If-None-Match` says that the caller has this very body."""
+    """Return whether `If-None-Match` says that the caller has this very body."""
     known = req.if_none_match or []
     return "*" in known or tag in known

@@ -97,7 +97,7 @@ class Idempotency:
 
 
 def is_repeated(req: falcon.Request) -> bool:
-    """Whether what *req* asks for has been asked for before, under the same key."""
+    """Return whether what *req* asks for has been asked for before, under the same key."""
     return getattr(req.context, "is_repeated", False)
 
 

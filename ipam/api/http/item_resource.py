@@ -1,4 +1,4 @@
-"""What GET, PATCH, PUT and DELETE of one resource have in common."""
+"""GET, PATCH, PUT and DELETE of a single resource, shared by all kinds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITABLE = ("name", "tags", "metadata")
 
 
 class ItemResource(Generic[D]):
-    """One resource whose name, tags and metadata can be written.
+    """The routes of a single resource whose name, tags and metadata can be written.
 
     Args:
         store: Where it is kept.

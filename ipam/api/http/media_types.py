@@ -20,12 +20,12 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 def vendor_type(kind: str) -> str:
-    """The media type of *kind*, a resource or a list, with its version."""
+    """Return the media type of *kind*, a resource or a list, with its version."""
     return f"{VENDOR}{kind}+json; version={VERSION}"
 
 
 def fall_back_to_json(req: falcon.Request, kind: str) -> None:
-    """As `negotiate`, for what is done already and may not be refused any more: then in the plain type."""
+    """Negotiate as `negotiate` does, but fall back to the plain type: the request is done already."""
     try:
         negotiate(req, kind)
     except NotAcceptable:
@@ -52,12 +52,12 @@ def negotiate(req: falcon.Request, *kinds: str) -> None:
 
 
 def answer_type(req: falcon.Request, kind: str) -> str:
-    """The media type to answer with, as `negotiate` settled it."""
+    """Return the media type to answer with, as `negotiate` settled it."""
     return JSON if req.context.plain else vendor_type(kind)
 
 
 def read_object(req: falcon.Request, *kinds: str) -> dict[str, Any]:
-    """The JSON object in the body of a request that writes one of *kinds*.
+    """Return the JSON object in the body of a request that writes one of *kinds*.
 
     Raises:
         UnsupportedMediaType: If the body is of another type or version, or encoded.
@@ -87,7 +87,7 @@ def read_object(req: falcon.Request, *kinds: str) -> dict[str, Any]:
 
 
 def too_large() -> TooLarge:
-    """What is wrong with a body over 1 MiB."""
+    """Return what is wrong with a body over 1 MiB."""
     return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.", limit=MAX_BODY_BYTES)
 
 

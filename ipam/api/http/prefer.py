@@ -13,14 +13,14 @@ WAIT_DEFAULT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class WaitPreference:
-    """How long to wait for an answer, in seconds, and which preference said so."""
+    """How many seconds the caller waits for an answer, and the preference that said so."""
 
     seconds: int
     applied: str | None = None
 
 
 def parse_prefer(req: falcon.Request) -> WaitPreference:
-    """What the caller prefers; preferences that are not known here are ignored, as the RFC asks.
+    """Return what the caller prefers; preferences that are not known here are ignored, as the RFC asks.
 
     Raises:
         InvalidParameter: If `wait` is not a number of seconds.

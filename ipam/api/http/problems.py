@@ -1,4 +1,4 @@
-"""Where errors meet HTTP: problem details by RFC 9457."""
+"""Errors as problem details by RFC 9457."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 
 
 def problem(slug: str, detail: str, **facts: Any) -> dict[str, Any]:
-    """The body of a problem."""
+    """Return the body of a problem."""
     status, title = PROBLEMS[slug]
     return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail, **facts}
 
 
 def problem_of(record: dict[str, Any]) -> dict[str, Any]:
-    """The problem that a failed job has recorded."""
+    """Return the problem that a failed job has recorded."""
     error = IpamError.from_record(record)
     return problem(error.slug, error.detail, **error.facts)
 
@@ -61,7 +61,7 @@ def render_error(resp: falcon.Response, error: IpamError) -> None:
 
 
 def problem_bytes(slug: str, detail: str, facts: dict[str, Any], request_id: str | None) -> bytes:
-    """The body of the problem that the request of this id is answered with."""
+    """Return the body of the problem that the request of this id is answered with."""
     body = problem(slug, detail, **facts)
     if request_id:
         body["request_id"] = request_id

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def parameter(req: falcon.Request, name: str, default: str) -> str:
-    """A query parameter that `refuse_unknown` has let through."""
+    """Return a query parameter that `refuse_unknown` has let through."""
     value: str = req.params.get(name, default)  # type: ignore[assignment]
     return value
 
@@ -52,7 +52,7 @@ def refuse_unknown(req: falcon.Request, *known: str) -> None:
 
 
 def bool_param(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """A parameter that is `true` or `false`.
+    """Return a parameter that is `true` or `false`.
 
     Raises:
         InvalidParameter: If it is something else.
@@ -64,7 +64,7 @@ def bool_param(parameters: Mapping[str, Any], name: str, *, default: bool) -> bo
 
 
 def whole_number(text: str, name: str, low: int, high: int) -> int:
-    """The number that *text* spells.
+    """Return the number that *text* spells.
 
     Raises:
         InvalidParameter: If it spells none from *low* to *high*.
@@ -75,7 +75,7 @@ def whole_number(text: str, name: str, low: int, high: int) -> int:
 
 
 def list_query(req: falcon.Request, filters: Filters | None = None, *, described: bool = True) -> Query:
-    """The query of a list: limit, cursor, name, tag, metadata.<path>, and the list's own *filters*.
+    """Return the query of a list: limit, cursor, name, tag, metadata.<path>, and the list's own *filters*.
 
     Raises:
         UnknownParameter: If a parameter is none of these.
@@ -102,7 +102,7 @@ def list_query(req: falcon.Request, filters: Filters | None = None, *, described
 
 
 def _named(query: Query, name: str) -> Query:
-    """*query* for those called *name*; that one has none is in no facet, for most leases have none."""
+    """Return *query* for those called *name*; that one has none is in no facet, for most leases have none."""
     if not name:
         return query.where(name={"$in": ["", None]})
     return replace(query, facets=(*query.facets, (name_facet(name),)))
@@ -123,7 +123,7 @@ def _unknown(name: str, filters: Filters | None, *, described: bool) -> UnknownP
 
 
 def id_filter(field: str) -> Callable[[str], Mapping[str, Any]]:
-    """A filter by the id in the stored *field*; an id that is none is refused."""
+    """Return a filter by the id in the stored *field*; an id that is none is refused."""
 
     def condition(text: str) -> Mapping[str, Any]:
         try:
@@ -135,7 +135,7 @@ def id_filter(field: str) -> Callable[[str], Mapping[str, Any]]:
 
 
 def enum_filter(field: str, values: tuple[str, ...]) -> Callable[[str], Mapping[str, Any]]:
-    """A filter by a stored *field* that has one of a few *values*."""
+    """Return a filter by a stored *field* that has one of a few *values*."""
 
     def condition(text: str) -> Mapping[str, Any]:
         if text not in values:
@@ -146,12 +146,12 @@ def enum_filter(field: str, values: tuple[str, ...]) -> Callable[[str], Mapping[
 
 
 def address_filter(condition: Callable[[bytes], Mapping[str, Any]]) -> Callable[[str], Mapping[str, Any]]:
-    """A filter by an address, *condition* being made of its place."""
+    """Return a filter by an address, *condition* being made of its place."""
     return lambda text: condition(to_place(address_parameter(text)))
 
 
 def address_parameter(text: str) -> Address:
-    """The address that the parameter `address` spells.
+    """Return the address that the parameter `address` spells.
 
     Raises:
         InvalidParameter: If it spells none.
@@ -160,7 +160,7 @@ def address_parameter(text: str) -> Address:
 
 
 def time_parameter(req: falcon.Request, name: str) -> datetime | None:
-    """The time that the parameter *name* spells; None if it is not given.
+    """Return the time that the parameter *name* spells; None if it is not given.
 
     Raises:
         InvalidParameter: If it spells none.
@@ -174,7 +174,7 @@ def time_parameter(req: falcon.Request, name: str) -> datetime | None:
 
 
 def parse_with(text: str, name: str, parse: Callable[[str, str], T]) -> T:
-    """What the parameter *name* spells by the rules of bodies.
+    """Return what the parameter *name* spells by the rules of bodies.
 
     Raises:
         InvalidParameter: If *parse* refuses it.

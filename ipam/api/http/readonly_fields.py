@@ -26,7 +26,7 @@ FIXED = frozenset(
 
 
 def strip_readonly(body: Json, fixed: Mapping[str, Any], computed: Collection[str]) -> Json:
-    """*body* without the fields that cannot be written.
+    """Return *body* without the fields that cannot be written.
 
     Args:
         body: What was sent.
@@ -44,7 +44,7 @@ def strip_readonly(body: Json, fixed: Mapping[str, Any], computed: Collection[st
 
 
 def is_empty(value: Any) -> bool:
-    """Whether *value* is what clients send that mean nothing; 0 and false are something."""
+    """Return whether *value* is what clients send that mean nothing; 0 and false are something."""
     return any(is_same(value, empty) for empty in _EMPTY)
 
 
@@ -53,7 +53,7 @@ def _agrees(value: Any, stored: Any) -> bool:
 
 
 def _spelled(value: Any) -> Any:
-    """*value* in one spelling: an id or an address may be written in capitals, an IPv6 address in many ways."""
+    """Return *value* in one spelling: ids and addresses may be in capitals, IPv6 addresses in several forms."""
     if isinstance(value, list):
         return [_spelled(item) for item in value]
     if not isinstance(value, str):

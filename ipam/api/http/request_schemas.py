@@ -63,7 +63,7 @@ _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
 def subnet_draft(body: Json) -> SubnetDraft:
-    """The subnet that *body* asks for.
+    """Return the subnet that *body* asks for.
 
     Raises:
         ValidationFailed: If it breaks a rule.
@@ -125,7 +125,7 @@ def _check_inside(first: Address, last: Address, low: Address, high: Address, po
 
 
 def requests_in(body: Json) -> list[Any]:
-    """The bodies of the requests in *body*, which has a list of them under `reservations`.
+    """Return the bodies of the requests in *body*, which has a list of them under `reservations`.
 
     Raises:
         ValidationFailed: If that is none, or too long, or something else is there as well.
@@ -146,7 +146,7 @@ def requests_in(body: Json) -> list[Any]:
 
 
 def reservation_request(body: Json, kind: str) -> ReservationRequest:
-    """The addresses that *body* asks for, of a *kind*, `subnet` or `pool`.
+    """Return the addresses that *body* asks for, of a *kind*, `subnet` or `pool`.
 
     Raises:
         ValidationFailed: If it breaks a rule, or asks for what this version cannot do.
@@ -209,7 +209,7 @@ def _count(parsed: ReservationBody) -> int:
 
 
 def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
-    """*texts* in their normal form."""
+    """Return *texts* in their normal form."""
     seen: dict[Address, int] = {}
     for index, text in enumerate(texts):
         address = parse_address(text, f"/addresses/{index}")

@@ -24,13 +24,13 @@ D = TypeVar("D", bound=Document | Job)
 
 
 def pool_json(pool: Pool, usage: Usage) -> Json:
-    """A pool with what its subnets come to."""
+    """Return a pool with what its subnets come to."""
     totals = {"subnets": usage.subnets, "size": usage.size, "used": usage.used, "free": usage.size - usage.used}
     return {**views.pool_json(pool), **totals}
 
 
 def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -> Json:
-    """A reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
+    """Return a reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
     return {
         **views.reservation_json(reservation),
         "pool_metadata": around[reservation.pool],
@@ -39,7 +39,7 @@ def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -
 
 
 def job_json(job: Job) -> Json:
-    """A job, its error being the problem that a request for it was answered."""
+    """Return a job, its error being the problem that a request for it was answered."""
     return {**views.job_json(job), "error": problem_of(job.error) if job.error else None}
 
 

@@ -1,1 +1,1 @@
-"""What happens to every request before and after its resource."""
+"""Middleware: what is done for every request before and after its resource."""

@@ -1,4 +1,4 @@
-"""Who asks, and by which request: `X-Actor`, `X-Request-Id` and `traceparent`."""
+"""The audit context of each request, from `X-Actor`, `X-Request-Id` and `traceparent`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AuditContextMiddleware:
             raise InvalidParameter(f"X-Actor: must be 1 to {_ACTOR_MAX} printable ASCII characters.")
 
     def process_response(self, *_: object) -> None:
-        """What this thread does next comes from somebody else."""
+        """Forget the audit context: the thread serves another caller next."""
         set_audit_context(None)
 
 

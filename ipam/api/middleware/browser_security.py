@@ -1,4 +1,4 @@
-"""What browsers may do with the API, and with its answers."""
+"""Protection against pages in browsers: requests from other sites, and caching or guessing of answers."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from ipam.wiring import Services
 
 
 class AddressItem:
-    """One address, wherever it is."""
+    """An address, in all pools that have it."""
 
     def __init__(self, services: Services) -> None:
-        self._holding = services.holding
+        self._history = services.address_history
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, address: str) -> None:
         """Show who holds it, or with `?at=TIME` who held it then, in each subnet that it lies in."""
         negotiate(req, "address")
         refuse_unknown(req, "at")
         wanted, time = address_parameter(address), time_parameter(req, "at")
-        holders = self._holding.now(wanted) if time is None else self._holding.then(wanted, time)
+        holders = self._history.current(wanted) if time is None else self._history.as_of(wanted, time)
         render(req, resp, "address", {"address": str(wanted), "holders": [asdict(one) for one in holders]})

@@ -16,8 +16,8 @@ from ipam.api.http.query_params import (
     whole_number,
 )
 from ipam.api.http.responses import Json, link_next, render
-from ipam.events.cloud import cloud_event, sequence_text
-from ipam.events.following import Wanted, parse_subject, parse_type
+from ipam.events.cloudevents import cloud_event, sequence_text
+from ipam.events.log_reader import EventFilter, parse_subject, parse_type
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX
 from ipam.wiring import Services
 
@@ -31,13 +31,13 @@ class EventCollection:
     """The audit log."""
 
     def __init__(self, services: Services) -> None:
-        self._following = services.following
+        self._following = services.log_reader
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List events in the order of their sequence; `?wait=N` waits up to N seconds for one."""
         negotiate(req, "events")
         refuse_unknown(req, "after", "limit", "subject", "type", "actor", "since", "until", "wait")
-        wanted = Wanted(
+        wanted = EventFilter(
             after=self._after(parameter(req, "after", "0")),
             limit=whole_number(parameter(req, "limit", str(LIMIT_DEFAULT)), "limit", 1, LIMIT_MAX),
             subject=_spelled(req, "subject", parse_subject),

@@ -22,7 +22,7 @@ _LONGEST = 128
 
 
 class SubnetFreeSpace:
-    """What is free in one subnet."""
+    """The free space of a subnet."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -34,7 +34,7 @@ class SubnetFreeSpace:
 
 
 class PoolFreeSpace:
-    """What is free in the subnets of one pool."""
+    """The free space of a pool's subnets."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -84,7 +84,7 @@ def _list(services: Services, req: falcon.Request, resp: falcon.Response, subnet
 
 
 def _begin(cursor: str) -> Address | None:
-    """Where the page begins: a cursor is the address that comes first."""
+    """Return where the page begins: a cursor is the address that comes first."""
     try:
         return parse_address(cursor, "") if cursor else None
     except ValidationFailed:

@@ -27,7 +27,7 @@ _FINE = (OK, "none")
 
 
 class Live:
-    """Whether this process answers at all; it asks nobody else."""
+    """Liveness: the process answers, without asking any other."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say so."""
@@ -35,7 +35,7 @@ class Live:
 
 
 class Ready:
-    """Whether this process can do its work: what it needs for each request does what it needs it for.
+    """Readiness: the database takes a write and the broker a message.
 
     Args:
         parts: By name, what raises `Transient` when that part cannot be used.
@@ -54,7 +54,7 @@ class Ready:
 
 
 class Status:
-    """How all parts of the installation are doing, the other processes too, as far as this one can tell.
+    """The state of all parts of the installation, as far as this process can tell.
 
     Args:
         parts: By name, what returns the state of that part with its `status`; a `Transient` is its fault.
@@ -85,7 +85,7 @@ def checked(check: Callable[[], None]) -> Callable[[], Json]:
 
 
 class _Kept(Generic[T]):
-    """What *find* finds, for some time; one thread at a time finds it."""
+    """The value of *find*, kept for some time; one thread at a time refreshes it."""
 
     def __init__(self, find: Callable[[], T]) -> None:
         self._find = find

@@ -46,7 +46,7 @@ class JobCollection:
 
 
 class JobItem:
-    """One job."""
+    """A single job."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -36,7 +36,7 @@ class LeaseCollection:
         _render(req, resp, self._services.surveying.leases(list_query(req, filters)))
 
     def _at_address(self, text: str) -> dict[str, Any]:
-        """The condition for leases of an address: the keys that it can have, one for each subnet around it."""
+        """Return the condition for leases of an address: its possible keys, one for each subnet around it."""
         address = address_parameter(text)
         around = self._services.stores.subnets.containing(address)
         return {"_id": {"$in": [lease_key(subnet.id, address) for subnet in around]}}
@@ -71,7 +71,7 @@ class LeasesOfReservation:
 
 
 def lease_item(services: Services) -> ItemResource[Lease]:
-    """One lease; to delete it gives its address back."""
+    """Return one lease; to delete it gives its address back."""
     return ItemResource(
         services,
         services.stores.leases,

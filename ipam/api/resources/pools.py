@@ -52,7 +52,7 @@ class PoolCollection:
 
 
 def pool_item(services: Services) -> ItemResource[Pool]:
-    """One pool."""
+    """Return one pool."""
     return ItemResource(
         services,
         services.stores.pools,

@@ -141,7 +141,7 @@ class ScopedReservations:
         self._idempotency.once(req, resp, body, create)
 
     def _reading(self, target: ObjectId) -> Callable[[Json], ReservationRequest]:
-        """What reads from a body which addresses of *target* are wanted, or raises `ValidationFailed`."""
+        """Return what reads from a body which addresses of *target* are wanted, or raises `ValidationFailed`."""
         pool = cache(lambda: str(self._owners.get(target).pool))
 
         def read(body: Json) -> ReservationRequest:
@@ -153,7 +153,7 @@ class ScopedReservations:
         return read
 
     def _around(self, owner: Subnet | Pool, waiting: WaitPreference) -> dict[ObjectId, Any]:
-        """The metadata of *owner*, and of its pool if somebody waits: meanwhile a worker is at the job."""
+        """Return the metadata of *owner*, and of its pool if somebody waits: meanwhile a worker is at the job."""
         around = {owner.id: owner.metadata}
         if waiting.seconds and isinstance(owner, Subnet):
             with suppress(Transient):  # It is read again when it is shown.
@@ -207,7 +207,7 @@ class ScopedReservations:
 
 
 class ReservationItem(ItemResource[Reservation]):
-    """One reservation; `?embed=leases` shows its leases with it."""
+    """A single reservation; `?embed=leases` includes its leases."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(
@@ -247,7 +247,7 @@ def _failure(job: Job) -> IpamError | None:
 def _read_at(
     place: int, body: Any, read: Callable[[Json], ReservationRequest]
 ) -> ReservationRequest | ValidationFailed:
-    """What *body*, at this *place* of a list, asks for; or what is wrong with it."""
+    """Return what *body*, at this *place* of a list, asks for; or what is wrong with it."""
     try:
         if not isinstance(body, dict):
             raise ValidationFailed.at("", "must be an object, {} at least")
@@ -266,7 +266,7 @@ def _show(services: Services, reservation: Reservation) -> Json:
 
 
 def _within(services: Services, ids: Iterable[ObjectId]) -> dict[ObjectId, tuple[Reservation, dict[ObjectId, Any]]]:
-    """The reservations called *ids*, each with the metadata of the pools and subnets of all of them."""
+    """Return the reservations called *ids*, each with the metadata of the pools and subnets of all of them."""
     found = services.stores.reservations.get_many(ids)
     around: dict[ObjectId, Any] = {}
     _look_around(services, found.values(), around)
@@ -274,7 +274,7 @@ def _within(services: Services, ids: Iterable[ObjectId]) -> dict[ObjectId, tuple
 
 
 def _shown(services: Services, reservations: Sequence[Reservation], around: dict[ObjectId, Any]) -> Iterator[Json]:
-    """The JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together.
+    """Yield the JSON of *reservations*; what is missing *around* of metadata of pools and subnets is read together.
 
     They are gone through twice, and never kept: each may take megabytes.
     """
@@ -298,7 +298,7 @@ def _look_around(services: Services, some: Iterable[Reservation], around: dict[O
 
 
 def _leases(services: Services, reservation: Reservation) -> Json:
-    """All leases; or a page of them and the way to the next one, if they are many or users wrote much on them."""
+    """Return all leases; or a page and the link to the next one, if they are many or much is written on them."""
     if reservation.count <= LIMIT_MAX and (leases := services.stores.leases.embedded(reservation)) is not None:
         return {"leases": [lease_json(lease) for lease in leases]}
     page = services.surveying.leases(Query(limit=LIMIT_MAX).where(reservation=reservation.id))

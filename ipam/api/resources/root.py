@@ -13,7 +13,7 @@ _LISTS = ("pools", "subnets", "reservations", "leases", "jobs", "events")
 
 
 class Root:
-    """Where to go from here."""
+    """The links from `/` to all lists."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Say what this is, in which version, and where its lists are."""

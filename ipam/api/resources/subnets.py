@@ -35,13 +35,13 @@ COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "
 
 
 def _of_network(text: str) -> dict[str, Any]:
-    """The condition for subnets made from a CIDR."""
+    """Return the condition for subnets made from a CIDR."""
     network = parse_with(text, "cidr", parse_network)
     return {"low": to_place(network[0]), "high": to_place(network[-1]), "cidr": str(network)}
 
 
 def _from_start(text: str) -> dict[str, Any]:
-    """The condition for subnets whose range begins with an address."""
+    """Return the condition for subnets whose range begins with an address."""
     return {"start": to_place(parse_with(text, "start", parse_address))}
 
 
@@ -91,7 +91,7 @@ class SubnetsOfPool:
 
 
 def subnet_item(services: Services) -> ItemResource[Subnet]:
-    """One subnet."""
+    """Return one subnet."""
     return ItemResource(
         services,
         services.stores.subnets,

@@ -87,7 +87,7 @@ class _Prefork:
                 os.kill(pid, signal.SIGTERM)
 
     def _fork(self, place: int) -> bool:
-        """True in the child."""
+        """Fork a process; return True in the child."""
         with _undisturbed():  # By a signal that would find it neither there nor not there.
             if pid := os.fork():
                 self._children[pid] = place

@@ -134,7 +134,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
             self.handle_close()
 
     def writable(self) -> bool:
-        """Whether waitress's loop is to send when there is room.
+        """Return whether waitress's loop is to send when there is room.
 
         Not while the request's thread does. There mostly is room, so the loop would be told so again and again, and
         each time take the interpreter from that thread. Above the mark that thread waits for the loop.
@@ -143,7 +143,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
         return bool(self.will_close or (super().writable() and not is_left_alone))
 
     def readable(self) -> bool:
-        """Whether to look for what the caller sends."""
+        """Return whether to look for what the caller sends."""
         return self._lingers or super().readable()
 
     def received(self, data: bytes) -> bool:

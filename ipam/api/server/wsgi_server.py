@@ -181,7 +181,7 @@ def _close_unused(listener: BaseWSGIServer, _now: float) -> None:
 
 
 def _allow_connections() -> int:
-    """How many connections there may be; the system's limit for this process is raised as far as it lets us."""
+    """Return how many connections there may be, after raising the process's limit of open files."""
     wanted = _CONNECTIONS_MAX + _OTHER_FILES
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY or files >= wanted:

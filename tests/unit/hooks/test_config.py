@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 
 from ipam.cli.hooks import test_hooks as dry_run
-from ipam.embedded.parts import ipam_parts
+from ipam.embedded.processes import ipam_parts
 from ipam.errors import InvalidSettings
 from ipam.hooks.config import CHANGES, Hook, read_hooks
 from ipam.settings import Settings

@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_ready
 
 from ipam.settings import Settings
 from ipam.util.gc_tuning import freeze_gc
-from ipam.workers.app import run_worker
+from ipam.workers.celery_app import run_worker
 
 
 @pytest.fixture(autouse=True)

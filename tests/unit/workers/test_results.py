@@ -1,0 +1,95 @@
+"""How the ends of jobs are told, and of which only that they came; without a server, for logic only."""
+
+from ipaddress import ip_address
+
+import pytest
+from bson import ObjectId
+
+from ipam.allocation import settling
+from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.results import result_of
+from ipam.models.clock import begun_within
+from ipam.models.documents import Job, JobKind, Pool
+from ipam.models.reservation_request import ReservationRequest
+from ipam.models.views import lease_json
+from ipam.wiring import Services
+from ipam.workers.result_codec import ResultCodec
+from tests.stored import leases_of
+from tests.unit.steps import addresses, make_subnet
+
+
+def through_a_message(ends):
+    codec = ResultCodec(lambda: b"of a test")
+    return codec.read(codec.write(ends).encode())
+
+
+@pytest.fixture
+def told(dispatcher, monkeypatch) -> dict[ObjectId, Job | None]:
+    """All ends that are announced."""
+    ends: dict[ObjectId, Job | None] = {}
+    monkeypatch.setattr(dispatcher, "publish_results", ends.update)
+    return ends
+
+
+def ask(services: Services, **wanted) -> Job:
+    subnet = make_subnet(services, 5000)
+    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(**wanted))
+    services.jobs.carry_out(subnet.id)
+    return job
+
+
+def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
+    job = ask(services, count=3)
+    assert result_of(services.stores.jobs.get(job.id)) is None  # Which is not stored with it.
+    reservation, leases = result_of(told[job.id])
+    assert reservation == services.stores.reservations.get(job.reservation)
+    assert [lease["address"] for lease in leases] == addresses(services, job)
+    assert through_a_message(told) == told
+
+
+def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(services, told):
+    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    for first in ("10.0.255.254", "10.0.9.1"):
+        start = ip_address(first)
+        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 2))
+    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=5))
+    services.jobs.carry_out(pool.id)
+    _, leases = result_of(told[job.id])
+    assert len({lease["subnet"] for lease in leases}) == 2
+    ids = [ObjectId(lease["id"]) for lease in leases]
+    assert list(map(lease_json, leases_of(services.stores, job.reservation))) == leases
+    assert [lease_json(services.stores.leases.get(id_)) for id_ in ids] == leases
+    services.releasing.release_lease(ids[1])
+    assert set(services.stores.leases.get_many(ids)) == {*ids} - {ids[1]}
+
+
+def test_of_a_large_job_only_the_end_is_told(services, told):
+    wordy, large = ask(services, metadata="x" * 20_000), ask(services, count=4097)
+    assert through_a_message({wordy.id: told[wordy.id]}) == {wordy.id: None}
+    assert result_of(told[large.id]) is None
+
+
+def test_who_took_long_tells_the_end_only(services, told, monkeypatch):
+    """Somebody else may have ended it otherwise meanwhile."""
+    monkeypatch.setattr(settling, "begun_within", lambda seconds: begun_within(seconds - 3600))
+    job = ask(services)
+    assert told == {job.id: None}
+
+
+def test_jobs_that_are_accepted_together_wake_workers_once_for_each_target(services, dispatcher):
+    one, other = make_subnet(services), make_subnet(services)
+    jobs = [
+        Job(
+            id=ObjectId(),
+            kind=JobKind.RESERVATION,
+            target=subnet.id,
+            pool=subnet.pool,
+            subnet=subnet.id,
+            request=ReservationRequest().to_json(),
+            reservation=ObjectId(),
+        )
+        for subnet in (one, other, one, one)
+    ]
+    assert services.jobs._store_some(jobs) == jobs  # noqa: SLF001
+    assert dispatcher.dispatched == [one.id, other.id]
+    assert [len(services.stores.jobs.waiting(subnet.id, 9, 60.0)[0]) for subnet in (one, other)] == [3, 1]
