@@ -18,7 +18,7 @@ from pyroaring import FrozenBitMap
 
 from benchmarks.clients import Client
 from benchmarks.limits import EmptyCelery
-from ipam.allocation.leasing import space_of
+from ipam.allocation.entry_applier import space_of
 from ipam.embedded.processes import mongo_uri
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number

@@ -18,8 +18,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from benchmarks.clients import seconds
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.ranges import bounds, parse_network
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.embedded.processes import ProcessSpec
 from ipam.events.relay import Relay
 from ipam.hooks.admission import AdmissionController
@@ -28,6 +27,7 @@ from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.audit_context import AuditContext
 from ipam.models.blocks import Block
+from ipam.models.cidr import bounds, parse_network
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
 from ipam.models.holdings import Holding
@@ -158,10 +158,10 @@ class Batches:
         self._stores.indexes.create()
         self._services = build_services(self._stores, Settings(), Nobody(), AdmissionController())
         self._relay = Relay(self._stores)
-        self._pool = self._services.inventory.create_pool(Pool(id=ObjectId())).id
+        self._pool = self._services.provisioner.create_pool(Pool(id=ObjectId())).id
         start, end = bounds(parse_network("10.0.0.0/16", ""))
-        self._subnet = self._services.inventory.create_subnet(
-            ObjectId(), self._pool, SubnetDraft(start=start, end=end)
+        self._subnet = self._services.provisioner.create_subnet(
+            ObjectId(), self._pool, SubnetSpec(start=start, end=end)
         ).id
 
     def carry_out(self, requests: int, at_once: int) -> None:
@@ -170,7 +170,7 @@ class Batches:
             subnet = self._stores.subnets.get(self._subnet)
             self._stores.jobs.insert(*(_job(subnet) for _ in range(at_once)))
             self._stores.pools.metadata_of([self._pool])
-            self._services.jobs.carry_out(self._subnet)
+            self._services.job_runner.run(self._subnet)
             if batch % self._RELAYED_TOGETHER == 0:
                 self._relay.step()
 

@@ -30,7 +30,7 @@ from benchmarks.limits import (
     seconds_to_insert,
     wait_until_done,
 )
-from ipam.allocation.jobs import BATCH_JOBS
+from ipam.allocation.job_runner import BATCH_JOBS
 from ipam.api.app import create_app
 from ipam.hooks.admission import AdmissionController
 from ipam.models.documents import Lease
@@ -351,8 +351,8 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             for size in batches:
                 stored = plain.subnets.get(ObjectId(subnet["id"]))
                 for _ in range(size):
-                    watched.jobs.accept(ObjectId(), stored, ReservationRequest())
-                reads, writes = listener.of(partial(watched.jobs.carry_out, stored.id))
+                    watched.job_queue.accept(ObjectId(), stored, ReservationRequest())
+                reads, writes = listener.of(partial(watched.job_runner.run, stored.id))
                 for what, made_, aim in (("reads", reads, 3.0), ("writes", writes, 6.0)):
                     rows[size, what].ours.append(float(made_))
                     rows[size, what].limit.append(aim)

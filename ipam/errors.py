@@ -184,7 +184,7 @@ class AccessDenied(Transient):
     """The database knows no such user or password, yet, or does not allow this user what is needed.
 
     Attributes:
-        said: What it says itself, which is for who runs ipam and not for who calls it.
+        said: The database's own message, which is for operators and not for callers.
     """
 
     def __init__(self, said: str) -> None:

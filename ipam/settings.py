@@ -95,7 +95,7 @@ class Settings(BaseModel):
     )
     insecure: bool = Field(
         False,  # noqa: FBT003 (as all of them)
-        description="Listen on other than loopback addresses, though whoever reaches the port may do everything.",
+        description="Listen on other than loopback addresses, where anyone can do everything.",
     )
     processes: int = Field(
         1, ge=1, le=64, description="Web processes that share the port; each uses one core at most."
@@ -180,7 +180,7 @@ class Settings(BaseModel):
     concurrency: int = Field(2, ge=1, le=256, description="Processes of a worker.")
     remote_control: bool = Field(
         False,  # noqa: FBT003 (as all of them)
-        description="Let Celery's remote control change and end workers: so may whoever reaches the broker.",
+        description="Let Celery's remote control change and end workers, for anyone with access to the broker.",
     )
     claim_timeout_s: float = Field(
         30.0,
@@ -266,14 +266,14 @@ class Settings(BaseModel):
         return _url_of_agent(self.consul or "")
 
     def refuse_open(self, *names: str) -> None:
-        """Refuse to listen where others than this machine's users come in, for nobody is asked who he is.
+        """Refuse to listen on other than loopback addresses without --insecure, for there is no authentication.
 
         Raises:
             InvalidSettings: If one of the settings *names* is no address of loopback, unless `insecure` is set.
         """
         lines = [
-            f"{_flag(name)}={address}: whoever reaches this address may do everything, for nobody is asked who he "
-            "is; say --insecure if a firewall or a proxy keeps others out"
+            f"{_flag(name)}={address}: anyone who reaches this address can do everything, for there is no "
+            "authentication; say --insecure if a firewall or a proxy keeps others out"
             for name in names
             if not _is_loopback(address := getattr(self, name))
         ]

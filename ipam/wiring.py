@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from ipam.allocation.deleting import Deleting
+from ipam.allocation.cascade_delete import CascadeDeleter
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.granting import Granting
-from ipam.allocation.inventory import Inventory
-from ipam.allocation.jobs import Jobs
-from ipam.allocation.leasing import Leasing
+from ipam.allocation.entry_applier import EntryApplier
+from ipam.allocation.free_space import FreeSpace
+from ipam.allocation.granting import Granter
+from ipam.allocation.job_queue import JobQueue
+from ipam.allocation.job_runner import JobRunner
+from ipam.allocation.job_waiter import JobWaiter
 from ipam.allocation.monitor import Monitor
+from ipam.allocation.provisioning import Provisioner
 from ipam.allocation.recovery import Recovery
-from ipam.allocation.releasing import Releasing
-from ipam.allocation.settling import Settling
-from ipam.allocation.surveying import Surveying
-from ipam.allocation.waiting import Waiting
+from ipam.allocation.release import Releaser
+from ipam.allocation.roll_forward import RollForward
 from ipam.discovery.consul import ConsulAgent, ConsulEndpoint
 from ipam.discovery.endpoints import Endpoint, FileEndpoint, StaticEndpoint
 from ipam.discovery.registration import Registration, entry_of_web
@@ -41,7 +42,7 @@ from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 # The shares of the request threads that may wait for jobs, for events and for hooks. An eighth is never given to
-# waiting, so that reads and polls always find a thread.
+# job_waiter, so that reads and polls always find a thread.
 _WAITING_SHARE = 0.625
 _LONG_POLL_SHARE = 0.125
 _ADMISSION_SHARE = 0.125
@@ -57,13 +58,14 @@ class Services:
 
     stores: Stores
     admission: AdmissionController
-    inventory: Inventory
-    releasing: Releasing
-    deleting: Deleting
-    jobs: Jobs
+    provisioner: Provisioner
+    releaser: Releaser
+    cascade_deleter: CascadeDeleter
+    job_queue: JobQueue
+    job_runner: JobRunner
     recovery: Recovery
-    surveying: Surveying
-    waiting: Waiting
+    free_space: FreeSpace
+    job_waiter: JobWaiter
     log_reader: LogReader
     address_history: AddressHistory
     monitor: Monitor
@@ -177,7 +179,7 @@ def build_hook_client(settings: Settings) -> HookClient:
     """Return what asks on the bus that *settings* name.
 
     Raises:
-        InvalidSettings: If nobody can be asked there.
+        InvalidSettings: If hooks cannot be asked there.
     """
     endpoint = _bus_endpoint(settings)
     if isinstance(endpoint, StaticEndpoint):
@@ -192,7 +194,7 @@ def _bus_endpoint(settings: Settings) -> Endpoint:
     if endpoint is None or (settings.consul_bus or settings.bus or "").startswith("redis"):
         raise InvalidSettings(
             f"--hooks={settings.hooks}: consumers are asked on a bus, so say --bus (or --consul-bus) as well; "
-            "RabbitMQ or NATS, for on Redis nobody can be asked"
+            "RabbitMQ or NATS, for on Redis hooks cannot be asked"
         )
     return endpoint
 
@@ -201,39 +203,40 @@ def build_services(
     stores: Stores, settings: Settings, dispatcher: Dispatcher, admission: AdmissionController
 ) -> Services:
     """Return the services of one process."""
-    leasing = Leasing(stores)
-    settling = Settling(stores, leasing, settings.claim_timeout_s)
-    releasing = Releasing(stores, leasing, settling, dispatcher, admission)
-    deleting = Deleting(stores, settling, dispatcher, admission)
-    inventory = Inventory(stores, deleting, admission)
+    entry_applier = EntryApplier(stores)
+    roll_forward = RollForward(stores, entry_applier, settings.claim_timeout_s)
+    releaser = Releaser(stores, entry_applier, roll_forward, dispatcher, admission)
+    cascade_deleter = CascadeDeleter(stores, roll_forward, dispatcher, admission)
+    provisioner = Provisioner(stores, cascade_deleter, admission)
     return Services(
         stores=stores,
         admission=admission,
-        inventory=inventory,
-        releasing=releasing,
-        deleting=deleting,
-        jobs=Jobs(
+        provisioner=provisioner,
+        releaser=releaser,
+        cascade_deleter=cascade_deleter,
+        job_queue=JobQueue(stores, dispatcher, admission, settings.claim_timeout_s),
+        job_runner=JobRunner(
             stores,
-            settling,
-            Granting(stores, settling),
-            releasing,
-            deleting,
+            roll_forward,
+            Granter(stores, roll_forward),
+            releaser,
+            cascade_deleter,
             dispatcher=dispatcher,
             admission=admission,
             claim_timeout_s=settings.claim_timeout_s,
         ),
         recovery=Recovery(
             stores,
-            settling,
-            releasing,
-            deleting,
-            inventory,
+            roll_forward,
+            releaser,
+            cascade_deleter,
+            provisioner,
             dispatcher=dispatcher,
             queued_grace_s=settings.recovery_interval_s,
             claim_timeout_s=settings.claim_timeout_s,
         ),
-        surveying=Surveying(stores),
-        waiting=Waiting(stores.jobs, int(settings.threads * _WAITING_SHARE)),
+        free_space=FreeSpace(stores),
+        job_waiter=JobWaiter(stores.jobs, int(settings.threads * _WAITING_SHARE)),
         log_reader=LogReader(stores.log, max(1, int(settings.threads * _LONG_POLL_SHARE)), _source(settings)),
         address_history=AddressHistory(stores),
         monitor=Monitor(stores),
@@ -242,11 +245,11 @@ def build_services(
 
 def build_relay(stores: Stores, settings: Settings) -> Relay:
     """Return the relay, with the bus that *settings* name."""
-    publishing, endpoint = None, bus_endpoint(settings)
+    publisher, endpoint = None, bus_endpoint(settings)
     if endpoint is not None:
-        publishing = Publisher(stores.log, stores.leadership, _bus(endpoint), _source(settings))
+        publisher = Publisher(stores.log, stores.leadership, _bus(endpoint), _source(settings))
     keep = timedelta(days=settings.events_keep_days) if settings.events_keep_days else None
-    return Relay(stores, publishing, keep, Heartbeat("relay", settings.database))
+    return Relay(stores, publisher, keep, Heartbeat("relay", settings.database))
 
 
 def _bus(endpoint: Endpoint) -> Bus:

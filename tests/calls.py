@@ -67,7 +67,7 @@ class _By(Nobody):
 
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:  # noqa: ARG002
         """Carry it out."""
-        self._worker.jobs.carry_out(target)
+        self._worker.job_runner.run(target)
 
 
 class _To(Nobody):
@@ -79,7 +79,7 @@ class _To(Nobody):
     def publish_results(self, ends: JobResults) -> None:
         """Tell it."""
         assert self.web is not None
-        self.web.waiting.hear_of(ends)
+        self.web.job_waiter.on_results(ends)
 
 
 def web_with_worker(of_web: Stores, of_worker: Stores) -> Services:

@@ -8,10 +8,10 @@ from functools import partial
 
 from bson import ObjectId
 
-from ipam.allocation.choosing import choose
-from ipam.allocation.leasing import Blocks, space_of
-from ipam.allocation.planning import Plan
-from ipam.allocation.settling import Settling
+from ipam.allocation.entry_applier import Blocks, space_of
+from ipam.allocation.planner import SubnetPlan
+from ipam.allocation.roll_forward import RollForward
+from ipam.allocation.selection import select_addresses
 from ipam.errors import NotFound, Rejected, RetriesExhausted, WriteConflict
 from ipam.models.clock import utc_now
 from ipam.models.documents import Bson, Job, Subnet, SubnetState
@@ -24,7 +24,7 @@ GIVE_UP_AFTER_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class GrantResult:
     """The result of an attempt to grant addresses to *jobs*.
 
     Attributes:
@@ -39,25 +39,25 @@ class Outcome:
     seen: Mapping[ObjectId, Blocks] = field(default_factory=dict)
 
 
-class Granting:
+class Granter:
     """Grants jobs addresses; what is granted is still to be carried out."""
 
-    def __init__(self, stores: Stores, settling: Settling) -> None:
+    def __init__(self, stores: Stores, roll_forward: RollForward) -> None:
         self._stores = stores
-        self._settling = settling
+        self._roll_forward = roll_forward
 
-    def grant_unclaimed(self, jobs: Sequence[Job], subnet: Subnet) -> Outcome | None:
+    def grant_unclaimed(self, jobs: Sequence[Job], subnet: Subnet) -> GrantResult | None:
         """Take addresses for *jobs* of *subnet*, which was read before they were; None if one would be refused.
 
-        Nobody has claimed them, and to be refused they must be: that nobody else grants them addresses meanwhile.
+        They are not claimed. To be refused they must be, so that no other worker grants them addresses meanwhile.
 
         Raises:
-            WriteConflict: If the ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If the ledger was changed meanwhile; then nothing is held.
         """
         plans, refused = self._plan(None, jobs, [subnet])
         return None if refused else self._outcome(None, jobs, {}, plans)
 
-    def grant_of_subnet(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> Outcome:
+    def grant_of_subnet(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> GrantResult:
         """Take addresses for *jobs* from their *subnet*, which was read before they were claimed.
 
         *token* is their claim. Grants count as they stand, so a job must not get a second one. After a lost race
@@ -65,7 +65,7 @@ class Granting:
         its grant meanwhile.
         """
 
-        def anew() -> Outcome:
+        def anew() -> GrantResult:
             found = self._stores.subnets.find(jobs[0].target)
             granted = found.ledger.granted if found else ()
             mine = self._stores.jobs.claimed([job.id for job in jobs if job.id not in granted], token)
@@ -76,7 +76,7 @@ class Granting:
         except WriteConflict:
             return retry_on_conflict(anew)
 
-    def grant_of_pool(self, token: ObjectId, jobs: Sequence[Job]) -> Outcome:
+    def grant_of_pool(self, token: ObjectId, jobs: Sequence[Job]) -> GrantResult:
         """Take addresses for *jobs*, which have the claim *token*, from their pool; they count when decided."""
 
         def subnets() -> Sequence[Subnet]:
@@ -94,41 +94,46 @@ class Granting:
 
     def _grant(
         self, batch: ObjectId | None, jobs: Sequence[Job], subnets_offered: Callable[[], Sequence[Subnet]]
-    ) -> Outcome:
+    ) -> GrantResult:
         """Take addresses for *jobs*, in the name of *batch* as grants have it.
 
         Raises:
-            WriteConflict: If a ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If a ledger was changed meanwhile; then nothing is held.
         """
         try:
             subnets = subnets_offered()
         except NotFound as missing:
-            return Outcome(jobs, {job.id: missing.to_record() for job in jobs})
+            return GrantResult(jobs, {job.id: missing.to_record() for job in jobs})
         plans, refused = self._plan(batch, jobs, subnets)
-        if refused and any([self._settling.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
+        if refused and any([self._roll_forward.settle(subnet) for subnet in subnets]):  # noqa: C419 (settle all)
             raise WriteConflict("Addresses came back that were on their way.")
-        # Who refuses a job of one subnet writes the ledger, though with no grant: so nobody who is late makes one.
+        # A worker that refuses a job of one subnet writes the ledger, though with no grant: so no slower one makes
+        # one.
         written = plans if refused and batch is None else [plan for plan in plans if plan.grants]
         return self._outcome(batch, jobs, refused, written)
 
     def _outcome(
-        self, batch: ObjectId | None, jobs: Sequence[Job], refused: Mapping[ObjectId, Bson], plans: Sequence[Plan]
-    ) -> Outcome:
+        self,
+        batch: ObjectId | None,
+        jobs: Sequence[Job],
+        refused: Mapping[ObjectId, Bson],
+        plans: Sequence[SubnetPlan],
+    ) -> GrantResult:
         seen = {plan.subnet.id: plan.blocks for plan in plans}
-        return Outcome(jobs, refused, self._commit(batch, plans), seen)
+        return GrantResult(jobs, refused, self._commit(batch, plans), seen)
 
     def _plan(
         self, batch: ObjectId | None, jobs: Sequence[Job], subnets: Sequence[Subnet]
-    ) -> tuple[list[Plan], dict[ObjectId, Bson]]:
+    ) -> tuple[list[SubnetPlan], dict[ObjectId, Bson]]:
         now, read = utc_now(), self._stores.blocks.read
-        plans = [Plan(subnet, space_of(subnet), partial(read, subnet.id), batch, now) for subnet in subnets]
+        plans = [SubnetPlan(subnet, space_of(subnet), partial(read, subnet.id), batch, now) for subnet in subnets]
         refused: dict[ObjectId, Bson] = {}
         for job in jobs:
             if job.failures >= GIVE_UP_AFTER_FAILURES or job.refused is not None:
                 refused[job.id] = job.refused or given_up().to_record()
                 continue
             try:
-                chosen = choose(ReservationRequest.from_json(job.request), plans)
+                chosen = select_addresses(ReservationRequest.from_json(job.request), plans)
             except Rejected as error:
                 refused[job.id] = error.to_record()
                 continue
@@ -136,7 +141,7 @@ class Granting:
                 plan.take(job.id, job.reservation, pick)
         return plans, refused
 
-    def _commit(self, batch: ObjectId | None, plans: Sequence[Plan]) -> list[Subnet]:
+    def _commit(self, batch: ObjectId | None, plans: Sequence[SubnetPlan]) -> list[Subnet]:
         granted: list[Subnet] = []
         try:
             for plan in plans:

@@ -10,7 +10,7 @@ from ipam.models.stores import Stores
 from ipam.models.views import time_json
 
 Json = dict[str, Any]
-# Until then nobody needs to look: a relay moves events five times a second, and another takes over within seconds.
+# Less is normal: a relay moves events five times a second, and another takes over within seconds.
 _RELAY_LATE_S = 10.0
 # Recovery that was not there for so many of its intervals, or so many seconds, is overdue.
 _RECOVERY_INTERVALS = 5

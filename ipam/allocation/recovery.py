@@ -8,11 +8,11 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
-from ipam.allocation.deleting import Deleting
+from ipam.allocation.cascade_delete import CascadeDeleter
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.inventory import Inventory
-from ipam.allocation.releasing import Releasing
-from ipam.allocation.settling import Settling
+from ipam.allocation.provisioning import Provisioner
+from ipam.allocation.release import Releaser
+from ipam.allocation.roll_forward import RollForward
 from ipam.errors import Rejected, WriteConflict, passes
 from ipam.models.address_sets import AddressSet
 from ipam.models.clock import Span, begun_within, utc_now
@@ -36,20 +36,20 @@ class Recovery:
     def __init__(  # noqa: PLR0913 (wiring)
         self,
         stores: Stores,
-        settling: Settling,
-        releasing: Releasing,
-        deleting: Deleting,
-        inventory: Inventory,
+        roll_forward: RollForward,
+        releaser: Releaser,
+        cascade_deleter: CascadeDeleter,
+        provisioner: Provisioner,
         *,
         dispatcher: Dispatcher,
         queued_grace_s: float,
         claim_timeout_s: float,
     ) -> None:
         self._stores = stores
-        self._settling = settling
-        self._releasing = releasing
-        self._deleting = deleting
-        self._inventory = inventory
+        self._roll_forward = roll_forward
+        self._releaser = releaser
+        self._cascade_deleter = cascade_deleter
+        self._provisioner = provisioner
         self._dispatcher = dispatcher
         self._queued_grace_s = queued_grace_s
         self._claim_timeout_s = claim_timeout_s
@@ -67,30 +67,30 @@ class Recovery:
         _try(partial(self._stores.events.recover, recent))
         _try(partial(self._stores.leases.recover, recent))
         for reservation in self._stores.reservations.take_over_release(recent):
-            _try(partial(self._releasing.finish, reservation))
+            _try(partial(self._releaser.finish, reservation))
         for subnet in self._stores.subnets.unfinished(recent, forgotten_before):
             _try(partial(self._finish_subnet, subnet, recent, forgotten_before))
         for pool in self._stores.pools.take_over_sweep(recent):
-            _try(partial(self._deleting.finish_pool, pool))
+            _try(partial(self._cascade_deleter.finish_pool, pool))
         _try(partial(self._stores.expiry.remove, now, _EXPIRY_TAKES_S))
 
     def _finish_subnet(self, subnet: Subnet, recent: Span, forgotten_before: datetime) -> None:
-        if subnet.state is not SubnetState.CREATING:  # Nobody is told of one that was never shown.
+        if subnet.state is not SubnetState.CREATING:  # A subnet that was never shown has no event.
             self._stores.subnets.tell(subnet)
         match subnet.state:
             case SubnetState.CREATING:
                 with suppress(Rejected):  # Then it is swept.
-                    self._inventory.finish_creation(subnet)
+                    self._provisioner.finish_creation(subnet)
             case SubnetState.DELETING if subnet.updated_at not in recent:
-                if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else somebody else does.
-                    self._deleting.finish_subnet(subnet.id)
+                if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else another process does.
+                    self._cascade_deleter.finish_subnet(subnet.id)
             case SubnetState.DELETED if subnet.updated_at < forgotten_before:
                 for block in self._stores.blocks.of_subnet(subnet.id):
                     self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
                 self._stores.blocks.forget(subnet.id)
                 self._stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
-                self._settling.settle(subnet, recent)
+                self._roll_forward.settle(subnet, recent)
 
 
 def _try(finish: Callable[[], object]) -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.ranges import Space
-from ipam.allocation.runs import Runs, merged, outside
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.address_space import AddressSpace
 from ipam.models.documents import Strategy
+from ipam.models.intervals import Runs, merged, outside
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class BlockSlice:
     """The positions of a block from *first* to before *end*."""
 
     block: int
@@ -30,7 +30,7 @@ class Window:
         return positions & FrozenBitMap(range(self.first, self.end))
 
 
-def windows(strategy: Strategy, space: Space, full: Runs, cursor: int | None) -> Iterator[Window]:
+def scan_order(strategy: Strategy, space: AddressSpace, full: Runs, cursor: int | None) -> Iterator[BlockSlice]:
     """Return all of *space* but its *full* blocks, in the order in which *strategy* looks at it.
 
     `next` begins behind *cursor*, so that an address which was given back is handed out again as late as the size
@@ -40,29 +40,29 @@ def windows(strategy: Strategy, space: Space, full: Runs, cursor: int | None) ->
         case Strategy.NEXT if cursor is not None and space.first <= cursor < space.last:
             return _round(space, full, cursor + 1)
         case Strategy.RANDOM:
-            anywhere = random.randint(space.first, space.last)  # noqa: S311 (nobody is to be kept from guessing)
+            anywhere = random.randint(space.first, space.last)  # noqa: S311 (it need not be unpredictable)
             return _round(space, full, max(space.first, anywhere >> BLOCK_BITS << BLOCK_BITS))
     return _round(space, full, space.first)
 
 
-def scattered(space: Space, full: Runs, count: int) -> Counter[Window]:
+def scattered(space: AddressSpace, full: Runs, count: int) -> Counter[BlockSlice]:
     """Blocks of *space*, none of them *full*, in which *count* addresses lie that are drawn from all of it.
 
     Fewer, where some of those drawn lie in blocks that are full.
     """
     passed = merged((*full, *space.closed))
     drawn = (random.randint(space.first, space.last) >> BLOCK_BITS for _ in range(count))  # noqa: S311 (as above)
-    return Counter(Window(block) for block in drawn if any(outside(passed, block, block)))
+    return Counter(BlockSlice(block) for block in drawn if any(outside(passed, block, block)))
 
 
-def _round(space: Space, full: Runs, begin: int) -> Iterator[Window]:
+def _round(space: AddressSpace, full: Runs, begin: int) -> Iterator[BlockSlice]:
     """From *begin* to the end, then from the first address to before *begin*."""
     here, position = begin >> BLOCK_BITS, begin % BLOCK_SIZE
     passed = merged((*full, *space.closed))
     for block in outside(passed, here, space.last >> BLOCK_BITS):
-        yield Window(block, position if block == here else 0)
+        yield BlockSlice(block, position if block == here else 0)
     for block in outside(passed, space.first >> BLOCK_BITS, begin - 1 >> BLOCK_BITS) if begin > space.first else ():
-        yield Window(block, 0, position if block == here else BLOCK_SIZE)
+        yield BlockSlice(block, 0, position if block == here else BLOCK_SIZE)
 
 
 def choice(strategy: Strategy, free: FrozenBitMap, count: int) -> FrozenBitMap:

@@ -52,7 +52,7 @@ from ipam.workers.result_listener import ResultListener
 from ipam.workers.target_lock import TargetLock, open_lock_file
 from ipam.workers.tasks import register_tasks
 
-# A worker has nobody waiting on its connection, and large reservations take their time.
+# No caller waits on a worker's connection, and large reservations take their time.
 _WORKER_TIMEOUT_S = 60.0
 # How long a worker that is to stop waits for hooks that it has asked.
 _FINISH_TIMEOUT_S = 5.0
@@ -158,8 +158,8 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         stopping=stopping,
         stop_timeout_s=settings.stop_timeout_s,
     )
-    hearing = ResultListener(app, codec, services.waiting.hear_of, services.waiting.rely)
-    hearing.start()
+    listener = ResultListener(app, codec, services.job_waiter.on_results, services.job_waiter.set_push_available)
+    listener.start()
     registration = web_registration(settings, server.port)
     freeze_gc()
     if registration is None:
@@ -167,7 +167,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     else:
         registration.keep()
         server.run(registration.leave)
-    hearing.stop()
+    listener.stop()
     stores.whole.close()
 
 

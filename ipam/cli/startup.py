@@ -36,7 +36,7 @@ def prepare_database(stores: Stores) -> list[str]:
             )
 
     def prepare() -> list[str]:
-        stores.whole.ping()  # What follows may take its time, and so would not say soon that nobody answers.
+        stores.whole.ping()  # What follows may take its time, and so would not soon tell an outage.
         stores.schema.check()
         return stores.indexes.create()
 

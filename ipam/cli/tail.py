@@ -53,7 +53,7 @@ def tail_bus(url: str, type_: str | None, show: Callable[[Event], None]) -> None
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stopped.set()
-        signal.signal(number, signal.SIG_DFL)  # Who presses Ctrl-C again does not want to wait for the bus.
+        signal.signal(number, signal.SIG_DFL)  # A second Ctrl-C does not wait for the bus.
 
     def hear(body: bytes) -> None:
         try:

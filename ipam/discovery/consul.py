@@ -227,7 +227,7 @@ class ConsulEndpoint:
                     log.warning("%s Until then, what was known stays in use.", error.detail)
                 said = error.detail
                 time.sleep(_AFTER_FAILURE_S)
-            except Exception:  # Were the thread to die, nobody would follow any more.
+            except Exception:  # If the thread died, changes would not be followed any more.
                 log.exception("following %s failed", self.source)
                 time.sleep(_AFTER_FAILURE_S)
             time.sleep(_PAUSE_S)
@@ -252,7 +252,7 @@ class ConsulEndpoint:
 
 
 class _Bounded(HTTPAdapter):
-    """Ends every request in time; requests waits for ever if nobody says how long."""
+    """Gives every request a timeout; requests has none by default."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         is_watch = "index=" in (request.url or "")

@@ -82,7 +82,7 @@ class FileEndpoint:
                 if error.detail != said:
                     log.warning("%s; until then, what was there before stays in use", error.detail)
                 said = error.detail
-            except Exception:  # Were the thread to die, nobody would follow any more.
+            except Exception:  # If the thread died, changes would not be followed any more.
                 log.exception("following the file of %s failed", self.source)
             time.sleep(_READ_EVERY_S)
 

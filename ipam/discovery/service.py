@@ -16,7 +16,7 @@ USUAL_BROKER = "redis"
 # How clients are given several servers, by scheme; the others take whole URLs, separated by semicolons.
 _IN_ONE_URL = ("mongodb",)
 _BY_COMMA = ("nats", "tls")
-# What the tags of an instance may say of how it is spoken to: nothing of who is let in, and nothing of TLS.
+# Options that the tags of an instance may have: nothing of authentication, and nothing of TLS.
 _OPTIONS_OF_TAGS = frozenset(
     {
         *("replicaSet", "directConnection", "retryWrites", "retryReads", "w", "wtimeoutMS", "readConcernLevel"),
@@ -50,7 +50,7 @@ class Service:
     """A service that is looked for.
 
     What is not said here the tags of its instances may say: `scheme=`, `user=`, `password=`, `path=`, `options=`.
-    Whoever may register a service with Consul decides what these say; so what could lead elsewhere is refused.
+    Anyone who may register a service in Consul can write these, so what could lead elsewhere is refused.
 
     Attributes:
         credentials: `user:password`, as they stand in a URL.

@@ -19,7 +19,7 @@ def private_folder(path: Path) -> None:
     """Make the folder *path*, or take one that is there, for its owner only; all that is made from now on is, too.
 
     Raises:
-        InvalidSettings: If it is somebody else's, or others can put something into it, or a link stands where ipam
+        InvalidSettings: If it is another user's, or others can put something into it, or a link stands where ipam
             would write; or if it cannot be made.
     """
     os.umask(_OTHERS)
@@ -44,7 +44,7 @@ def private_folder(path: Path) -> None:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Put *text* into the file *path*, which nobody else can read at any moment and never has half of it."""
+    """Write *text* to the file *path* atomically; only the owner can read it at any moment."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(number, "w", encoding="utf-8") as file:

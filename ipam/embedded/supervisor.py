@@ -96,7 +96,7 @@ class Supervisor:
 
     def _tell_reaper(self, line: str) -> None:
         if self._reaper.stdin is not None:
-            with suppress(BrokenPipeError):  # Somebody has killed it.
+            with suppress(BrokenPipeError):  # It was killed.
                 self._reaper.stdin.write(f"{line}\n")
                 self._reaper.stdin.flush()
 

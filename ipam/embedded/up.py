@@ -131,9 +131,9 @@ def _that_answers(settings: Settings) -> str:
 
 
 def _password_of_database(supervisor: Supervisor, data: Path) -> str:
-    """Return the password of the database's only user, who is created before anybody is asked for it.
+    """Return the password of the database's only user, which is created before authentication is turned on.
 
-    The database lets everybody in until it has a user: so it runs for a moment, on a port that nobody knows.
+    Until it has a user, the database lets everybody in: so it runs for a moment on a port that is not announced.
     """
     kept = data / _PASSWORD_NAME
     if not kept.exists():

@@ -24,7 +24,7 @@ class Watchdog:
         stores: On that database.
         folder: Where its files are.
         restart: Kills the database, which is then started again.
-        say: Takes a line for whoever runs it.
+        say: Takes a line for the user.
     """
 
     def __init__(

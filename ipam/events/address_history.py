@@ -34,7 +34,7 @@ _TAKEN, _CAME_BACK = TURNS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Whose an address is in a subnet that it lies in; nobody's without a reservation.
+    """The holder of an address in a subnet that it lies in; without a reservation it is free.
 
     Attributes:
         lease: None also where the log does not say which one it was.
@@ -56,7 +56,7 @@ class AddressHistory:
         self._log = stores.log
 
     def current(self, address: Address) -> list[Holder]:
-        """Return who holds *address*, in each subnet that it lies in: of a pool that is one at most."""
+        """Return the holder of *address* in each subnet that it lies in: one at most in each pool."""
         subnets = sorted(self._stores.subnets.containing(address), key=lambda subnet: subnet.id)
         leases = {one.subnet: one for one in self._stores.leases.at(address, [subnet.id for subnet in subnets])}
         reservations = self._stores.reservations.get_many(lease.reservation for lease in leases.values())
@@ -76,7 +76,7 @@ class AddressHistory:
         return holders
 
     def as_of(self, address: Address, time: datetime) -> list[Holder]:
-        """Return who held *address* at *time*, in each subnet that it lay in.
+        """Return the holder of *address* at *time* in each subnet that it lay in.
 
         Raises:
             InvalidParameter: If what happened after that is not kept any more, or that is still to come.
@@ -112,7 +112,7 @@ class AddressHistory:
         }
 
     def _holder_then(self, pool: str, subnet: str, lease: Lease | None, address: Address, time: datetime) -> Holder:
-        """Return who held it, *lease* being the one that holds it now."""
+        """Return its holder then, *lease* being its lease now."""
         last, following = self._around(ObjectId(pool), address, time)
         reservation = _reservation_then(last, following, lease, subnet, time)
         name = self._name_then(reservation, time) if reservation else None

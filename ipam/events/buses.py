@@ -68,7 +68,7 @@ def open_bus(url: str) -> Bus:
 
 
 class FailoverBus:
-    """A bus that may be somewhere else tomorrow, and of which nobody may know yet where it is.
+    """A bus whose endpoint may change, or is not known yet.
 
     Args:
         source: What says where it is, for people.
@@ -86,10 +86,10 @@ class FailoverBus:
 
     @property
     def max_bytes(self) -> int:
-        """As `Bus` says.
+        """The longest body that the bus takes, in bytes.
 
         Raises:
-            Transient: If nobody knows yet where the bus is.
+            Transient: If it is not known yet where the bus is.
         """
         return self._current().max_bytes
 
@@ -105,7 +105,7 @@ class FailoverBus:
     def _current(self) -> Bus:
         url = self._url
         if url is None:
-            raise Transient(f"Nobody knows yet where the bus is: {self._source}.")
+            raise Transient(f"It is not known yet where the bus is: {self._source}.")
         if self._bus is None or self._opened != url:
             self.close()
             self._bus, self._opened = open_bus(url), url
@@ -233,7 +233,7 @@ async def _has_stream(client: Client) -> bool:
     streams = client.jetstream(timeout=_TIMEOUT_S)
     try:
         await streams.account_info()
-    except ServiceUnavailableError:  # It has none: plain NATS tells whoever listens at the moment.
+    except ServiceUnavailableError:  # It has none: plain NATS only reaches current subscribers.
         return False
     try:
         await streams.find_stream_name_by_subject("ipam.>")

@@ -12,7 +12,7 @@ from kombu.compression import encoders, register
 def refuse_compressed() -> None:
     """Have kombu take compressed messages for empty ones from now on.
 
-    An error would end the loop of whoever listens.
+    An error would end the loop of the listening process.
     """
     for content_type in encoders():
         register(_nothing, _nothing, content_type)

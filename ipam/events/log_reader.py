@@ -19,7 +19,7 @@ from ipam.models.sizes import PAGE_MAX_BYTES
 _PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
 # Events that one page looks at, at most: it may end before it is full, and the next one goes on.
 _LOOKED_AT = 10_000
-# How long it takes at most until those who wait hear of an event, and how long the database has its peace.
+# The pause between reads of the log's end: the longest delay of a long poll, and the load on the database.
 _PAUSE_S = 0.1
 
 
@@ -41,7 +41,7 @@ def parse_type(text: str, pointer: str) -> str:
     """Return the type of events that *text* is, or all types of a kind, as `ipam.subnet.*`.
 
     Raises:
-        ValidationFailed: If there is no such type: whoever misspelt it would wait for ever.
+        ValidationFailed: If there is no such type: a caller that misspelt it would wait for ever.
     """
     known = {*TYPES, *(f"{one.rpartition('.')[0]}.*" for one in TYPES)}
     if text not in known:

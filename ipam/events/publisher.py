@@ -16,7 +16,7 @@ AT_ONCE = 100
 
 
 class Publisher:
-    """Publishes every event at least once: whoever takes over begins behind what is known to have gone out.
+    """Publishes every event at least once: the next relay begins behind what is known to have gone out.
 
     So an event that goes out for the first time is never later than the next one, whatever dies.
 

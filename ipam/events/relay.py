@@ -1,7 +1,7 @@
 """Giving every event its sequence, and telling the bus.
 
-Events are added to `events` by whoever changes something; from there they go to the log, and from the log to the
-bus. The two go on beside each other: a bus that is away holds up nothing.
+Events are added to `events` by the process that changes something; from there they go to the log, and from it to
+the bus. The two go on beside each other: a bus that is away holds up nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # Additions that are taken at once. A read as short as this is of one moment: where there is what depends on
 # something, that is there as well.
 _AT_ONCE = 100
-# Short enough for those who wait for an event, and long enough for many to come together: to write one to the log
+# Short enough for subscribers, and long enough for many events to come together: to write one to the log
 # costs the database as much as to write a hundred.
 _PAUSE_S = 0.2
 # A relay that has died is replaced after this time; it is renewed three times as often.
@@ -46,15 +46,15 @@ class Relay:
     One relay works at a time, and another takes over within seconds; each step may be repeated by any of them.
 
     Args:
-        publishing: Tells the bus what is in the log; None if there is no bus.
+        publisher: Tells the bus what is in the log; None if there is no bus.
         keep: How long events stay in the log; None for ever.
-        heartbeat: Beats while it is at work, or waits for what it needs; None if nobody looks.
+        heartbeat: Beats while it is at work, or waits for what it needs; None if there is no supervisor.
     """
 
     def __init__(
         self,
         stores: Stores,
-        publishing: Publisher | None = None,
+        publisher: Publisher | None = None,
         keep: timedelta | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Relay:
         self._events = stores.events
         self._log = stores.log
         self._leadership = stores.leadership
-        self._publishing = publishing
+        self._publisher = publisher
         self._keep = keep
         self._holder = ObjectId()
         self._news = threading.Event()
@@ -72,16 +72,16 @@ class Relay:
     def run(self, stopped: threading.Event) -> None:
         """Go on until *stopped* is set, whatever becomes of the database and the bus meanwhile."""
         publisher = threading.Thread(target=self._publish_until, args=(stopped,), name="publisher")
-        if self._publishing is not None:
+        if self._publisher is not None:
             publisher.start()
         try:
             self._write_until(stopped)
         finally:
             stopped.set()
             self._news.set()
-            if self._publishing is not None:
+            if self._publisher is not None:
                 publisher.join()
-                self._publishing.close()
+                self._publisher.close()
         with suppress(Transient):
             self._leadership.give_up(self._holder)
 
@@ -89,7 +89,7 @@ class Relay:
         """Move what was added to the log, a limited number; True if there may be more.
 
         What is in the log already, because it was added twice, is left out. That is looked up after the end of the
-        log was known, and what is written is written behind that end: so nobody has put it there meanwhile.
+        log was known, and what is written is written behind that end: so no other relay has put it there meanwhile.
 
         Raises:
             WriteConflict: If another relay has written to the log meanwhile.
@@ -104,7 +104,7 @@ class Relay:
             for event in one.outbox.events:
                 events.setdefault(event.id, event)
         known = self._log.known(events)
-        self._last = None  # Unless the next line says so, nobody knows.
+        self._last = None  # It is not known, unless the next line succeeds.
         self._last = self._log.append(last, [event for id_, event in events.items() if id_ not in known])
         self._events.clear(one.outbox for one in added)
         self._log.settle(added, last, self._last)
@@ -122,8 +122,8 @@ class Relay:
             Transient: If the bus or the database is out of reach.
         """
         lead, self._publishes_by = self._publishes_by or self._lead(), None
-        while lead is not None and self._publishing is not None:
-            before, lead = lead, self._publishing.step(lead)
+        while lead is not None and self._publisher is not None:
+            before, lead = lead, self._publisher.step(lead)
             if (lead.published or 0) - (before.published or 0) < AT_ONCE:
                 self._publishes_by = lead
                 return
@@ -136,14 +136,14 @@ class Relay:
         """
         if self._keep is None or (lead := self._lead()) is None:
             return False
-        told = sys.maxsize if self._publishing is None else lead.published or 0
+        told = sys.maxsize if self._publisher is None else lead.published or 0
         return self._log.forget(utc_now() - self._keep, told)
 
     def _lead(self) -> Lead | None:
         """Return the lead, if this relay can have it; None while another has it."""
         lead = self._leadership.take(self._holder, _HOLD_S)
-        if lead is not None and lead.published is None and self._publishing is not None:
-            self._publishing.begin(lead)
+        if lead is not None and lead.published is None and self._publisher is not None:
+            self._publisher.begin(lead)
             lead = self._leadership.take(self._holder, _HOLD_S)
         return lead
 
@@ -181,6 +181,6 @@ class Relay:
                 log.warning("%s Events wait; trying again in %.0f s.", error.detail, pause_s)
                 stopped.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            except Exception:  # Were the thread to die, nobody would hear of anything again.
+            except Exception:  # If the thread died, nothing would be published any more.
                 log.exception("publishing failed")
                 stopped.wait(_LONGEST_PAUSE_S)

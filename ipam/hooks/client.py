@@ -48,7 +48,7 @@ class FailoverHookClient:
         """Ask as `HookClient` describes."""
         client = self._client
         if client is None:
-            return [Silence(f"nobody knows yet where the bus is: {self._source}") for _ in questions]
+            return [Silence(f"it is not known yet where the bus is: {self._source}") for _ in questions]
         return client.ask(hook, questions)
 
 

@@ -22,7 +22,7 @@ CHANGES = (
 )
 RESERVE = "reservation.create"
 TIMEOUT_MAX_S = 60.0
-# Not below `ipam.`, where events go out: who listens to all events would hear questions too, and a stream that
+# Not below `ipam.`, where events go out: subscribers to all events would receive questions too, and a stream that
 # keeps events would keep them.
 _SUBJECT = "ipam-hooks.{name}"
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]

@@ -79,7 +79,7 @@ class Consumer:
                 raise self._away(error) from error
 
     def _serve_rabbitmq(self, pool: Executor, stopped: threading.Event, ready: Callable[[], None]) -> None:
-        # It goes when the last of its consumers goes: so that ipam knows at once that nobody is there.
+        # The queue goes with its last consumer: so ipam knows at once that there is none.
         queue = Queue(self.subject, durable=True, auto_delete=True)
         lock = threading.Lock()
         asked, answering = (Connection(self.url, connect_timeout=_CONNECT_TIMEOUT_S) for _ in range(2))

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from ipam.hooks.session import CONNECT_TIMEOUT_S, NOBODY, PendingAnswers, Question
+from ipam.hooks.session import CONNECT_TIMEOUT_S, NO_CONSUMER, PendingAnswers, Question
 from ipam.util.lossless_json import loads
 from ipam.util.nats_connection import connect_once
 
@@ -68,7 +68,7 @@ class NatsSession:
     async def _heard(self, message: Msg) -> None:
         key = message.subject.rpartition(".")[2]
         if (message.headers or {}).get("Status") == _NO_RESPONDERS:
-            self.pending.resolve(key, NOBODY)
+            self.pending.resolve(key, NO_CONSUMER)
         elif not _is_receipt(message.data):
             self.pending.resolve(key, message.data, message.headers)
 

@@ -10,7 +10,7 @@ from typing import Any
 from amqp.exceptions import MessageNacked
 from kombu import Connection, Message, Producer, Queue
 
-from ipam.hooks.session import CONNECT_TIMEOUT_S, NOBODY, PendingAnswers, Question
+from ipam.hooks.session import CONNECT_TIMEOUT_S, NO_CONSUMER, PendingAnswers, Question
 
 _LOOKS_UP_AFTER_S = 1.0
 
@@ -18,8 +18,8 @@ _LOOKS_UP_AFTER_S = 1.0
 class RabbitMqSession:
     """RabbitMQ: a question goes to the queue that is called as the subject, the answer to a queue of this process.
 
-    `correlation_id` says which question is answered. One that nobody can get, there being no such queue, is known
-    to be unanswered at once. There are two connections, as one may not be used by two threads.
+    `correlation_id` says which question is answered. A question that no consumer can get, for lack of a queue, is
+    known to be unanswered at once. There are two connections, as one may not be used by two threads.
 
     Raises:
         OSError: If RabbitMQ cannot be reached.
@@ -92,7 +92,7 @@ class RabbitMqSession:
         self.pending.resolve(str(message.properties.get("correlation_id")), body_of(message), message.headers)
 
     def _nobody(self, _error: Exception, _exchange: object, _routing_key: str, message: Message) -> None:
-        self.pending.resolve(str(message.properties.get("correlation_id")), NOBODY)
+        self.pending.resolve(str(message.properties.get("correlation_id")), NO_CONSUMER)
 
 
 def body_of(message: Message) -> bytes:

@@ -14,7 +14,7 @@ from ipam.hooks.config import Silence
 from ipam.hooks.signing import Headers, Secret
 
 CONNECT_TIMEOUT_S = 5.0
-NOBODY = Silence("nobody is there to be asked")
+NO_CONSUMER = Silence("no consumer is there")
 # A patch has 64 KiB of metadata at most, and some text.
 _ANSWER_MAX_BYTES = 1024 * 1024
 _TOO_LARGE = Silence("its answer has more than 1 MiB")

@@ -1,4 +1,4 @@
-"""The audit context of a change: who asked for it, and by which request. Every event has it."""
+"""The audit context of a change: its caller and its request. Every event has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditContext:
-    """Who asked for a change, and how; a part that is not known is None.
+    """The caller and the request of a change; a part that is not known is None.
 
     Attributes:
         actor: The name of the caller.

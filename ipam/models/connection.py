@@ -28,8 +28,8 @@ from ipam.errors import AccessDenied, DatabaseFault, InvalidSettings, Transient
 P = ParamSpec("P")
 C = TypeVar("C", bound=type)
 T = TypeVar("T")
-# Keys that one command names: the embedded server compares each document with all of them, and serves nobody else
-# meanwhile.
+# Keys that one command names: the embedded server compares each document with all of them, and serves no other
+# client meanwhile.
 KEYS_CHUNK = 16
 _DUPLICATE_KEY = 11000
 
@@ -78,7 +78,7 @@ def create_only_user(servers: str, name: str, password: str, timeout_s: float) -
     """Create a user who may do everything on a server that has no other; wait up to *timeout_s* seconds for it.
 
     Raises:
-        InvalidSettings: If it has others: somebody was faster.
+        InvalidSettings: If it has other users.
         Transient: If it does not answer.
     """
     with _translating(), connect(servers, "admin", timeout_s).client as client:
@@ -86,7 +86,7 @@ def create_only_user(servers: str, name: str, password: str, timeout_s: float) -
         if name in users:  # Of an attempt that was cut short.
             client.admin.command("dropUser", name)
         if others := [user for user in users if user != name]:
-            raise InvalidSettings(f"The database has users of somebody else's: {', '.join(others)}.")
+            raise InvalidSettings(f"The database has other users already: {', '.join(others)}.")
         client.admin.command("createUser", name, pwd=password, roles=["root"])
 
 
@@ -120,7 +120,7 @@ def _said_by(error: PyMongoError) -> str:
 
 
 def _translated(method: Callable[P, Any]) -> Callable[P, Any]:
-    if inspect.isgeneratorfunction(method):  # It speaks to the database while somebody goes through it.
+    if inspect.isgeneratorfunction(method):  # It reads while its caller iterates.
 
         @functools.wraps(method)
         def iterate(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:

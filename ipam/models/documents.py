@@ -67,7 +67,7 @@ def described(name: str, tags: tuple[str, ...], metadata: meta.Json) -> Bson:
 def common_to_bson(document: Document) -> Bson:
     """Return the stored form of the fields of `Document`, but for the id, whose key differs.
 
-    What nobody has written is left out, so that a lease is small and the index of facets has nothing to do with it.
+    Fields without a value are left out, so that a lease is small and has no entry in the index of facets.
     """
     common: Bson = {
         "created_at": document.created_at,
@@ -244,7 +244,7 @@ class ReservationState(StrEnum):
 class Reservation(Document):
     """Addresses that belong together; `count` is how many it holds now.
 
-    Who holds an address, its lease says; by its *holdings* a reservation finds its leases. Lists leave them out.
+    A lease names its holder; by its *holdings* a reservation finds its leases. Lists leave them out.
 
     Attributes:
         at_once: Whether, its release being begun, all that it has goes back with one entry in a ledger.
@@ -324,8 +324,8 @@ class Lease(Document):
     more; its `id` does not, so that a client with an old id cannot touch the address's next holder.
 
     Attributes:
-        entry: Version of the ledger's entry that handed it out.
-        tidied: How often its mark was tidied; None if never. Who writes on it demands that it was not meanwhile.
+        entry: Version of the ledger's entry that handed it out. tidied: How often its mark was tidied; None if
+        never. Every update of the lease requires that it was not meanwhile.
     """
 
     subnet: ObjectId
@@ -394,9 +394,9 @@ class Job:
             released.
         request: The request as JSON: see `ipam.models.reservation_request`, or how many addresses are given back.
         reservation: That which is released; or the id of that to come, chosen before the first write. Of a deletion
-            the id of what is deleted, which nobody asks for.
-        claim: Token of the worker that has it in hand.
-        claimed_until: When that ends and anyone may claim it; long ago for a job that nobody has claimed, so that
+            the id of what is deleted.
+        claim: Token of the worker that has it in hand. claimed_until: When the claim lapses and any worker may
+        claim it; long ago for a job without a claim, so that
             one condition finds both.
         decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned. A job of one
             subnet needs none: its grant counts as it stands in the ledger.
@@ -410,7 +410,7 @@ class Job:
         refused: What a hook has refused it with, which is to be its error.
         held: The addresses that it has come to, where they are told with its end; else None.
         held_since: When they were granted.
-        audit_context: Who asked for it.
+        audit_context: That of the request.
         outbox: What was not told yet of its end.
     """
 

@@ -1,8 +1,8 @@
 """Events, outboxes, and the collection of events that have no sequence yet.
 
-A change and its event are one write: the event is put into the `outbox` of the document that changes. Whoever made
-the change adds it to the collection `events` right after; when a process dies in between, recovery does. An event's
-id says what happened to what, so that adding one twice is harmless.
+A change and its event are one write: the event is put into the `outbox` of the document that changes. The process
+that made the change adds it to the collection `events` right after; when a process dies in between, recovery does.
+An event's id says what happened to what, so that adding one twice is harmless.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Bson = dict[str, Any]
 # Far below the 16 MB that a document may have, with room for one large event on top.
 _GROUP_BYTES = 4 * 1024 * 1024
 # The collections with an index by which the outboxes of their documents are found. Those of leases are found by
-# their marks, and of subnets by whoever looks for what else is unfinished on them.
+# their marks, and those of subnets by recovery, which looks at all of them.
 TELLING = ("pools", "reservations", "jobs")
 _RECOVERED_AT_ONCE = 500
 
@@ -148,7 +148,7 @@ class EventStore:
             self._database[collection].bulk_write(some, ordered=False)
 
     def recover(self, recent: Span) -> None:
-        """Add and clear what was not put into outboxes in the span *recent*: whoever put it there is gone."""
+        """Add and clear events that were put into outboxes before the span *recent*: their processes have died."""
         for collection, side in product(TELLING, recent.sides()):
             found = self._database[collection].find({"outbox_since": side}, {"outbox": 1})
             with found.limit(_RECOVERED_AT_ONCE) as some:
@@ -156,7 +156,7 @@ class EventStore:
             self.add_and_clear([Outbox(outbox_of(bson), collection, bson["_id"]) for bson in left])
 
     def add_and_clear(self, outboxes: Sequence[Outbox]) -> None:
-        """Add the events of *outboxes* and empty these, whoever put them there being gone."""
+        """Add the events of *outboxes*, whose processes have died, and empty these."""
         self.add(outboxes)
         self.clear(outboxes)
 

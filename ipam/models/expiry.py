@@ -2,7 +2,7 @@
 
 Each of them has among its `keys` the minute in which it may go, and minutes are gone through one by one. The
 database could do so itself (a TTL index); but then the embedded server goes through whole collections every minute,
-and serves nobody meanwhile.
+and serves no other client meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ExpiryStore:
     def remove(self, now: datetime, most_s: float) -> None:
         """Remove what may go before the minute of *now*, or some of it if that takes more than *most_s* seconds.
 
-        Some minutes are over when all that may go in them is gone; who dies before that leaves them to the next.
+        Minutes are done when all that may go in them is gone; a process that dies before leaves them to the next.
         """
         this_minute = minute_of(now)
         position = self._positions.find_one({"_id": _POSITION}) or {}

@@ -51,7 +51,7 @@ def in_order(holdings: Iterable[Holding]) -> list[Holding]:
 
 
 def stem_of(reservation: ObjectId) -> bytes:
-    """Return what the ids of the leases of *reservation* begin with, and nobody else's."""
+    """Return what the ids of the leases of *reservation*, and no others, begin with."""
     return hashlib.sha256(reservation.binary).digest()[:_STEM_BYTES]
 
 

@@ -45,7 +45,7 @@ class IdempotencyStore:
         self._collection = database["idempotency"]
 
     def begin(self, key: str, fingerprint: str, resource: ObjectId) -> Record:
-        """Return the record under *key*: what the first caller wrote, who may be this one."""
+        """Return the record under *key*, which the first caller wrote; that may be this one."""
         new: dict[str, Any] = {
             "_id": key,
             "fingerprint": fingerprint,

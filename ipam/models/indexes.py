@@ -14,7 +14,7 @@ from pymongo.database import Database
 from ipam.models.connection import speaks_mongo
 
 _FACETS = IndexModel("facets", name="by_facet", sparse=True)  # lists filtered by what users wrote
-# Events that nobody has told yet: of a dead process, once they are old.
+# Events in outboxes: when they are old, their process has died.
 _UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
 # What else a document is found by; see `ipam.models.keys`.
 _KEYS = IndexModel("keys", name="by_key", sparse=True)
@@ -41,7 +41,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("ids", name="by_event"),
         # What happened to a resource and to all that is in it, in order.
         IndexModel([("paths", ASCENDING), ("_id", ASCENDING)], name="by_path"),
-        # Who held an address.
+        # The history of an address.
         IndexModel([("prefixes", ASCENDING), ("_id", ASCENDING)], name="by_prefix"),
         # What comes next, by an exact key: one for each hundred sequences.
         IndexModel("hundreds", name="by_hundred"),

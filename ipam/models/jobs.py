@@ -1,4 +1,4 @@
-"""Jobs: what was asked for, who has it in hand, how it ended."""
+"""The store of jobs: their requests, claims and results."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class JobStore(DocumentStore[Job]):
         return some[:limit], is_cut or len(some) > limit
 
     def claim(self, jobs: Sequence[Job], hold_s: float) -> tuple[ObjectId, list[Job]]:
-        """Take *jobs* of one target in hand, those at least that nobody was quicker to take, or to close.
+        """Claim *jobs* of one target; return those that no other process has claimed or closed before.
 
         Returns a new token, and the jobs that carry it. They are free for others again after *hold_s* seconds.
         """
@@ -138,7 +138,7 @@ class JobStore(DocumentStore[Job]):
         )
 
     def finish(self, id_: ObjectId) -> None:
-        """Close a job whose work is done, whoever did it."""
+        """Close a job whose work is done, whichever worker did it."""
         closed = _close({"state": JobState.SUCCEEDED.value}, utc_now())
         self._collection.update_one({"_id": id_, "state": _OPEN}, closed)
 

@@ -2,7 +2,7 @@
 
 On the embedded database each index costs every document of its collection something, also those that it has no
 entry of. In the array stand ids of what a document belongs to, what the ids of its leases begin with, words for
-what recovery looks for, and the minute in which it may go. Whoever reads by one of them looks at the field that it
+what recovery looks for, and the minute in which it may go. Readers by one of them check the field that it
 was made of, too.
 """
 

@@ -1,4 +1,4 @@
-"""Leases: who holds an address, and which addresses were ever held."""
+"""The store of leases: a document for each address that was ever held."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class LeaseStore(DocumentStore[Lease]):
         """Free one *address* of a reservation that keeps others; nothing happens if it does not hold it.
 
         Raises:
-            WriteConflict: If the lease was changed by someone else meanwhile.
+            WriteConflict: If the lease was changed meanwhile.
         """
         key = lease_key(subnet, address)
         found = self._collection.find_one({"_id": key})
@@ -191,7 +191,7 @@ class LeaseStore(DocumentStore[Lease]):
             self._marks.forget(keys)
 
     def recover(self, recent: Span) -> None:
-        """Tell of what was not written on leases in the span *recent*, if nobody did, and tidy their marks."""
+        """Publish the outboxes of leases that were not written on in the span *recent*, and tidy their marks."""
         for mark in self._marks.untidy(recent):
             self._tidy(mark)
 
@@ -201,8 +201,8 @@ class LeaseStore(DocumentStore[Lease]):
     def _tidy(self, mark: Mark) -> None:
         """Tell what stands in the outbox of a lease, and leave of its mark what it is found by.
 
-        First the lease is changed: so who has read it, put his mark and fallen asleep, cannot write on it when the
-        mark is gone.
+        First the lease is changed: so a process that has read it, put its mark and stalled, cannot write on it when
+        the mark is gone.
         """
         self._collection.update_one({"_id": mark.key}, {"$inc": {"tidied": 1}})
         bson = self._collection.find_one({"_id": mark.key}) or {}

@@ -60,7 +60,7 @@ class Release:
         is_partial: Whether the reservation keeps others.
         ends: Whether it has nothing left then, and its release is over.
         at: When it was begun.
-        audit_context: Who asked for it.
+        audit_context: That of the request.
     """
 
     id: ObjectId
@@ -99,7 +99,7 @@ class Ledger:
         version: Grows with every change.
         used: Addresses that are taken, those on their way out or back included.
         cursor: The address that was handed out last, as a number; None before the first.
-        full: Runs of blocks in which nothing is free, as first and last block, so that nobody looks there.
+        full: Runs of blocks in which nothing is free, as first and last block, which planners skip.
         grants: What was taken and is not handed out in full.
         releases: What was given back and is not free yet.
     """

@@ -1,7 +1,7 @@
 """The audit log: every event once, each with its sequence.
 
 A document of the collection `log` holds up to a hundred events that follow each other; its `_id` is the sequence of
-the first. What comes next can only be inserted under the sequence after the last: of two who try, one gets through.
+the first. What comes next can only be inserted under the sequence after the last: of two writers one succeeds.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class LogStore:
         found = self._positions.find_one({"_id": _POSITION})
         hundred = found["hundred"] if found else 0
         last: int = max(hundred * GROUP - 1, 0)
-        # Whoever came to the next hundred may have died before that was written down.
+        # A relay that came to the next hundred may have died before it wrote that down.
         while groups := list(self._log.find({"hundreds": hundred}, {"last": 1})):
             last = max(group["last"] for group in groups)
             hundred += 1
@@ -126,7 +126,7 @@ class LogStore:
             try:
                 self._log.insert_one(_group(first, last, group))
             except DuplicateKeyError:
-                raise WriteConflict(f"Somebody else has written event {first} of the log.") from None
+                raise WriteConflict(f"Another relay has written event {first} of the log.") from None
         return last
 
     def settle(self, added: Iterable[Added], before: int, last: int) -> None:
@@ -143,7 +143,7 @@ class LogStore:
         if not found.get("kept"):
             return Beginning(1, None)
         groups = self._log.find({"hundreds": found["kept"]}, {"_id": 1})
-        # Somebody may be forgetting them just now.
+        # They may be being removed just now.
         first = min((group["_id"] for group in groups), default=found["kept"] * GROUP)
         return Beginning(first, found["kept_since"])
 
@@ -151,10 +151,11 @@ class LogStore:
         """Remove some of what was written before the time *before*, up to the sequence *told*.
 
         The hundred that the log has come to stays, so that what comes next is known. Where the log begins is
-        written down first: whoever reads from there misses nothing that is kept. Returns whether there may be more.
+        written down first: a reader that begins there misses nothing that is kept. Returns whether there may be
+        more.
         """
         position = self._positions.find_one({"_id": _POSITION}) or {}
-        # Whoever wrote down the last beginning may have died before what is before it was gone.
+        # The process that wrote the last beginning may have died before everything before it was removed.
         first = max(position.get("kept", 0) - 1, 0)
         for hundred in range(first, min(first + _FORGOTTEN_AT_ONCE, position.get("hundred", 0))):
             groups = self._log.find({"hundreds": hundred}, {"at": 1, "last": 1})

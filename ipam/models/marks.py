@@ -1,8 +1,8 @@
-"""By what leases are found that somebody wrote on: an index of leases that is kept by hand.
+"""Marks: an index, kept by hand, of the leases on which users wrote.
 
-An index that the database keeps costs each lease something, though on nearly all of them nobody ever writes. Here
-only those have an entry on which somebody did. It is written before the lease, with what that is about to be found
-by, so it may say too much and never too little; who reads by it looks at the lease as well. What is too much is
+An index that the database keeps costs each lease something, though hardly any of them is ever written on. Here
+only those have an entry that are. It is written before the lease, with what that is about to be found
+by, so it may say too much and never too little; readers check the lease as well. What is too much is
 tidied away later: see `LeaseStore.recover`.
 """
 
@@ -43,7 +43,7 @@ class MarkStore:
         """Say that a lease is about to be written on, and will then have *facets*.
 
         Raises:
-            WriteConflict: If somebody else has put the first mark on it at the same moment.
+            WriteConflict: If another process has put the first mark on it at the same moment.
         """
         change = {
             "$addToSet": {"facets": {"$each": list(facets)}},
@@ -53,7 +53,7 @@ class MarkStore:
         try:
             self._collection.update_one({"_id": key}, change, upsert=True)
         except DuplicateKeyError:
-            raise WriteConflict("Somebody else writes on the same lease.") from None
+            raise WriteConflict("Another process writes on the same lease.") from None
 
     def get(self, key: bytes) -> Mark | None:
         """Return the mark of the lease with this *key*, if it has one."""

@@ -129,7 +129,7 @@ class PoolStore(DocumentStore[Pool]):
         return AuditContext.from_json(found.get("deleted_by"))
 
     def finish_delete(self, id_: ObjectId) -> None:
-        """Leave only a tombstone of a hidden pool in which nobody holds a range any more."""
+        """Leave only a tombstone of a hidden pool in which no subnet holds a range any more."""
         self._collection.update_one(
             {"_id": id_, "state": PoolState.DELETING.value, "ranges": []},
             {
@@ -147,7 +147,7 @@ class PoolStore(DocumentStore[Pool]):
         )
 
     def take_over_sweep(self, recent: Span) -> Iterator[ObjectId]:
-        """Hidden pools that nobody has swept in the span *recent*: each for one caller only."""
+        """Yield hidden pools that no process has swept in the span *recent*, each to one caller only."""
         hidden = {"state": PoolState.DELETING.value}
         found = self._collection.find({**hidden, "updated_at": recent.outside()}, {"updated_at": 1})
         for bson in list(found):

@@ -1,4 +1,4 @@
-"""Marks that processes leave for who looks after them."""
+"""Marks that processes leave in the database for each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PositionStore:
         self._collection = database["positions"]
 
     def secret(self) -> bytes:
-        """Return 32 random bytes that all who may read the database know, and nobody else.
+        """Return 32 random bytes that are known only to those with access to the database.
 
         Raises:
             Transient: If it does not answer.
@@ -34,7 +34,7 @@ class PositionStore:
         return bytes(found["bytes"])
 
     def write(self) -> None:
-        """Write something, for whoever wants to know whether the database takes writes.
+        """Write something, to find out whether the database takes writes.
 
         Raises:
             Transient: If it does not.

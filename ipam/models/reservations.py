@@ -91,7 +91,7 @@ class ReservationStore(DocumentStore[Reservation]):
     ) -> list[Reservation | NotFound | Stale | WriteConflict]:
         """Begin several releases in a few calls; return for each what `begin_release` returns or raises.
 
-        Whoever wants the same reservation released at the same moment may have it too: to go on with it twice is no
+        A concurrent call for the same reservation may get it too: to continue its release twice is no
         harm.
         """
         hidden: dict[ObjectId, Reservation] = {}
@@ -117,7 +117,7 @@ class ReservationStore(DocumentStore[Reservation]):
     def _hide(
         self, reservations: Sequence[tuple[Reservation, AuditContext]], at_once: int
     ) -> dict[ObjectId, Reservation]:
-        """Hide those of *reservations* that nobody has changed, in one write; each for whom it is done.
+        """Hide those of *reservations* that have not changed, in one write, each with its audit context.
 
         Returns them by id, as they were, but for `at_once`.
         """
@@ -159,11 +159,11 @@ class ReservationStore(DocumentStore[Reservation]):
         )
 
     def take_over_release(self, recent: Span) -> Iterator[Reservation]:
-        """Reservations whose release nobody has worked on in the span *recent*: each for one caller only."""
+        """Yield reservations whose release stopped before the span *recent*, each to one caller only."""
         left = {"keys": UNFINISHED, "unfinished": recent.outside()}
         for unchanged in list(self._collection.find(left, {"unfinished": 1})):
             taken = self._collection.update_one(unchanged, {"$set": {"unfinished": utc_now()}}).modified_count
-            if taken:  # Whoever was slow may have ended it since.
+            if taken:  # A slow process may have ended it since.
                 yield from self.releasing([unchanged["_id"]]).values()
 
     def releasing(self, ids: Sequence[ObjectId]) -> dict[ObjectId, Reservation]:

@@ -31,7 +31,7 @@ class SchemaStore:
             InvalidSettings: If it was written by another version.
             Transient: If it does not answer.
         """
-        # The mark is written before anything else, so whoever sees something else also sees the mark.
+        # The mark is written before anything else, so a process that sees something else also sees the mark.
         is_new = _CREATED_FIRST.isdisjoint(self._database.list_collection_names())
         if is_new:
             insert_missing(self._positions, [{"_id": _SCHEMA, "version": SCHEMA_VERSION}])

@@ -31,8 +31,8 @@ LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000
 # Keys a read, for which `KEYS_CHUNK` is too careful: three times as many take the embedded server no longer.
 READ_CHUNK = 48
-# An outbox with so many events, each with metadata before and after perhaps, is emptied by who puts the next in: a
-# document must stay far below 16 MB, whoever else is away that would have emptied it.
+# An outbox with so many events, each with metadata before and after perhaps, is emptied by the next writer: a
+# document must stay far below 16 MB, even when the relay is away.
 _OUTBOX_MOST = 16
 
 
@@ -201,7 +201,7 @@ class DocumentStore(Generic[D]):
     Attributes:
         kind: The resource's name in messages.
         visible: Filter of the documents that users see.
-        unread: The fields that are of no use to who reads a whole document, and may be long.
+        unread: Fields that readers of a whole document do not use, and that may be long.
         unlisted: More of them, of no use in a list.
     """
 
@@ -389,7 +389,7 @@ class DocumentStore(Generic[D]):
         return NotFound(f"There is no {self.kind} {id_}.")
 
     def _changed(self, id_: ObjectId) -> WriteConflict:
-        return WriteConflict(f"The {self.kind} {id_} was changed by someone else; read it again.")
+        return WriteConflict(f"The {self.kind} {id_} was changed meanwhile; read it again.")
 
 
 def _all_but(*names: str) -> Bson | None:

@@ -4,7 +4,7 @@ A subnet is written with every batch of requests, because its ledger is, and wit
 would be. So that has none but `_id`, and here stands what else a subnet is found by, which hardly ever changes:
 what users wrote on it, and where its addresses lie. Those of a pool the pool itself knows, by their ranges.
 
-It may say too much and never too little; who reads by it looks at the subnet as well.
+It may say too much and never too little; readers check the subnet as well.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class SubnetIndex:
         self._collection.update_one({"_id": id_}, also)
 
     def narrow(self, subnet: Subnet) -> None:
-        """Let it be found only by what was written on it, unless somebody is about to write on it again.
+        """Reduce the entry to what was written on the subnet, unless another write is about to follow.
 
-        Of those who want to make the same revision of a subnet only one can; and who wants to make the next has
-        said so before that.
+        Of the processes that want to make the same revision of a subnet only one can; and one that makes the next
+        has said so before that.
         """
         self._collection.update_one(
             {"_id": subnet.id, "revision": subnet.revision}, {"$set": {"facets": _facets(subnet)}}

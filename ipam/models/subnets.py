@@ -69,7 +69,7 @@ class SubnetStore(DocumentStore[Subnet]):
     def insert(self, subnet: Subnet) -> None:
         """Store a new subnet, hidden until it is activated; to store it twice changes nothing.
 
-        Its outbox says already that it was created, but not since when: nobody is told of it before it is shown.
+        Its outbox has the event of its creation already, but is not published before the subnet is shown.
         """
         insert_missing(self._collection, [{**subnet.to_bson(), "outbox": [facts.created(subnet).to_bson()]}])
 
@@ -82,7 +82,7 @@ class SubnetStore(DocumentStore[Subnet]):
 
     def activate(self, id_: ObjectId) -> Subnet | None:
         """Show a subnet that was being created, and return it; None when it is on its way out already."""
-        created = self.find(id_)  # By whoever was first; the same request, sent twice, may have been amended once.
+        created = self.find(id_)  # The first insert counts: of a request sent twice, one may have been amended.
         if created is not None and created.state is SubnetState.CREATING:
             self._index.enter(created)
             shown = {"state": SubnetState.ACTIVE.value, "outbox_since": utc_now()}
@@ -183,7 +183,7 @@ class SubnetStore(DocumentStore[Subnet]):
             {"$set": {"ledger": new.to_bson()}},
         )
         if not written.modified_count:
-            raise WriteConflict(f"The ledger of subnet {subnet.id} was changed by someone else.")
+            raise WriteConflict(f"The ledger of subnet {subnet.id} was changed meanwhile.")
         return replace(subnet, ledger=new)
 
     def striking_out(self, id_: ObjectId, grants: Iterable[Grant], releases: Collection[Release]) -> Writes:
@@ -263,7 +263,7 @@ class SubnetStore(DocumentStore[Subnet]):
         retry_on_conflict(attempt)
 
     def drop_unborn(self, id_: ObjectId) -> None:
-        """Mark a subnet that is being created for deletion; nobody is told of either."""
+        """Mark a subnet that is being created for deletion; neither has an event."""
         self._collection.update_one(
             {"_id": id_, "state": SubnetState.CREATING.value},
             {
@@ -300,7 +300,7 @@ class SubnetStore(DocumentStore[Subnet]):
         self._collection.delete_one({"_id": id_, "state": SubnetState.DELETED.value})
 
     def tell(self, subnet: Subnet) -> None:
-        """Tell of what stands in the outbox of *subnet*, which nobody did who put it there."""
+        """Publish the outbox of *subnet*, whose process has died."""
         self._events.add_and_clear([Outbox(subnet.outbox, "subnets", subnet.id)])
 
     def unfinished(self, recent: Span, deleted_before: datetime) -> list[Subnet]:

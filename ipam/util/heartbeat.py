@@ -19,7 +19,7 @@ class Heartbeat:
     """The heartbeat of a process of one *kind*, such as `relay`, of the installation on one *database*.
 
     Processes of the same kind, database and user on one machine share it. It holds the reading of a clock that is
-    the same in all processes of a machine and that nobody sets.
+    the same in all processes of a machine and is never set.
     """
 
     def __init__(self, kind: str, database: str, folder: Path | None = None) -> None:

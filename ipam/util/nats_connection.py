@@ -20,7 +20,7 @@ async def connect_once(url: str, timeout_s: float) -> Client:
     """Connect to one of the servers in *url*, which commas separate, within *timeout_s* seconds each.
 
     It tries each server again at once and then gives up, and does not connect again when the connection is lost:
-    whoever needs it notices, says so in a line of its own, and comes again.
+    its user notices, logs a line of its own, and connects again.
 
     Raises:
         nats.errors.Error: If none of them answers.

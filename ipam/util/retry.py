@@ -29,7 +29,7 @@ def retry_on_conflict(attempt: Callable[[], T]) -> T:
     """Call *attempt* until it does not raise `WriteConflict`; it must read afresh each time.
 
     Raises:
-        WriteConflict: If it was still raised after 10 seconds; to those who do not try again it is `Transient`.
+        WriteConflict: If it was still raised after 10 seconds; it is a `Transient`, so callers may send it again.
     """
     return Retrying(
         retry=retry_if_exception_type(WriteConflict),

@@ -81,7 +81,7 @@ def create_celery(settings: Settings, endpoint: Endpoint) -> Celery:
 
 
 def results_exchange(app: Celery) -> Exchange:
-    """Return where workers of *app* say which jobs have ended; whoever listens at the moment hears of it."""
+    """Return the exchange to which workers of *app* publish job results; it keeps nothing."""
     return Exchange(f"{app.conf.task_default_queue}.ended", type="fanout", delivery_mode="transient")
 
 
@@ -119,7 +119,7 @@ def run_worker(app: Celery, settings: Settings, finish: Callable[[], None]) -> i
     """Be a worker of *app* until told to stop; each of its processes calls *finish* at its end.
 
     Returns the status to exit with: 0 if it was told to stop by a signal, another one if it could not go on, or was
-    told so over the broker: then whoever keeps it running starts it again.
+    told so over the broker: then its supervisor starts it again.
     """
     if not settings.remote_control:
         only_show()

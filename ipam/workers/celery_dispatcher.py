@@ -1,4 +1,4 @@
-"""Waking workers by Celery messages, and those who wait for them by a message to all web processes."""
+"""Messages over Celery's broker: work for workers, and job results for all web processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ipam.workers.result_codec import ResultCodec
 
 log = logging.getLogger(__name__)
 # After a failure nothing is sent for this long, so that requests do not each wait for a broker that is away.
-# What was not sent is found by beat, or by who waits for it.
+# What was not sent is found by recovery, or by the waiter.
 _PAUSE_S = 1.0
 _CHECK_TIMEOUT_S = 2
 _ANSWER_TIMEOUT_S = 1
@@ -51,7 +51,7 @@ class CeleryDispatcher:
         self._send(about, lambda producer: self._app.send_task(task, retry=False, producer=producer, **options))
 
     def publish_results(self, ends: JobResults) -> None:
-        """Let those who wait for these jobs hear of it, wherever. Raises nothing that a broker could cause."""
+        """Publish *ends* to all web processes. Raises nothing that a broker could cause."""
         if not ends or self._announcements is None:
             return
         try:

@@ -21,7 +21,7 @@ _SHOWN = frozenset(
 def only_show() -> None:
     """Have the worker of this process refuse every command that would change what it does, end it or look into it.
 
-    Celery's own setting turns all commands off, and then nobody sees whether a worker answers.
+    Celery's own setting turns all commands off, so that not even a ping is answered.
     """
     for name in Panel.data.keys() - _SHOWN:
         Panel.data[name] = _refusing(name)

@@ -15,7 +15,7 @@ from ipam.allocation.dispatcher import JobResults
 from ipam.models.documents import Job
 from ipam.util.lossless_json import dumps, loads
 
-# What a job has come to is left out when it takes more than this: who waits for it reads it where it is stored.
+# A larger result is left out of the message: its waiters read the stored job.
 _MOST_BYTES = 16 * 1024
 # A batch of such jobs takes less.
 _MOST_BYTES_OF_A_MESSAGE = 16 * 1024 * 1024
@@ -31,8 +31,8 @@ class ForeignMessage(ValueError):
 class ResultCodec:
     """Writes and reads messages of jobs that have ended.
 
-    They are signed (HMAC with SHA-256): callers are answered from them, and whoever reaches the broker could make
-    up others.
+    They are signed (HMAC with SHA-256): callers are answered from them, and anyone with access to the broker could
+    make up others.
 
     Args:
         read_secret: Returns what is known to processes with this database alone.
@@ -56,7 +56,7 @@ class ResultCodec:
         """Return the ends in a *message* that `write` has made.
 
         Raises:
-            ForeignMessage: If it was made by somebody else.
+            ForeignMessage: If it was made by another program.
             Transient: As `write` does.
         """
         if len(message) > _MOST_BYTES_OF_A_MESSAGE:

@@ -47,7 +47,7 @@ class ResultListener:
         self._is_heard = is_heard
         self._stopped = threading.Event()
         remedy = "It is tried again every second; until then the database is asked. Check --broker."
-        self._outage = Outage(log, "the broker does not tell which jobs have ended", remedy)
+        self._outage = Outage(log, "job results are not received from the broker", remedy)
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class ResultListener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except Exception as error:  # noqa: BLE001 (whatever it is: those who wait look by themselves meanwhile)
+            except Exception as error:  # noqa: BLE001 (whatever it is: waiters read the database meanwhile)
                 self._outage.begin(without_password(self._app.conf.broker_url), error)
             self._is_heard(False)  # noqa: FBT003 (a callback)
             self._stopped.wait(_PAUSE_S)
@@ -90,12 +90,12 @@ class ResultListener:
             if not self._has_warned:
                 self._has_warned = True
                 log.warning(
-                    "a message of jobs that have ended is by no worker on this database (%s): it is ignored, as "
-                    "all such will be. Check who may write to the broker.",
+                    "a message of job results is not from a worker on this database (%s): it is ignored, as all "
+                    "such will be. Check who may write to the broker.",
                     error,
                 )
         except Transient as error:
-            log.info("what has ended is looked for, for it cannot be told who says so: %s", error.detail)
+            log.info("waiters read the database, for a message cannot be verified: %s", error.detail)
         else:
             self._heard(ends)
 

@@ -15,14 +15,14 @@ from typing import IO
 
 from bson import ObjectId
 
-from ipam.allocation.jobs import Rest
+from ipam.allocation.job_runner import NextRun
 
 # Each has a mark and a time, of eight bytes both. Targets that share one only look once more than they need to.
 _PLACES = 1 << 16
 _BYTES = 8
 _HALF = _PLACES * _BYTES
-# Not on a disk, which serves the database: who writes to a file there now and then waits until the disk has it.
-_MEMORY = Path("/dev/shm")  # noqa: S108 (what somebody else has put there is not used)
+# Not on a disk, which serves the database: a write to a file there now and then waits for the disk.
+_MEMORY = Path("/dev/shm")  # noqa: S108 (another user's file there is not used)
 # The bits of a target that make an offset in a file.
 _OFFSET_MASK = (1 << 62) - 1
 # Behind them those of the processes that do large jobs.
@@ -55,9 +55,9 @@ class TargetLock:
     It must be made before the processes are forked that use it. When one dies the system lets go of what it held.
 
     Args:
-        patience_s: After so many seconds nobody relies any more on who is at a target.
+        patience_s: After so many seconds other processes no longer rely on the one at a target.
         large: So many processes may do large jobs at once.
-        file: What they share, and others who have opened it too. It must stay open, and be opened once a process:
+        file: The lock file that all processes share. It must stay open, and be opened once a process:
             the system lets go of all locks of a process that closes a file, however often that was opened.
     """
 
@@ -77,8 +77,9 @@ class TargetLock:
         Returns what it returned when it was called last; None if it was not. That is in how many seconds the caller
         is to do so again, which ends the turn; or None, when nothing is left to be done.
 
-        Nothing that was there to be done before this is called stays undone: whoever leaves has made his mark while
-        another was at the target, and that one has seen it before it looked what there is to do, or sees it now.
+        Nothing that was there to be done before this is called stays undone: a process that leaves has made its
+        mark while another was at the target, and that one has seen it before it looked what there is to do, or sees
+        it now.
         """
         number = int.from_bytes(target.binary)
         place, offset = number % _PLACES, number & _OFFSET_MASK
@@ -97,7 +98,7 @@ class TargetLock:
             outcome = work()
         return outcome
 
-    def take_large(self, work: Callable[[], Rest]) -> Rest:
+    def take_large(self, work: Callable[[], NextRun]) -> NextRun:
         """Call *work* and return what it returns; or `MUCH_LATER`, if as many processes as may do large jobs."""
         for offset in range(_LARGE_OFFSET, _LARGE_OFFSET + self._large):
             if self._is_taken(offset):
@@ -105,7 +106,7 @@ class TargetLock:
                     return work()
                 finally:
                     fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
-        return Rest.MUCH_LATER
+        return NextRun.MUCH_LATER
 
     def _is_taken(self, offset: int) -> bool:
         try:

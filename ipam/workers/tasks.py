@@ -28,7 +28,7 @@ def register_tasks(
 
     @app.task(name=CARRY_OUT, autoretry_for=(Transient,), max_retries=None, retry_backoff=1, retry_backoff_max=10)
     def carry_out(target: str) -> None:
-        services().jobs.carry_out(ObjectId(target), turns)
+        services().job_runner.run(ObjectId(target), turns)
 
     outage = Outage(log, "recovery needs the database", "What was left behind waits; the next look is on its way.")
 

@@ -10,10 +10,10 @@ from bson import ObjectId
 from falcon.testing import Result, TestClient
 from pymongo import MongoClient
 
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.ranges import bounds, parse_network
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.api.app import create_app
 from ipam.hooks.admission import AdmissionController
+from ipam.models.cidr import bounds, parse_network
 from ipam.models.documents import Job, JobState, Pool, Subnet
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
@@ -38,14 +38,14 @@ def services(database: str, calls: Calls) -> Iterator[Services]:
 
 @pytest.fixture
 def subnet(services: Services) -> Subnet:
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     start, end = bounds(parse_network("10.0.0.0/22", ""))
-    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=end))
+    return services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=end))
 
 
 def ask(services: Services, subnet: Subnet, jobs: int, count: int = 1) -> list[Job]:
     request = ReservationRequest(count=count)
-    return [services.jobs.accept(ObjectId(), subnet, request) for _ in range(jobs)]
+    return [services.job_queue.accept(ObjectId(), subnet, request) for _ in range(jobs)]
 
 
 @pytest.mark.parametrize("jobs", [1, 8, 200])
@@ -55,10 +55,10 @@ def test_a_batch_on_one_subnet_costs_the_same_whatever_its_size(
 ):
     if kind == "released":
         (job,) = ask(services, subnet, 1, subnet.size)
-        services.jobs.carry_out(subnet.id)
-        services.jobs.carry_out(services.releasing.release_reservation(job.reservation).target)
+        services.job_runner.run(subnet.id)
+        services.job_runner.run(services.releaser.release_reservation(job.reservation).target)
     asked = ask(services, subnet, jobs)
-    reads, writes = calls.of(lambda: services.jobs.carry_out(subnet.id))
+    reads, writes = calls.of(lambda: services.job_runner.run(subnet.id))
     assert (reads, writes) == (3, 2 if jobs <= 8 else 5), calls.made  # What follows the grants of a few is one.
     assert {services.stores.jobs.get(job.id).state for job in asked} == {JobState.SUCCEEDED}
 
@@ -94,7 +94,7 @@ def test_an_async_request_that_is_sent_again_is_answered_with_what_has_become_of
     path, headers = f"/subnets/{subnet.id}/reservations", {"Prefer": "respond-async", "Idempotency-Key": "k"}
     first = api.simulate_post(path, json={}, headers=headers)
     assert api.simulate_post(path, json={}, headers=headers).json == first.json
-    services.jobs.carry_out(subnet.id)
+    services.job_runner.run(subnet.id)
     again = api.simulate_post(path, json={}, headers=headers)
     assert (first.status_code, again.status_code) == (202, 201)
     assert again.json["id"] == api.simulate_get(f"/jobs/{first.json['id']}").json["reservation"]
@@ -104,7 +104,7 @@ def test_a_reservation_is_shown_with_what_is_around_it_in_three_calls(
     services: Services, calls: Calls, subnet: Subnet
 ):
     (job,) = ask(services, subnet, 1)
-    services.jobs.carry_out(subnet.id)
+    services.job_runner.run(subnet.id)
     api = TestClient(create_app(services, lambda: None, Event(), ["*"]))
     api.simulate_patch(f"/pools/{subnet.pool}", json={"metadata": {"of": "pool"}})
     api.simulate_patch(f"/subnets/{subnet.id}", json={"metadata": {"of": "subnet"}})
@@ -120,9 +120,9 @@ def test_a_release_costs_the_same_up_to_256_addresses_and_then_a_write_for_each_
     services: Services, calls: Calls, subnet: Subnet, count: int
 ):
     (job,) = ask(services, subnet, 1, count)
-    services.jobs.carry_out(subnet.id)
+    services.job_runner.run(subnet.id)
     chunks = -(-count // 256)
-    reads, writes = calls.of(lambda: services.releasing.release_reservation(job.reservation))
+    reads, writes = calls.of(lambda: services.releaser.release_reservation(job.reservation))
     assert (reads, writes) == (4, 4 + chunks), calls.made
 
 
@@ -132,12 +132,12 @@ def test_leases_are_read_by_their_keys_whatever_they_are_listed_by(
     """Any other condition alone, or one below `$and`, would go through all leases that there ever were."""
     pool = services.stores.pools.get(subnet.pool)
     neighbours = [
-        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=address, end=address + 1))
+        services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=address, end=address + 1))
         for address in (ip_address("10.1.0.0"), ip_address("10.1.255.255"), ip_address("2001:db8::"))
     ]
     jobs = [ask(services, one, 1, 2)[0] for one in (subnet, *neighbours)]
     for one in (subnet, *neighbours):
-        services.jobs.carry_out(one.id)
+        services.job_runner.run(one.id)
     api = TestClient(create_app(services, lambda: None, Event(), ["*"]))
     expected = [lease["address"] for lease in api.simulate_get(f"/leases?pool={pool.id}").json["leases"]]
     assert len(expected) == 8

@@ -132,7 +132,7 @@ def ask_and_be_answered(client: BusHookClient, url: str) -> None:
             assert ask(client, hook, "a", "", "b") == [{"heard": "a"}, {"allow": True}, {"heard": "b"}]
             hurried = replace(hook, timeout_s=0.5)
             assert ask(client, hurried, "wait", "c") == ["no answer within 0.5 s", {"heard": "c"}]
-        assert ask(client, HOOK, "a") == ["nobody is there to be asked"]
+        assert ask(client, HOOK, "a") == ["no consumer is there"]
 
 
 def ask_with_a_secret(client: BusHookClient, url: str, folder: Path) -> None:

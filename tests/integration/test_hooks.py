@@ -138,7 +138,7 @@ def _ask(api: Api, folder: Path, url: str, subnet: dict) -> None:
     # Its consumer is gone, which is known at once.
     key, other = ({"Idempotency-Key": str(uuid4())} for _ in range(2))
     gone = api.post(path, {"metadata": {"mac": "a"}}, headers=key)
-    assert (problem(gone), gone.json()["reason"]) == ((503, "unavailable"), "nobody is there to be asked")
+    assert (problem(gone), gone.json()["reason"]) == ((503, "unavailable"), "no consumer is there")
     assert int(gone.headers["Retry-After"]) > 0
     with consumer(folder, url, "inventory:check", "inventory"):
         # Its outage was not the final answer, and what is the final one stays so.
@@ -224,7 +224,7 @@ def _meet_silence(stack: Stack, folder: Path, url: str, pool: dict, subnet: dict
     api, of_pool, of_subnet = stack.api, f"/pools/{pool['id']}", f"/subnets/{subnet['id']}"
     assert api.patch(of_pool, {"name": "q"}).status_code == 200
     silent = api.patch(of_subnet, {"name": "q"})
-    assert (problem(silent), silent.json()["reason"]) == ((503, "unavailable"), "nobody is there to be asked")
+    assert (problem(silent), silent.json()["reason"]) == ((503, "unavailable"), "no consumer is there")
     assert api.get(of_subnet).json()["name"] == ""
     with (
         consumer(folder, url, "others:slow", "slow"),
@@ -236,7 +236,7 @@ def _meet_silence(stack: Stack, folder: Path, url: str, pool: dict, subnet: dict
         assert api.get(of_subnet).json()["used"] == 2
     said = (folder / "web.log").read_text()
     for line in (
-        "hook away-allows, asked about pool.update: nobody is there to be asked; it is made all the same (1 times",
+        "hook away-allows, asked about pool.update: no consumer is there; it is made all the same (1 times",
         "hook slow, asked about subnet.delete: no answer within 0.3 s; it is refused (1 times",
     ):
         assert line in said

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-from ipam.allocation import deleting, jobs, releasing
+from ipam.allocation import cascade_delete, job_runner, release
 from ipam.errors import IpamError
 from ipam.models.keys import OPEN
 from tests.simulation.book import Book
@@ -127,13 +127,13 @@ class History:
         large = _LARGE[self.seed % len(_LARGE)]
         with (
             virtual_world(self.clock, self.seed, self.scheduler.sleep),
-            patch.object(releasing, "RELEASED_WITHOUT_JOB", large),
-            patch.object(releasing, "RELEASED_AT_ONCE", large),
-            patch.object(deleting, "DELETED_WITHOUT_JOB", large),
-            patch.object(deleting, "RELEASED_AT_ONCE", large),
-            patch.object(deleting, "_RECOUNTED_AT_ONCE", large),
-            patch.object(deleting, "_STEPS_AT_ONCE", large),
-            patch.object(jobs, "NEW_FOR_S", _NEW_FOR_S[self.seed // len(_LARGE) % len(_NEW_FOR_S)]),
+            patch.object(release, "RELEASED_WITHOUT_JOB", large),
+            patch.object(release, "RELEASED_AT_ONCE", large),
+            patch.object(cascade_delete, "DELETED_WITHOUT_JOB", large),
+            patch.object(cascade_delete, "RELEASED_AT_ONCE", large),
+            patch.object(cascade_delete, "_RECOUNTED_AT_ONCE", large),
+            patch.object(cascade_delete, "_STEPS_AT_ONCE", large),
+            patch.object(job_runner, "NEW_FOR_S", _NEW_FOR_S[self.seed // len(_LARGE) % len(_NEW_FOR_S)]),
         ):
             try:
                 self._live()

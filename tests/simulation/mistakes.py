@@ -18,15 +18,16 @@ from unittest.mock import patch
 
 import click
 
-from ipam.allocation import releasing
-from ipam.allocation.deleting import Deleting
-from ipam.allocation.granting import Granting
-from ipam.allocation.inventory import Inventory
-from ipam.allocation.jobs import Jobs
-from ipam.allocation.leasing import Leasing
-from ipam.allocation.planning import Plan
-from ipam.allocation.releasing import Releasing
-from ipam.allocation.settling import Settling
+from ipam.allocation import release
+from ipam.allocation.cascade_delete import CascadeDeleter
+from ipam.allocation.entry_applier import EntryApplier
+from ipam.allocation.granting import Granter
+from ipam.allocation.job_queue import JobQueue
+from ipam.allocation.job_runner import JobRunner
+from ipam.allocation.planner import SubnetPlan
+from ipam.allocation.provisioning import Provisioner
+from ipam.allocation.release import Releaser
+from ipam.allocation.roll_forward import RollForward
 from ipam.events.relay import Relay
 from ipam.models import writes
 from ipam.models.clock import Span
@@ -70,15 +71,15 @@ MISTAKES = (
     ),
     Mistake(
         "who cancels a job does not write its ledger",
-        Jobs, "_forestall", "self._stores.subnets.change_ledger(subnet, subnet.ledger)", "pass",
+        JobQueue, "_forestall", "self._stores.subnets.change_ledger(subnet, subnet.ledger)", "pass",
     ),
     Mistake(
         "a job that has its addresses is cancelled",
-        Jobs, "_forestall", "if job.id in subnet.ledger.granted:", "if False:",
+        JobQueue, "_forestall", "if job.id in subnet.ledger.granted:", "if False:",
     ),
     Mistake(
         "jobs are read before the ledger of their subnet",
-        Jobs, "_carry_out_some",
+        JobRunner, "_carry_out_some",
         "    subnet = self._stores.subnets.find(target)\n"
         "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n",
         "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n"
@@ -86,15 +87,15 @@ MISTAKES = (
     ),
     Mistake(
         "what another has claimed is granted addresses without a claim",
-        Jobs, "_is_new", "        and job.claim is None\n", "",
+        JobRunner, "_is_new", "        and job.claim is None\n", "",
     ),
     Mistake(
         "what has its addresses is granted others without a claim",
-        Jobs, "_carry_out_some", " if job.id not in subnet.ledger.granted]", "]",
+        JobRunner, "_carry_out_some", " if job.id not in subnet.ledger.granted]", "]",
     ),
     Mistake(
         "hooks are not asked about what is granted without a claim",
-        Jobs, "_is_new",
+        JobRunner, "_is_new",
         "        and (job.reviewed or not self._admission.is_asked_about(job))\n", "",
     ),
     Mistake(
@@ -105,7 +106,7 @@ MISTAKES = (
         "a release is counted again", SubnetStore, "striking_out",
         ', "$and": there}', "}",
     ),
-    Mistake("a grant does not count as used", Plan, "take", " + len(pick.addresses)", ""),
+    Mistake("a grant does not count as used", SubnetPlan, "take", " + len(pick.addresses)", ""),
     Mistake("what is on its way out is handed out", Ledger, "entries", "*self.grants, ", "*(), "),
     Mistake(
         "a freed lease is taken by a grant that is no younger than its last one",
@@ -125,35 +126,35 @@ MISTAKES = (
     ),
     Mistake(
         "a block is changed for what does not stand in the ledger any more",
-        Leasing, "_end", " if grant in subnet.ledger.grants", "",
+        EntryApplier, "_end", " if grant in subnet.ledger.grants", "",
     ),
     Mistake(
         "a block is cleared for what does not stand in the ledger any more",
-        Leasing, "_end", " if release in subnet.ledger.releases", "",
+        EntryApplier, "_end", " if release in subnet.ledger.releases", "",
     ),
     Mistake(
         "grants are struck out before their blocks are written",
-        Leasing, "ending",
+        EntryApplier, "ending",
         "[stores.blocks.succession(changed), ",
         "[stores.subnets.striking_out(subnet, grants, ()), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "a release is struck out before its blocks are written",
-        Leasing, "ending",
+        EntryApplier, "ending",
         "[stores.blocks.succession(changed), ",
         "[stores.subnets.striking_out(subnet, (), releases), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "blocks are looked at after a release into them was entered, and changed as if before",
-        Releasing, "_begin",
-        "    seen = self._leasing.see(subnet.id, [release.addresses for release in releases])\n"
+        Releaser, "_begin",
+        "    seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])\n"
         "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n",
         "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n"
-        "    seen = self._leasing.see(subnet.id, [release.addresses for release in releases])\n",
+        "    seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])\n",
     ),
     Mistake(
         "a release goes on behind where it has come to",
-        Releasing, "_step", "return part.end, given_back", "return part.end + RELEASED_AT_ONCE, given_back",
+        Releaser, "_step", "return part.end, given_back", "return part.end + RELEASED_AT_ONCE, given_back",
     ),
     Mistake(
         "a reservation gives back what it was given, whoever has it now",
@@ -163,24 +164,24 @@ MISTAKES = (
     ),
     Mistake(
         "leases of a second subnet have the ids of those of the first",
-        Settling, "_handing_out", "ranks.update(", "dict(",
+        RollForward, "_handing_out", "ranks.update(", "dict(",
     ),
     Mistake(
         "a release is struck out before it is said that it is over",
-        Leasing, "put_back", "[burial, *ending]", "[*ending, burial]",
+        EntryApplier, "put_back", "[burial, *ending]", "[*ending, burial]",
     ),
     Mistake(
         "what a reservation gave back while it went is not known",
         ReservationStore, "_hold", "if old.state is ReservationState.RELEASING:", "if old.state is not None:",
     ),
-    Mistake("a block stays marked as full", releasing, "enter_release", "full=full, ", ""),
+    Mistake("a block stays marked as full", release, "enter_release", "full=full, ", ""),
     Mistake(
         "what a worker has in hand is withdrawn and the worker not told",
-        Settling, "settle", "self._stores.jobs.disown([grant.job])\n", "pass\n",
+        RollForward, "settle", "self._stores.jobs.disown([grant.job])\n", "pass\n",
     ),
     Mistake(
         "grants are struck out before their leases are written",
-        Settling, "finish",
+        RollForward, "finish",
         "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
         "    for subnet, grants in due:\n"
         "        self._stores.writer.write([self._stores.subnets.striking_out(subnet.id, grants, ())])\n"
@@ -188,40 +189,40 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation is stored before its leases",
-        Settling, "finish",
+        RollForward, "finish",
         "[*handed_out, told, stored, ", "[stored, *handed_out, told, ",
     ),
     Mistake(
         "addresses are given back while their reservation is on its way",
-        Releasing, "_finish_pending", "if self._settling.finish_grants_of(subnet, reservation) or", "if",
+        Releaser, "_finish_pending", "if self._roll_forward.finish_grants_of(subnet, reservation) or", "if",
     ),
     Mistake(
         "a deleted subnet's range goes first",
-        Deleting, "_sweep_subnet",
+        CascadeDeleter, "_sweep_subnet",
         "    while subnet and",
         "    if subnet:\n        self._stores.pools.drop_range(subnet.pool, id_)\n    while subnet and",
     ),
     Mistake(
         "a creation that came too late drops the range of what is not swept",
-        Inventory, "finish_creation", "self._deleting.drop_if_deleted(", "self._stores.pools.drop_range(",
+        Provisioner, "finish_creation", "self._cascade_deleter.drop_if_deleted(", "self._stores.pools.drop_range(",
     ),
     Mistake(
         "what is left of a block is forgotten when a part of it was swept",
-        Deleting, "_take_back_some", "block.taken - part", "block.taken - block.taken",
+        CascadeDeleter, "_take_back_some", "block.taken - part", "block.taken - block.taken",
     ),
     Mistake(
         "blocks of a deleted subnet are freed before its leases are taken from their holders",
-        Deleting, "_take_back_some",
+        CascadeDeleter, "_take_back_some",
         "        self._stores.leases.retire(id_, AddressSet(parts))\n        self._stores.writer.write(freed)\n",
         "        self._stores.writer.write(freed)\n        self._stores.leases.retire(id_, AddressSet(parts))\n",
     ),
     Mistake(
         "a batch that is withdrawn takes back what was to be spared",
-        Granting, "withdraw", " and grant.job not in spare", "",
+        Granter, "withdraw", " and grant.job not in spare", "",
     ),
     Mistake(
         "a deletion is over after its first part",
-        Deleting, "go_on",
+        CascadeDeleter, "go_on",
         "self._stores.jobs.give_turn(replace(job, done=job.done + done), token)",
         "self._stores.jobs.finish(job.id)",
     ),
@@ -262,7 +263,7 @@ MISTAKES = (
     ),
     Mistake(
         "a reservation is told of after it can be seen",
-        Settling, "finish",
+        RollForward, "finish",
         "told, stored, ", "stored, told, ",
     ),
     Mistake(
@@ -293,16 +294,16 @@ MISTAKES = (
     Mistake("the last answer under a key is kept", IdempotencyStore, "finish", ', "answer": None}', "}"),
     Mistake(
         "a job that cannot be finished holds up the others",
-        Jobs, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
+        JobRunner, "_resume", "_try([job], partial(self._finish, job))", "self._finish(job)",
     ),
     Mistake(
         "a job that another has claimed is granted addresses after a lost race",
-        Granting, "grant_of_subnet",
+        Granter, "grant_of_subnet",
         "self._stores.jobs.claimed([job.id for job in jobs if job.id not in granted], token)",
         "[job for job in jobs if job.id not in granted]",
     ),
-    Mistake("what a hook has refused is carried out", Granting, "_plan", " or job.refused is not None", ""),
-    Mistake("hooks are not asked", Jobs, "_review", "if not job.reviewed and", "if False and"),
+    Mistake("what a hook has refused is carried out", Granter, "_plan", " or job.refused is not None", ""),
+    Mistake("hooks are not asked", JobRunner, "_review", "if not job.reviewed and", "if False and"),
     Mistake("what hooks have amended is lost", JobStore, "save_reviews", "**request_to_bson(job.request), ", ""),
     Mistake("who has amended is lost", JobStore, "save_reviews", ', "origin": job.audit_context.to_json()}', "}"),
     Mistake(
@@ -311,7 +312,7 @@ MISTAKES = (
     ),
     Mistake(
         "what was created is refused",
-        Inventory, "create_pool",
+        Provisioner, "create_pool",
         "        if made is None:\n            raise\n        return made\n", "        raise\n",
     ),
     Mistake(
@@ -324,7 +325,7 @@ MISTAKES = (
     ),
     Mistake(
         "a refusal does not wait for what comes back",
-        Granting, "_grant", "if refused and any", "if () and any",
+        Granter, "_grant", "if refused and any", "if () and any",
     ),
 )  # fmt: skip
 

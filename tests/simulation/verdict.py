@@ -10,7 +10,7 @@ from typing import Any
 from bson import ObjectId
 from mongomock import Database
 
-from ipam.allocation.leasing import space_of
+from ipam.allocation.entry_applier import space_of
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import from_bytes, from_place
 from ipam.models.blocks import Block

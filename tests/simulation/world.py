@@ -170,11 +170,11 @@ class World:
         return Process(name, self.scheduler.chance.uniform(-fast_s, fast_s))
 
     def _start_work(self, worker: Process, target: ObjectId) -> None:
-        jobs = self.services(worker).jobs
+        runner = self.services(worker).job_runner
 
         def work() -> None:
             try:
-                jobs.carry_out(target)
+                runner.run(target)
             except Transient:
                 self.broker.dispatch(target)  # As Celery does, a little later.
 

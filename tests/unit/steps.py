@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
 from ipam.models.keys import OPEN
 from ipam.models.reservation_request import ReservationRequest
@@ -16,22 +16,22 @@ from tests.stored import leases_of
 
 
 def make_subnet(services: Services, count: int = 4) -> Subnet:
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     start = ip_address("10.0.0.1")
-    return services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + count - 1))
+    return services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + count - 1))
 
 
 def reserve(services: Services, subnet: Subnet, count: int = 1) -> Job:
     request = ReservationRequest(count=count)
-    job = services.jobs.accept(ObjectId(), subnet, request)
-    services.jobs.carry_out(subnet.id)
+    job = services.job_queue.accept(ObjectId(), subnet, request)
+    services.job_runner.run(subnet.id)
     return services.stores.jobs.get(job.id)
 
 
 def carry_out(services: Services, target: ObjectId) -> None:
     """As workers do that get a message for whatever is free to be claimed."""
     while services.stores.jobs.waiting(target, 1, 60.0)[0]:
-        services.jobs.carry_out(target)
+        services.job_runner.run(target)
 
 
 def before_each_write(services: Services, monkeypatch: pytest.MonkeyPatch, look: Callable[[Writes], None]) -> None:

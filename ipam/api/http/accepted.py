@@ -39,7 +39,7 @@ def wait_for(  # noqa: PLR0913 (a request, and what it waits for)
     if are_new and not waiting.seconds:
         return list(jobs)
     ids = [job.id for job in jobs]
-    ended = services.waiting.wait(ids, waiting.seconds, req.context.given_up, are_new=are_new)
+    ended = services.job_waiter.wait(ids, waiting.seconds, req.context.given_up, are_new=are_new)
     others: dict[ObjectId, Job] = {}
     try:
         others = services.stores.jobs.get_many(job.id for job in jobs if job.id not in ended)

@@ -7,16 +7,16 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from ipam.allocation.ranges import normal_exclusion
 from ipam.errors import ValidationFailed
+from ipam.models.cidr import normal_exclusion
 from ipam.models.metadata import is_same
 
 Json = dict[str, Any]
 
 # Empty as Go and JavaScript clients send what they do not mean to set.
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-# Whoever sends another value for one of these means to change it, and is told that it cannot be. All others that
-# cannot be written are computed: they may have moved since they were read, and are ignored.
+# A caller that sends another value for one of these means to change it, and is told that it cannot be. All others
+# that cannot be written are computed: they may have moved since they were read, and are ignored.
 FIXED = frozenset(
     (
         *("id", "pool", "subnet", "reservation", "address"),

@@ -8,8 +8,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field
 
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.ranges import (
+from ipam.allocation.provisioning import SubnetSpec
+from ipam.api.http.readonly_fields import is_empty
+from ipam.errors import ValidationFailed
+from ipam.models.addresses import Address, count_addresses
+from ipam.models.cidr import (
     Network,
     bounds,
     check_family,
@@ -18,9 +21,6 @@ from ipam.allocation.ranges import (
     parse_exclusion,
     parse_network,
 )
-from ipam.api.http.readonly_fields import is_empty
-from ipam.errors import ValidationFailed
-from ipam.models.addresses import Address, count_addresses
 from ipam.models.descriptions import Description, Text, parse, written
 from ipam.models.documents import Strategy
 from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
@@ -57,12 +57,12 @@ class ReservationBody(Description):
     ipv6: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
 
 
-# Promised by the contract, not there yet: refused by name, so that nobody believes to have got them.
+# Promised by the contract, not there yet: refused by name, so that no caller believes to have them.
 _LATER = ("ttl", "expires_at")
 _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 
-def subnet_draft(body: Json) -> SubnetDraft:
+def subnet_spec(body: Json) -> SubnetSpec:
     """Return the subnet that *body* asks for.
 
     Raises:
@@ -83,7 +83,7 @@ def subnet_draft(body: Json) -> SubnetDraft:
     exclusions = tuple(
         normal_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(parsed.exclusions or ())
     )
-    return SubnetDraft(
+    return SubnetSpec(
         **written(parsed),
         start=start,
         end=end,
@@ -190,7 +190,7 @@ def _count(parsed: ReservationBody) -> int:
     """Return how many addresses are wanted, whichever way it was said; a count beside another way must agree.
 
     Raises:
-        ValidationFailed: If they do not agree, or none is wanted: whoever says so does not mean one.
+        ValidationFailed: If they do not agree, or none is wanted.
     """
     families = [count for count in (parsed.ipv4, parsed.ipv6) if count is not None]
     if parsed.addresses is not None:

@@ -21,7 +21,7 @@ class AuditContextMiddleware:
     """Middleware: what is done within a request comes from its caller, and the answer says which request it was."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Take who asks from the headers.
+        """Read the audit context from the headers.
 
         An id that cannot be used is replaced by one of our own, a trace that cannot be followed is left out:
         neither is worth refusing a request for.

@@ -13,8 +13,8 @@ from ipam.errors import Transient
 class DrainMiddleware:
     """Middleware: once *stopping* is set, `/livez` alone is answered as ever.
 
-    A request finds in its context whether its caller has `given_up`, or is made to: then nobody waits for what it
-    still waits for.
+    A request finds in its context whether its caller has `given_up`, or is made to: then no caller waits for what
+    it still waits for.
     """
 
     def __init__(self, stopping: threading.Event) -> None:

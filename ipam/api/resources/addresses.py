@@ -19,7 +19,7 @@ class AddressItem:
         self._history = services.address_history
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, address: str) -> None:
-        """Show who holds it, or with `?at=TIME` who held it then, in each subnet that it lies in."""
+        """Show its holder, or with `?at=TIME` its holder then, in each subnet that it lies in."""
         negotiate(req, "address")
         refuse_unknown(req, "at")
         wanted, time = address_parameter(address), time_parameter(req, "at")

@@ -7,13 +7,13 @@ from itertools import islice
 
 import falcon
 
-from ipam.allocation.ranges import parse_address, parse_network
-from ipam.allocation.surveying import Cell, FreeRun, network_around
+from ipam.allocation.free_space import FreeRange, MapCell, network_around
 from ipam.api.http.media_types import negotiate
 from ipam.api.http.query_params import parameter, parse_with, refuse_unknown, whole_number
 from ipam.api.http.responses import Json, render, render_list
 from ipam.errors import InvalidParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
+from ipam.models.cidr import parse_address, parse_network
 from ipam.models.documents import Subnet
 from ipam.models.store import LIMIT_DEFAULT, LIMIT_MAX, object_id
 from ipam.wiring import Services
@@ -62,7 +62,7 @@ class SubnetMap:
         block = block or network_around(subnet)
         if block.version != subnet.start.version:
             raise InvalidParameter(f"block: is IPv{block.version}, the subnet is IPv{subnet.start.version}.")
-        cells = self._services.surveying.cells(subnet, block)
+        cells = self._services.free_space.cells(subnet, block)
         render(req, resp, "map", {"subnet": str(subnet.id), "block": str(block), "cells": list(map(_cell, cells))})
 
 
@@ -73,11 +73,11 @@ def _list(services: Services, req: falcon.Request, resp: falcon.Response, subnet
     longest = max((subnet.start.max_prefixlen for subnet in subnets), default=_LONGEST)
     length = parameter(req, "prefix_length", "")
     rest = [subnet for subnet in subnets if begin is None or to_place(begin) <= to_place(subnet.end)]
-    found: Iterator[FreeRun]
+    found: Iterator[FreeRange]
     if length:
-        found = services.surveying.free_networks(rest, begin, whole_number(length, "prefix_length", 0, longest))
+        found = services.free_space.free_networks(rest, begin, whole_number(length, "prefix_length", 0, longest))
     else:
-        found = services.surveying.free_runs(rest, begin)
+        found = services.free_space.free_runs(rest, begin)
     runs = list(islice(found, limit + 1))
     more = str(runs[limit].first) if len(runs) > limit else None
     render_list(req, resp, "free", [_free(run, with_cidr=bool(length)) for run in runs[:limit]], more)
@@ -91,7 +91,7 @@ def _begin(cursor: str) -> Address | None:
         raise InvalidParameter("cursor: is not one that a page of this list carried; follow its `next`.") from None
 
 
-def _free(run: FreeRun, *, with_cidr: bool) -> Json:
+def _free(run: FreeRange, *, with_cidr: bool) -> Json:
     shown = {"start": str(run.first), "end": str(run.last), "size": run.size, "subnet": str(run.subnet.id)}
     if with_cidr:
         length = run.first.max_prefixlen - (run.size - 1).bit_length()
@@ -99,5 +99,5 @@ def _free(run: FreeRun, *, with_cidr: bool) -> Json:
     return shown
 
 
-def _cell(cell: Cell) -> Json:
+def _cell(cell: MapCell) -> Json:
     return {"cidr": str(cell.network), "used": cell.used, "cooling": 0, "excluded": cell.excluded}

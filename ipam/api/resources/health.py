@@ -17,7 +17,7 @@ from ipam.errors import Transient
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-# What is found is told to others who ask so soon after: probes cost the same, however many there are.
+# A result is given to all requests within this time: probes cost the same, however many there are.
 _KEPT_S = 1.0
 # They are answered however many requests wait for something: each by a thread that others never take.
 ROUTES = ("/livez", "/readyz", "/status")

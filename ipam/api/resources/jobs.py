@@ -59,13 +59,13 @@ class JobItem:
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
         job = self._reader.get(object_id(id_, "job"))
         if seconds and not job.state.terminal:
-            ended = self._services.waiting.wait([job.id], seconds, req.context.given_up)
+            ended = self._services.job_waiter.wait([job.id], seconds, req.context.given_up)
             job = ended.get(job.id) or self._reader.get(job.id)
         render(req, resp, "job", job_json(job))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Cancel it, while no worker has begun it."""
         refuse_unknown(req)
-        self._services.jobs.cancel(object_id(id_, "job"))
+        self._services.job_queue.cancel(object_id(id_, "job"))
         resp.status = 204
         resp.set_header("Location", "/jobs")

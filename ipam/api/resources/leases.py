@@ -25,7 +25,7 @@ class LeaseCollection:
         self._services = services
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List leases; `?address=` finds who holds an address."""
+        """List leases; `?address=` finds the lease of an address."""
         negotiate(req, "leases")
         filters = {
             "address": self._at_address,
@@ -33,7 +33,7 @@ class LeaseCollection:
             "reservation": id_filter("reservation"),
             "pool": id_filter("pool"),
         }
-        _render(req, resp, self._services.surveying.leases(list_query(req, filters)))
+        _render(req, resp, self._services.free_space.leases(list_query(req, filters)))
 
     def _at_address(self, text: str) -> dict[str, Any]:
         """Return the condition for leases of an address: its possible keys, one for each subnet around it."""
@@ -53,7 +53,7 @@ class LeasesOfSubnet:
         negotiate(req, "leases")
         subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
         query = list_query(req, {"reservation": id_filter("reservation")}).where(subnet=subnet.id)
-        _render(req, resp, self._services.surveying.leases(query))
+        _render(req, resp, self._services.free_space.leases(query))
 
 
 class LeasesOfReservation:
@@ -67,7 +67,7 @@ class LeasesOfReservation:
         negotiate(req, "leases")
         reservation = self._services.stores.reservations.get(object_id(id_, "reservation"))
         query = list_query(req, {}).where(reservation=reservation.id)
-        _render(req, resp, self._services.surveying.leases(query))
+        _render(req, resp, self._services.free_space.leases(query))
 
 
 def lease_item(services: Services) -> ItemResource[Lease]:
@@ -76,7 +76,7 @@ def lease_item(services: Services) -> ItemResource[Lease]:
         services,
         services.stores.leases,
         lease_json,
-        lambda id_, revisions, _: services.releasing.release_lease(id_, revisions),
+        lambda id_, revisions, _: services.releaser.release_lease(id_, revisions),
     )
 
 

@@ -45,7 +45,7 @@ class PoolCollection:
         description = described(strip_readonly(body, {"id": None}, COMPUTED))
 
         def create(id_: ObjectId) -> None:
-            pool = self._services.inventory.create_pool(Pool(id=id_, **description))
+            pool = self._services.provisioner.create_pool(Pool(id=id_, **description))
             render(req, resp, "pool", self._show(pool), status=201, location=f"/pools/{pool.id}")
 
         self._idempotency.once(req, resp, body, create)
@@ -57,7 +57,7 @@ def pool_item(services: Services) -> ItemResource[Pool]:
         services,
         services.stores.pools,
         _showing(services),
-        lambda id_, revisions, params: services.deleting.delete_pool(
+        lambda id_, revisions, params: services.cascade_deleter.delete_pool(
             id_, revisions, cascade=bool_param(params, "cascade", default=True)
         ),
         parameters=("cascade",),

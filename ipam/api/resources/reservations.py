@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import falcon
 from bson import ObjectId
 
-from ipam.allocation.results import result_of
+from ipam.allocation.job_results import result_of
 from ipam.api.http import request_schemas
 from ipam.api.http.accepted import render_accepted, wait_for
 from ipam.api.http.bulk import ItemResult, item_id, render_bulk
@@ -103,7 +103,7 @@ class ScopedReservations:
 
         def create(new: ObjectId) -> None:
             owner = self._reader.get(target)
-            accepted = self._services.jobs.accept(new, owner, wanted)
+            accepted = self._services.job_queue.accept(new, owner, wanted)
             around = self._around(owner, waiting)
             (job,) = wait_for(self._services, req, resp, [accepted], waiting, are_new=not is_repeated(req))
             if (error := _failure(job)) is not None:
@@ -127,7 +127,7 @@ class ScopedReservations:
                 for place, one in enumerate(wanted)
                 if not isinstance(one, ValidationFailed)
             }
-            accepted = self._services.jobs.accept_all(owner, valid)
+            accepted = self._services.job_queue.accept_all(owner, valid)
             around = self._around(owner, waiting)
             jobs = iter(wait_for(self._services, req, resp, accepted, waiting, are_new=not is_repeated(req)))
             outcomes = (
@@ -153,7 +153,7 @@ class ScopedReservations:
         return read
 
     def _around(self, owner: Subnet | Pool, waiting: WaitPreference) -> dict[ObjectId, Any]:
-        """Return the metadata of *owner*, and of its pool if somebody waits: meanwhile a worker is at the job."""
+        """Return the metadata of *owner*, and of its pool if the caller waits: meanwhile a worker is at the job."""
         around = {owner.id: owner.metadata}
         if waiting.seconds and isinstance(owner, Subnet):
             with suppress(Transient):  # It is read again when it is shown.
@@ -214,7 +214,7 @@ class ReservationItem(ItemResource[Reservation]):
             services,
             services.stores.reservations,
             lambda reservation: _show(services, reservation),
-            lambda id_, revisions, _: services.releasing.release_reservation(id_, revisions),
+            lambda id_, revisions, _: services.releaser.release_reservation(id_, revisions),
             computed=("leases",),
         )
         self._within = coalesce_by_id(partial(_within, services))
@@ -301,7 +301,7 @@ def _leases(services: Services, reservation: Reservation) -> Json:
     """Return all leases; or a page and the link to the next one, if they are many or much is written on them."""
     if reservation.count <= LIMIT_MAX and (leases := services.stores.leases.embedded(reservation)) is not None:
         return {"leases": [lease_json(lease) for lease in leases]}
-    page = services.surveying.leases(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
+    page = services.free_space.leases(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
     value: Json = {"leases": [lease_json(lease) for lease in page.items]}
     if (cursor := page.cursor(len(page.items))) is not None:
         value["next"] = f"/reservations/{reservation.id}/leases?{urlencode({'cursor': cursor})}"

@@ -8,7 +8,6 @@ from typing import Any
 import falcon
 from bson import ObjectId
 
-from ipam.allocation.ranges import parse_address, parse_network
 from ipam.api.http import request_schemas
 from ipam.api.http.idempotency import Idempotency
 from ipam.api.http.item_resource import ItemResource
@@ -25,6 +24,7 @@ from ipam.api.http.query_params import (
 from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import render, render_page
 from ipam.models.addresses import to_place
+from ipam.models.cidr import parse_address, parse_network
 from ipam.models.documents import Subnet
 from ipam.models.store import Query, object_id
 from ipam.models.subnets import holding
@@ -80,11 +80,11 @@ class SubnetsOfPool:
         negotiate(req, "subnet")
         refuse_unknown(req)
         body = read_object(req, "subnet")
-        draft = request_schemas.subnet_draft(strip_readonly(body, {"id": None, "pool": id_}, COMPUTED))
+        draft = request_schemas.subnet_spec(strip_readonly(body, {"id": None, "pool": id_}, COMPUTED))
         pool = object_id(id_, "pool")
 
         def create(new: ObjectId) -> None:
-            subnet = self._services.inventory.create_subnet(new, pool, draft)
+            subnet = self._services.provisioner.create_subnet(new, pool, draft)
             render(req, resp, "subnet", subnet_json(subnet), status=201, location=f"/subnets/{subnet.id}")
 
         self._idempotency.once(req, resp, body, create)
@@ -96,7 +96,7 @@ def subnet_item(services: Services) -> ItemResource[Subnet]:
         services,
         services.stores.subnets,
         subnet_json,
-        lambda id_, revisions, params: services.deleting.delete_subnet(
+        lambda id_, revisions, params: services.cascade_deleter.delete_subnet(
             id_, revisions, cascade=bool_param(params, "cascade", default=True)
         ),
         parameters=("cascade",),

@@ -23,7 +23,7 @@ _CANNOT_START = 2
 def run_prefork(count: int, serve: Callable[[int], None], sockets: Sequence[socket.socket]) -> None:
     """Run *serve* in *count* processes that share *sockets*, until SIGTERM or SIGINT; one that dies is replaced.
 
-    It gets the process's place, from 0 on; who replaces another takes that one's.
+    It gets the process's place, from 0 on; a process that replaces another has the same.
 
     In each of them this returns when *serve* does. That must open all by itself which is not to be shared; nothing
     else may be open, and no thread may run, when this is called.
@@ -46,7 +46,7 @@ class _Prefork:
         self._children: dict[int, int] = {}  # The place of each, by its process id.
         self._is_stopping = False
         self._worst = 0
-        # Nobody writes to it: it comes to its end when all who could are gone, which is the parent alone.
+        # Nothing is written to it: it ends when the parent, which alone could write, is gone.
         self._alive, self._held = os.pipe()
 
     def look_after(self) -> int:
@@ -92,7 +92,7 @@ class _Prefork:
             if pid := os.fork():
                 self._children[pid] = place
                 return False
-            os.setpgid(0, 0)  # Ctrl-C is for the parent, who tells its children.
+            os.setpgid(0, 0)  # Ctrl-C is for the parent, which tells its children.
             for number in _STOP:
                 signal.signal(number, signal.SIG_DFL)
             os.close(self._held)

@@ -19,7 +19,7 @@ from ipam.api.middleware.browser_security import SAFE_HEADERS
 log = logging.getLogger(__name__)
 # What is kept of answers that their callers do not take, for all connections to an address together.
 UNSENT_MAX_BYTES = 64 * 1024 * 1024
-# A caller who takes nothing of an answer for so long is gone.
+# A caller that takes nothing of an answer for so long is gone.
 TAKES_NOTHING_MAX_S = 30.0
 _SLUGS = {
     HTTPStatus.BAD_REQUEST: "malformed-request",
@@ -69,8 +69,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # (waitress has no types
 class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     """A connection that waitress's loop leaves alone while an answer is sent, and that lingers after a refusal.
 
-    One that is closed at once would take the answer from who still sends. So our half of it is closed, and what
-    comes in is thrown away until the caller closes his, or has been silent for waitress's `channel_timeout`.
+    Closing at once would lose the answer for a caller that still sends. So only our half is closed, and input is
+    discarded until the caller closes its half, or has been silent for waitress's `channel_timeout`.
 
     Attributes:
         taken_at: When the caller last took something of an answer, or a new one began, on the monotonic clock.
@@ -94,7 +94,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
             super().send_continue()
 
     def write_soon(self, data: bytes) -> int:
-        """Send what the caller takes of *data* at once, in the thread of his request; the loop sends the rest."""
+        """Send what the caller takes of *data* at once, in the request's thread; the loop sends the rest."""
         self._is_sending = True
         self.taken_at = time.monotonic()
         try:

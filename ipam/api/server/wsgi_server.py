@@ -67,7 +67,7 @@ class Server:
         stop_timeout_s: How long requests that have been begun may take from then on, in seconds.
 
     Raises:
-        InvalidSettings: If somebody else listens there by now.
+        InvalidSettings: If another process listens there by now.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Server:
                 connection_limit=_allow_connections(),
                 asyncore_use_poll=True,  # select() knows 1,024 files and no more.
                 cleanup_interval=_CLOSES_UNUSED_EACH_S,
-                channel_request_lookahead=1,  # So that it is seen when a caller hangs up who waits for an answer.
+                channel_request_lookahead=1,  # So a waiting thread sees that its caller has hung up.
             )
-        except OSError as error:  # Another who had bound it as well was quicker.
+        except OSError as error:  # Another process that had bound it was quicker.
             raise _cannot_listen(":".join(map(str, sockets[0].getsockname()[:2])), error) from None
         # A name may stand for several addresses.
         self._listeners = [one for one in self._sockets.values() if isinstance(one, BaseWSGIServer)]

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import deleting, releasing, settling
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation import cascade_delete, release, roll_forward
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.models import leases
 from ipam.models.clock import CLOCKS_DIFFER, Span, begun_within, utc_now
 from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState
@@ -60,11 +60,11 @@ class Slowly:
 def slowly(services, monkeypatch):
     """Makes a method of a store slow, and everything large consist of 10 addresses."""
     for module, name in (
-        (settling, "HANDED_OUT_AT_ONCE"),
+        (roll_forward, "HANDED_OUT_AT_ONCE"),
         (leases, "_CHUNK"),
         (leases, "_UPDATE_CHUNK"),
-        (releasing, "RELEASED_AT_ONCE"),
-        (deleting, "RELEASED_AT_ONCE"),
+        (release, "RELEASED_AT_ONCE"),
+        (cascade_delete, "RELEASED_AT_ONCE"),
     ):
         monkeypatch.setattr(module, name, 10)
 
@@ -88,7 +88,7 @@ def test_handing_out_renews_the_claim(services, slowly):
 
 def test_handing_out_again_what_was_given_back_renews_it_too(services, slowly):
     subnet = make_subnet(services, 40)
-    services.releasing.release_reservation(reserve(services, subnet, 40).reservation)
+    services.releaser.release_reservation(reserve(services, subnet, 40).reservation)
     write = slowly("write", "writer")
     job = reserve(services, subnet, 40)
     assert (write.taken, write.taken_by_recovery) == (5, 0)
@@ -99,20 +99,20 @@ def test_giving_back_renews_the_release(services, slowly):
     subnet = make_subnet(services, 35)
     job = reserve(services, subnet, 35)
     put_back = slowly("put_back")
-    services.releasing.release_reservation(job.reservation)
+    services.releaser.release_reservation(job.reservation)
     assert (put_back.taken, put_back.taken_by_recovery) == (4, 0)
     assert used(services, subnet) == 0
 
 
 def test_giving_back_to_several_subnets_renews_the_release_at_each(services, slowly):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     for first in (1, 11, 21):
         start = ip_address(f"10.0.0.{first}")
-        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 4))
-    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=15))
-    services.jobs.carry_out(pool.id)
+        services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 4))
+    job = services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=15))
+    services.job_runner.run(pool.id)
     put_back = slowly("put_back")
-    services.releasing.release_reservation(job.reservation)
+    services.releaser.release_reservation(job.reservation)
     assert (put_back.taken, put_back.taken_by_recovery) == (3, 0)
     assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
 
@@ -123,9 +123,9 @@ def test_deleting_renews_the_sweep(services, slowly, kind):
     reserve(services, subnet, 35)
     retire = slowly("retire")
     if kind == "subnet":
-        services.deleting.delete_subnet(subnet.id)
+        services.cascade_deleter.delete_subnet(subnet.id)
     else:
-        services.deleting.delete_pool(subnet.pool)
+        services.cascade_deleter.delete_pool(subnet.pool)
     assert (retire.taken, retire.taken_by_recovery) == (4, 0)
     assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
 
@@ -138,7 +138,7 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
     recent = begun_within(1)
     (seen_by_both,) = services.stores.subnets.unfinished(recent, utc_now())
     sweeps = []
-    monkeypatch.setattr(services.deleting, "sweep_subnet", sweeps.append)
+    monkeypatch.setattr(services.cascade_deleter, "sweep_subnet", sweeps.append)
     for _ in range(2):
         services.recovery._finish_subnet(seen_by_both, recent, utc_now())  # noqa: SLF001
         sleep_until(utc_now())
@@ -148,28 +148,28 @@ def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkey
 def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypatch):
     subnet = make_subnet(services)
     job = reserve(services, subnet)
-    lost = services.jobs.accept(ObjectId(), services.stores.pools.get(subnet.pool), ReservationRequest())
+    lost = services.job_queue.accept(ObjectId(), services.stores.pools.get(subnet.pool), ReservationRequest())
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         for die in (
-            lambda: services.jobs.carry_out(subnet.pool),
-            lambda: services.releasing.release_reservation(job.reservation),
+            lambda: services.job_runner.run(subnet.pool),
+            lambda: services.releaser.release_reservation(job.reservation),
         ):
             with pytest.raises(KeyboardInterrupt):
                 die()
     services.stores.jobs.disown([lost.id])
     busy = services.stores.subnets.get(subnet.id)
-    settling = services.jobs._settling  # noqa: SLF001
+    roll_forward = services.job_runner._roll_forward  # noqa: SLF001
     begun = min(entry.at for entry in busy.ledger.entries)
-    assert not settling.settle(busy, Span(begun - timedelta(seconds=1), utc_now() + CLOCKS_DIFFER))
+    assert not roll_forward.settle(busy, Span(begun - timedelta(seconds=1), utc_now() + CLOCKS_DIFFER))
     assert services.stores.subnets.get(subnet.id) == busy
-    assert settling.settle(busy, begun_within(-1))
+    assert roll_forward.settle(busy, begun_within(-1))
     assert services.stores.subnets.get(subnet.id).ledger.entries == ()
 
 
 def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, monkeypatch):
-    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 10)
+    monkeypatch.setattr(release, "RELEASED_AT_ONCE", 10)
     subnet = make_subnet(services, 35)
     job = reserve(services, subnet, 35)
     renew, between = services.stores.reservations.renew_release, []
@@ -179,7 +179,7 @@ def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, m
         between.append(len(addresses(services, reserve(services, subnet, 10))))
 
     monkeypatch.setattr(services.stores.reservations, "renew_release", reserve_between)
-    services.releasing.release_reservation(job.reservation)
+    services.releaser.release_reservation(job.reservation)
     assert between == [10, 10, 10]
     assert used(services, subnet) == 30
 
@@ -191,7 +191,7 @@ def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(servic
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.releasing.release_reservation(job.reservation)
+            services.releaser.release_reservation(job.reservation)
     begun = utc_now() + timedelta(milliseconds=1)
     sleep_until(begun)
     reservations.renew_release(job.reservation)

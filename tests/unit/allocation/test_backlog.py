@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation import backlog
-from ipam.allocation.jobs import BATCH_JOBS, TURN_BATCHES, Rest
+from ipam.allocation.job_runner import BATCH_JOBS, TURN_BATCHES, NextRun
 from ipam.errors import Transient, ValidationFailed
 from ipam.models.documents import JobState, Subnet
 from ipam.models.reservation_request import ReservationRequest
@@ -27,8 +27,8 @@ def ask(services: Services, owner: Subnet, *counts: int, ids: tuple[ObjectId, ..
     ids = ids or tuple(ObjectId() for _ in counts)
     wanted = {id_: ReservationRequest(count=count) for id_, count in zip(ids, counts, strict=True)}
     if len(counts) == 1:
-        return [services.jobs.accept(ids[0], owner, wanted[ids[0]]).id]
-    return [job.id for job in services.jobs.accept_all(owner, wanted)]
+        return [services.job_queue.accept(ids[0], owner, wanted[ids[0]]).id]
+    return [job.id for job in services.job_queue.accept_all(owner, wanted)]
 
 
 def test_what_open_jobs_of_a_target_ask_for_is_bounded(services):
@@ -86,19 +86,19 @@ class Watched:
         self.pauses.append(work())
         return self.pauses[-1]
 
-    def take_large(self, work: Callable[[], Rest]) -> Rest:
+    def take_large(self, work: Callable[[], NextRun]) -> NextRun:
         self.large += 1
-        return work() if self.is_free else Rest.MUCH_LATER
+        return work() if self.is_free else NextRun.MUCH_LATER
 
 
 def test_a_turn_ends_after_a_large_job_and_what_is_left_comes_behind_others(services, dispatcher, monkeypatch):
-    monkeypatch.setattr("ipam.allocation.jobs.BATCH_ADDRESSES", 50)
+    monkeypatch.setattr("ipam.allocation.job_runner.BATCH_ADDRESSES", 50)
     subnet, turns = make_subnet(services, 5000), Watched()
     ids = ask(services, subnet, 30, 51, 60, 20)
     dispatcher.dispatched.clear()
     ended = []
     for _ in ids:
-        services.jobs.carry_out(subnet.id, turns)
+        services.job_runner.run(subnet.id, turns)
         ended.append(sum(services.stores.jobs.get(id_).state is JobState.SUCCEEDED for id_ in ids))
     assert (ended, turns.large) == ([3, 4, 4, 4], 2)
     assert turns.pauses == [0.0, None, None, None]
@@ -106,14 +106,14 @@ def test_a_turn_ends_after_a_large_job_and_what_is_left_comes_behind_others(serv
 
 
 def test_a_large_job_waits_until_a_process_may_do_it(services, dispatcher, monkeypatch):
-    monkeypatch.setattr("ipam.allocation.jobs.BATCH_ADDRESSES", 50)
+    monkeypatch.setattr("ipam.allocation.job_runner.BATCH_ADDRESSES", 50)
     subnet, turns = make_subnet(services, 5000), Watched(is_free=False)
     (id_,) = ask(services, subnet, 51)
-    services.jobs.carry_out(subnet.id, turns)
+    services.job_runner.run(subnet.id, turns)
     assert (services.stores.jobs.get(id_).state, turns.pauses) == (JobState.QUEUED, [1.0])
     assert services.stores.jobs.get(id_).attempts == 0
     turns.is_free = True
-    services.jobs.carry_out(subnet.id, turns)
+    services.job_runner.run(subnet.id, turns)
     assert (services.stores.jobs.get(id_).state, turns.pauses) == (JobState.SUCCEEDED, [1.0, None])
 
 
@@ -122,6 +122,6 @@ def test_a_turn_ends_after_some_batches(services, monkeypatch):
     subnet, turns = make_subnet(services, 5000), Watched()
     ask(services, subnet, *(1,) * (BATCH_JOBS * TURN_BATCHES + 1))
     for _ in range(2):
-        services.jobs.carry_out(subnet.id, turns)
+        services.job_runner.run(subnet.id, turns)
     assert turns.pauses == [0.0, None]
     assert services.stores.subnets.get(subnet.id).ledger.used == BATCH_JOBS * TURN_BATCHES + 1

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import releasing
-from ipam.allocation.releasing import Part, parts_of
+from ipam.allocation import release
+from ipam.allocation.release import ReleaseChunk, chunks_of
 from ipam.errors import NotFound, Stale
 from ipam.models.audit_context import AuditContext
 from ipam.models.documents import Job, JobState, Reservation, Subnet
@@ -16,15 +16,15 @@ from ipam.wiring import Services
 from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
 
-def hidden(services: Services, subnet: Subnet, *counts: int, at_once: int = 100) -> list[Part]:
+def hidden(services: Services, subnet: Subnet, *counts: int, at_once: int = 100) -> list[ReleaseChunk]:
     """What is to be given back of reservations of so many addresses, whose releases were begun."""
     jobs = [reserve(services, subnet, count) for count in counts]
     begin = services.stores.reservations.begin_release
-    return [part for job in jobs for part in parts_of(begin(job.reservation, None, at_once))]
+    return [part for job in jobs for part in chunks_of(begin(job.reservation, None, at_once))]
 
 
-def give_back(services: Services, wanted: list[Part]) -> list[int]:
-    return services.releasing._give_back_together(wanted)  # noqa: SLF001
+def give_back(services: Services, wanted: list[ReleaseChunk]) -> list[int]:
+    return services.releaser._give_back_together(wanted)  # noqa: SLF001
 
 
 def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
@@ -45,7 +45,7 @@ def test_they_go_back_with_one_entry_into_the_ledger(services, at_once):
     assert give_back(services, [*wanted, nobodys]) == [1, 4, 2, 0]
     assert services.stores.subnets.get(subnet.id).ledger.version == before + 2  # That, and the striking out.
     assert (used(services, subnet), len(addresses(services, kept))) == (3, 3)
-    services.releasing.release_reservation(kept.reservation)
+    services.releaser.release_reservation(kept.reservation)
     assert_all_can_be_had(services, subnet)
 
 
@@ -75,13 +75,13 @@ def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before,
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 3
     assert give_back(services, wanted[:1]) == [0]  # It finishes its own, which was on its way.
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
-    services.jobs._settling.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    services.job_runner._roll_forward.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
     assert_all_can_be_had(services, subnet)
 
 
 def test_parts_of_one_that_is_released_twice_go_back_all(services, monkeypatch):
     """Each of the two has come to another part."""
-    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 3)
+    monkeypatch.setattr(release, "RELEASED_AT_ONCE", 3)
     subnet = make_subnet(services, 12)
     parts = hidden(services, subnet, 8, at_once=0)
     assert [len(part.addresses) for part in parts] == [3, 3, 2]
@@ -95,7 +95,7 @@ def test_each_hears_what_came_of_his_own(services):
     """One is there, two want the same, one has another revision, one is gone, and one never was."""
     subnet = make_subnet(services, 12)
     one, other, stale, gone = (reserve(services, subnet).reservation for _ in range(4))
-    services.releasing.release_reservation(gone)
+    services.releaser.release_reservation(gone)
     reservations = services.stores.reservations
     outcomes = reservations.begin_releases(
         [
@@ -147,14 +147,14 @@ def test_large_ones_go_back_alone(services, monkeypatch):
     """So that nobody waits for others longer than for his own."""
     subnet = make_subnet(services, 200)
     small, large = reserve(services, subnet, 61), reserve(services, subnet, 62)
-    give_back, shared_with = services.releasing._give_back, []  # noqa: SLF001
+    give_back, shared_with = services.releaser._give_back, []  # noqa: SLF001
 
     def watched(wanted, about) -> int:
         shared_with.append(about)
         return give_back(wanted, about)
 
-    monkeypatch.setattr(services.releasing, "_give_back", watched)
+    monkeypatch.setattr(services.releaser, "_give_back", watched)
     for job in (small, large):
-        services.releasing.release_reservation(job.reservation)
+        services.releaser.release_reservation(job.reservation)
     assert shared_with == [subnet.id, (subnet.id, large.reservation)]
     assert used(services, subnet) == 0

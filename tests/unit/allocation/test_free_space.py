@@ -10,8 +10,8 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.surveying import Surveying, network_around
+from ipam.allocation.free_space import FreeSpace, network_around
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.documents import Pool
 from ipam.models.store import Query
 from tests.stored import leases_of
@@ -30,7 +30,7 @@ class Blocks:
 
 
 def surveying(blocks):
-    return Surveying(SimpleNamespace(blocks=Blocks(blocks)))
+    return FreeSpace(SimpleNamespace(blocks=Blocks(blocks)))
 
 
 def addresses(run):
@@ -99,7 +99,7 @@ def pages(services, subnet, **wanted) -> list[str]:
     """The addresses of all pages of the leases of *subnet*."""
     found, query = [], Query(limit=3, **wanted).where(subnet=subnet.id)
     while True:
-        page = services.surveying.leases(query)
+        page = services.free_space.leases(query)
         found += [str(lease.address) for lease in page.items]
         cursor = page.cursor(len(page.items)) if page.items else None
         if cursor is None:
@@ -110,7 +110,7 @@ def pages(services, subnet, **wanted) -> list[str]:
 def test_the_leases_of_a_subnet_are_paged_by_what_its_blocks_and_its_ledger_know(services, monkeypatch):
     one, other = make_subnet(services, 20), make_subnet(services, 20)
     jobs = [reserve(services, subnet, 1) for _ in range(8) for subnet in (one, other)]
-    services.releasing.release_reservation(jobs[4].reservation)  # The third one of the first subnet.
+    services.releaser.release_reservation(jobs[4].reservation)  # The third one of the first subnet.
     expected = [f"10.0.0.{n}" for n in (1, 2, 4, 5, 6, 7, 8)]
     assert pages(services, one) == expected
     with monkeypatch.context() as crash:  # Its lease is written and its block not.
@@ -127,7 +127,7 @@ def test_the_leases_of_a_subnet_are_paged_by_what_its_blocks_and_its_ledger_know
 
 
 def leases_page(services, subnet: ObjectId, **wanted):
-    return services.surveying.leases(Query(**wanted).where(subnet=subnet))
+    return services.free_space.leases(Query(**wanted).where(subnet=subnet))
 
 
 def test_a_cursor_from_elsewhere_leads_to_nothing_but_leases_of_the_subnet(services):
@@ -142,9 +142,9 @@ def test_a_cursor_from_elsewhere_leads_to_nothing_but_leases_of_the_subnet(servi
 
 
 def test_leases_of_an_ipv6_subnet_are_paged_across_its_blocks(services):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     start = ip_address("2001:db8::fffe")
-    subnet = services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 2**70))
+    subnet = services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 2**70))
     reserve(services, subnet, 5)
     assert pages(services, subnet) == [str(start + n) for n in range(5)]
 

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import deleting
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation import cascade_delete
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import NotFound, NotQueued
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.clock import utc_now
@@ -21,18 +21,18 @@ ALICE = AuditContext(actor="alice", request_id="r")
 
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch):
-    monkeypatch.setattr(deleting, "DELETED_WITHOUT_JOB", 4)
-    monkeypatch.setattr(deleting, "RELEASED_AT_ONCE", 3)
-    monkeypatch.setattr(deleting, "_RECOUNTED_AT_ONCE", 2)
-    monkeypatch.setattr(deleting, "_STEPS_AT_ONCE", 2)
-    monkeypatch.setattr(deleting, "_SUBNET_WEIGHS", 1)
+    monkeypatch.setattr(cascade_delete, "DELETED_WITHOUT_JOB", 4)
+    monkeypatch.setattr(cascade_delete, "RELEASED_AT_ONCE", 3)
+    monkeypatch.setattr(cascade_delete, "_RECOUNTED_AT_ONCE", 2)
+    monkeypatch.setattr(cascade_delete, "_STEPS_AT_ONCE", 2)
+    monkeypatch.setattr(cascade_delete, "_SUBNET_WEIGHS", 1)
 
 
-def parts_of(services, job: Job) -> list[int]:
+def chunks_of(services, job: Job) -> list[int]:
     """Carry *job* out, part by part: how far it said that it had come after each."""
     done = []
     while not services.stores.jobs.get(job.id).state.terminal:
-        services.jobs.carry_out(job.target)
+        services.job_runner.run(job.target)
         done.append(job_json(services.stores.jobs.get(job.id))["progress"]["done"])
     return done
 
@@ -54,7 +54,7 @@ def hours_ago(services) -> None:
 def test_few_addresses_are_taken_back_at_once(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 4)
-    assert services.deleting.delete_subnet(subnet.id) is None
+    assert services.cascade_deleter.delete_subnet(subnet.id) is None
     assert is_gone(services, subnet)
 
 
@@ -62,13 +62,13 @@ def test_many_are_taken_back_in_parts_by_a_job(services, dispatcher):
     subnet = make_subnet(services, 20)
     held = [reserve(services, subnet, 2) for _ in range(4)]
     with use_audit_context(ALICE):
-        job = services.deleting.delete_subnet(subnet.id)
+        job = services.cascade_deleter.delete_subnet(subnet.id)
     assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, subnet.id, subnet.pool, subnet.id)
     assert (job.audit_context, job_json(job)["reservation"]) == (ALICE, None)
     with pytest.raises(NotFound):
         services.stores.subnets.get(subnet.id)  # From the first moment on.
     # Three, three and two addresses; with the last of these the first two reservations, then the others.
-    assert parts_of(services, job) == [3, 6, 8, 8]
+    assert chunks_of(services, job) == [3, 6, 8, 8]
     assert is_gone(services, subnet)
     assert services.stores.reservations.get_many(one.reservation for one in held) == {}
     assert job_json(services.stores.jobs.get(job.id))["reservation"] is None
@@ -76,30 +76,30 @@ def test_many_are_taken_back_in_parts_by_a_job(services, dispatcher):
 
 
 def test_a_pool_goes_subnet_by_subnet(services):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     subnets = []
     for first in (1, 11, 21):
         start = ip_address(f"10.0.0.{first}")
-        draft = SubnetDraft(start=start, end=start + 3)
-        subnets.append(services.inventory.create_subnet(ObjectId(), pool.id, draft))
-    services.jobs.accept(ObjectId(), pool, ReservationRequest(count=12))
-    services.jobs.carry_out(pool.id)
-    job = services.deleting.delete_pool(pool.id)
+        draft = SubnetSpec(start=start, end=start + 3)
+        subnets.append(services.provisioner.create_subnet(ObjectId(), pool.id, draft))
+    services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=12))
+    services.job_runner.run(pool.id)
+    job = services.cascade_deleter.delete_pool(pool.id)
     assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, pool.id, pool.id, None)
-    assert parts_of(services, job)[-1] == 12
+    assert chunks_of(services, job)[-1] == 12
     assert all(is_gone(services, subnet) for subnet in subnets)
     assert services.stores.pools._collection.find_one({"_id": pool.id})["state"] == "deleted"  # noqa: SLF001
 
 
 def test_a_reservation_that_spans_subnets_keeps_what_it_has_in_others(services):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     first, second = (
-        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 4))
+        services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 4))
         for start in map(ip_address, ("10.0.0.1", "10.0.1.1"))
     )
-    made = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=10))
-    services.jobs.carry_out(pool.id)
-    parts_of(services, services.deleting.delete_subnet(first.id))
+    made = services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=10))
+    services.job_runner.run(pool.id)
+    chunks_of(services, services.cascade_deleter.delete_subnet(first.id))
     kept = services.stores.reservations.get(made.reservation)
     assert (kept.count, kept.subnets) == (5, (second.id,))
     assert addresses(services, made) == [f"10.0.1.{n}" for n in range(1, 6)]
@@ -108,30 +108,30 @@ def test_a_reservation_that_spans_subnets_keeps_what_it_has_in_others(services):
 def test_who_asks_for_addresses_of_it_meanwhile_is_told_that_it_is_not_there(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
-    late = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
-    job = services.deleting.delete_subnet(subnet.id)
-    services.jobs.carry_out(subnet.id)
+    late = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
+    job = services.cascade_deleter.delete_subnet(subnet.id)
+    services.job_runner.run(subnet.id)
     assert services.stores.jobs.get(late.id).error["slug"] == "not-found"
     assert not services.stores.jobs.get(job.id).state.terminal
-    parts_of(services, job)
+    chunks_of(services, job)
     assert is_gone(services, subnet)
 
 
 def test_whoever_dies_over_a_part_is_replaced(services, dispatcher, monkeypatch):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
-    job = services.deleting.delete_subnet(subnet.id)
-    services.jobs.carry_out(job.target)
+    job = services.cascade_deleter.delete_subnet(subnet.id)
+    services.job_runner.run(job.target)
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.writer, "write", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.jobs.carry_out(job.target)
+            services.job_runner.run(job.target)
     let_claims_run_out(services)
     dispatcher.dispatched.clear()
     hours_ago(services)
     services.recovery.run()
     assert subnet.id in dispatcher.dispatched
-    parts_of(services, job)
+    chunks_of(services, job)
     assert is_gone(services, subnet)
 
 
@@ -146,23 +146,23 @@ def test_a_deletion_whose_web_process_died_before_there_was_a_job_gets_one(servi
     services.recovery.run()
     job = services.stores.jobs.get(id_)
     assert (job.kind, job.audit_context) == (JobKind.DELETION, ALICE)
-    parts_of(services, job)
+    chunks_of(services, job)
     assert is_gone(services, subnet)
 
 
 def test_two_who_are_at_it_at_once_take_nothing_back_twice_and_leave_nothing(services, monkeypatch):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
-    job = services.deleting.delete_subnet(subnet.id)
+    job = services.cascade_deleter.delete_subnet(subnet.id)
     write = services.stores.writer.write
 
     def while_another_sweeps(steps) -> bool:
         monkeypatch.setattr(services.stores.writer, "write", write)
-        services.deleting.sweep_subnet(subnet.id)
+        services.cascade_deleter.sweep_subnet(subnet.id)
         return write(steps)
 
     monkeypatch.setattr(services.stores.writer, "write", while_another_sweeps)
-    parts_of(services, job)
+    chunks_of(services, job)
     assert is_gone(services, subnet)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
@@ -170,6 +170,6 @@ def test_two_who_are_at_it_at_once_take_nothing_back_twice_and_leave_nothing(ser
 def test_it_cannot_be_cancelled(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
-    job = services.deleting.delete_subnet(subnet.id)
+    job = services.cascade_deleter.delete_subnet(subnet.id)
     with pytest.raises(NotQueued, match="is a deletion, which begins at once and cannot be undone"):
-        services.jobs.cancel(job.id)
+        services.job_queue.cancel(job.id)

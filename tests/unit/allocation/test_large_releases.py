@@ -5,9 +5,9 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import releasing, settling
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.jobs import Alone
+from ipam.allocation import release, roll_forward
+from ipam.allocation.job_runner import SingleProcess
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import NotQueued
 from ipam.models import leases
 from ipam.models.documents import JobKind, JobState, Pool
@@ -18,8 +18,8 @@ from tests.unit.steps import before_each_write, let_claims_run_out, make_subnet,
 
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch):
-    monkeypatch.setattr(releasing, "RELEASED_WITHOUT_JOB", 4)
-    monkeypatch.setattr(releasing, "RELEASED_AT_ONCE", 3)
+    monkeypatch.setattr(release, "RELEASED_WITHOUT_JOB", 4)
+    monkeypatch.setattr(release, "RELEASED_AT_ONCE", 3)
 
 
 def progress(services, job) -> tuple[int, int]:
@@ -29,14 +29,14 @@ def progress(services, job) -> tuple[int, int]:
 
 def test_few_addresses_go_back_at_once(services):
     subnet = make_subnet(services)
-    assert services.releasing.release_reservation(reserve(services, subnet, 4).reservation) is None
+    assert services.releaser.release_reservation(reserve(services, subnet, 4).reservation) is None
     assert used(services, subnet) == 0
 
 
 def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispatcher):
     subnet = make_subnet(services, 20)
     reservation = reserve(services, subnet, 8).reservation
-    job = services.releasing.release_reservation(reservation)
+    job = services.releaser.release_reservation(reservation)
     assert (job.kind, job.target, job.state, job.pool) == (
         JobKind.RELEASE,
         reservation,
@@ -47,7 +47,7 @@ def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispa
     seen = []
     while not services.stores.jobs.get(job.id).state.terminal:
         assert dispatcher.dispatched.pop() == reservation  # Sent anew after each part.
-        services.jobs.carry_out(reservation)
+        services.job_runner.run(reservation)
         seen.append((used(services, subnet), progress(services, job.id)))
     assert seen == [(5, (3, 8)), (2, (6, 8)), (0, (8, 8))]
     ended = services.stores.jobs.get(job.id)
@@ -60,10 +60,10 @@ def test_a_part_lets_go_of_its_turn_before_the_next_one_is_asked_for(services, d
     """Who heard of it before that could only leave it to this process, which would go on and on."""
     subnet = make_subnet(services, 20)
     reservation = reserve(services, subnet, 8).reservation
-    services.releasing.release_reservation(reservation)
+    services.releaser.release_reservation(reservation)
     asked_in_turn: list[int] = []
 
-    class Watched(Alone):
+    class Watched(SingleProcess):
         def take(self, _target, work):
             asked = len(dispatcher.dispatched)
             outcome = work()
@@ -71,21 +71,21 @@ def test_a_part_lets_go_of_its_turn_before_the_next_one_is_asked_for(services, d
             return outcome
 
     before = len(dispatcher.dispatched)
-    services.jobs.carry_out(reservation, Watched())
+    services.job_runner.run(reservation, Watched())
     assert (asked_in_turn, dispatcher.dispatched[before:]) == ([0], [reservation])
 
 
 def test_they_go_back_to_each_of_several_subnets(services):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     for first in (1, 11, 21, 31):
         start = ip_address(f"10.0.0.{first}")
-        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 3))
-    made = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=16))
-    services.jobs.carry_out(pool.id)
-    job = services.releasing.release_reservation(made.reservation)
+        services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 3))
+    made = services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=16))
+    services.job_runner.run(pool.id)
+    job = services.releaser.release_reservation(made.reservation)
     parts = 0
     while not services.stores.jobs.get(job.id).state.terminal:
-        services.jobs.carry_out(job.target)
+        services.job_runner.run(job.target)
         parts += 1
     assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
     assert parts > 4
@@ -93,35 +93,35 @@ def test_they_go_back_to_each_of_several_subnets(services):
 
 def test_while_one_has_it_in_hand_another_leaves_it_alone(services, monkeypatch):
     subnet = make_subnet(services, 20)
-    job = services.releasing.release_reservation(reserve(services, subnet, 8).reservation)
+    job = services.releaser.release_reservation(reserve(services, subnet, 8).reservation)
     put_back, nested = services.stores.leases.put_back, []
 
     def while_another_comes(*arguments) -> None:
         nested.append(used(services, subnet))
-        services.jobs.carry_out(job.target)
+        services.job_runner.run(job.target)
         assert used(services, subnet) == nested[-1]
         put_back(*arguments)
 
     monkeypatch.setattr(services.stores.leases, "put_back", while_another_comes)
-    services.jobs.carry_out(job.target)
+    services.job_runner.run(job.target)
     assert nested == [8]
     assert used(services, subnet) == 5
 
 
 def test_whoever_dies_over_a_part_is_replaced_and_goes_on_where_it_was(services, dispatcher, monkeypatch):
     subnet = make_subnet(services, 20)
-    job = services.releasing.release_reservation(reserve(services, subnet, 8).reservation)
-    services.jobs.carry_out(job.target)
+    job = services.releaser.release_reservation(reserve(services, subnet, 8).reservation)
+    services.job_runner.run(job.target)
     with monkeypatch.context() as crash:
         crash.setattr(services.stores.leases, "put_back", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.jobs.carry_out(job.target)
+            services.job_runner.run(job.target)
     let_claims_run_out(services)
     dispatcher.dispatched.clear()
     services.stores.jobs._collection.update_many({}, {"$set": {"created_at": job.created_at.replace(year=2020)}})  # noqa: SLF001
     services.recovery.run()
     while dispatcher.dispatched:
-        services.jobs.carry_out(dispatcher.dispatched.pop())
+        services.job_runner.run(dispatcher.dispatched.pop())
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert used(services, subnet) == 0
 
@@ -135,23 +135,23 @@ def test_a_release_whose_web_process_died_before_there_was_a_job_gets_one(servic
     services.recovery.run()
     assert services.stores.jobs.get(reservation.id).kind is JobKind.RELEASE
     while not services.stores.jobs.get(reservation.id).state.terminal:
-        services.jobs.carry_out(reservation.id)
+        services.job_runner.run(reservation.id)
     assert used(services, subnet) == 0
 
 
 def test_it_cannot_be_cancelled(services):
-    job = services.releasing.release_reservation(reserve(services, make_subnet(services, 20), 8).reservation)
+    job = services.releaser.release_reservation(reserve(services, make_subnet(services, 20), 8).reservation)
     with pytest.raises(NotQueued, match="begins at once and cannot be undone"):
-        services.jobs.cancel(job.id)
+        services.job_queue.cancel(job.id)
 
 
 def test_a_large_reservation_shows_how_far_it_has_come(services, monkeypatch):
-    monkeypatch.setattr(settling, "HANDED_OUT_AT_ONCE", 10)
+    monkeypatch.setattr(roll_forward, "HANDED_OUT_AT_ONCE", 10)
     monkeypatch.setattr(leases, "_CHUNK", 10)
     subnet, seen = make_subnet(services, 35), []
-    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=35))
+    job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(count=35))
     before_each_write(services, monkeypatch, lambda _: seen.append(progress(services, job.id)))
-    services.jobs.carry_out(subnet.id)
+    services.job_runner.run(subnet.id)
     # Before each lot of leases; then before the event, the reservation, the job's end, the block and the ledger.
     assert seen == [(0, 35), (10, 35), (20, 35), *[(30, 35)] * 4, *[(35, 35)] * 2]
     assert progress(services, job.id) == (35, 35)

@@ -42,7 +42,7 @@ def test_recovery_is_missing_then_there_then_overdue(stores, later):
 
 def test_a_relay_is_missing_or_there_or_late(services, stores, later):
     monitor, relay = Monitor(stores), Relay(stores)
-    services.inventory.create_pool(Pool(id=ObjectId()))
+    services.provisioner.create_pool(Pool(id=ObjectId()))
     assert monitor.relay()["status"] == "missing"
     assert relay._lead() is not None  # noqa: SLF001
     assert monitor.relay()["status"] == "ok"
@@ -75,7 +75,7 @@ def test_a_bus_is_none_or_as_far_as_it_was_told(services, stores, later):
     assert relay._lead() is not None  # noqa: SLF001
     assert monitor.bus() == {"status": "ok", "behind": 0, "behind_s": 0.0}
     for _ in range(3):
-        services.inventory.create_pool(Pool(id=ObjectId()))
+        services.provisioner.create_pool(Pool(id=ObjectId()))
     while relay.step():
         pass
     assert (monitor.bus()["status"], monitor.bus()["behind"]) == ("ok", 3)
@@ -89,5 +89,5 @@ def test_the_queue_has_what_is_open(services, stores):
     reserve(services, subnet, 1)
     assert monitor.queue()["open"] == 0
     for _ in range(2):
-        services.jobs.accept(ObjectId(), subnet, ReservationRequest())
+        services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
     assert monitor.queue()["open"] == 2

@@ -7,7 +7,7 @@ import falcon.testing
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.jobs import BATCH_JOBS
+from ipam.allocation.job_queue import STORED_AT_ONCE
 from ipam.api.http import bulk
 from ipam.api.http.bulk import ItemResult, item_id, render_bulk
 from ipam.errors import Exhausted
@@ -41,10 +41,10 @@ def test_of_what_does_not_fit_it_is_only_said_where_it_is(monkeypatch, most, sho
 def test_requests_of_a_list_are_stored_some_at_a_time_and_are_begun_in_order(services, dispatcher):
     subnet = make_subnet(services)
     list_ = ObjectId()
-    wanted = {item_id(place, list_): ReservationRequest(count=1) for place in range(2 * BATCH_JOBS + 1)}
-    jobs = services.jobs.accept_all(subnet, wanted)
+    wanted = {item_id(place, list_): ReservationRequest(count=1) for place in range(2 * STORED_AT_ONCE + 1)}
+    jobs = services.job_queue.accept_all(subnet, wanted)
     assert [job.id for job in jobs] == list(wanted)
     assert dispatcher.dispatched == [subnet.id] * 3
-    services.jobs.accept_all(subnet, wanted)
-    waiting, _ = services.stores.jobs.waiting(subnet.id, 10 * BATCH_JOBS, 60.0)
+    services.job_queue.accept_all(subnet, wanted)
+    waiting, _ = services.stores.jobs.waiting(subnet.id, 10 * STORED_AT_ONCE, 60.0)
     assert [(job.id, job.reservation) for job in waiting] == [(job.id, job.reservation) for job in jobs]

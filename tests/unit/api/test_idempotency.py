@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
-from ipam.allocation import jobs as allocation_jobs
+from ipam.allocation import job_queue
 from ipam.api.app import create_app
 from ipam.api.resources import reservations
 from ipam.errors import HookUnavailable, NotFound, RetriesExhausted, Transient
@@ -81,7 +81,7 @@ def test_a_success_inside_of_a_list_that_cannot_be_shown_is_its_job(services, su
 
 def test_a_job_that_cannot_be_read_is_answered_as_it_was_accepted(services, subnet, post, monkeypatch):
     with monkeypatch.context() as away:
-        away.setattr(services.waiting, "wait", lambda *_args, **_kwargs: {})
+        away.setattr(services.job_waiter, "wait", lambda *_args, **_kwargs: {})
         away.setattr(services.stores.jobs, "get_many", failing(Transient("away")))
         answer = post({})
     assert (answer.status_code, answer.json["state"]) == (202, "queued")
@@ -114,7 +114,7 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(services, subnet, p
 
 
 def test_of_a_list_that_is_accepted_in_part_that_part_is_carried_out(services, subnet, post, monkeypatch):
-    monkeypatch.setattr(allocation_jobs, "BATCH_JOBS", 2)
+    monkeypatch.setattr(job_queue, "STORED_AT_ONCE", 2)
     insert, stored = services.stores.jobs.insert, []
 
     def insert_two(*jobs: Any) -> None:

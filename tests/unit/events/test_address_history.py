@@ -11,7 +11,7 @@ from bson import ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
 from ipam.models import log, prefixes
@@ -34,7 +34,7 @@ class History:
     def __init__(self, services: Services, seed: int) -> None:
         self.services = services
         self.random = Random(seed)
-        self.pools = [services.inventory.create_pool(Pool(id=ObjectId())) for _ in range(2)]
+        self.pools = [services.provisioner.create_pool(Pool(id=ObjectId())) for _ in range(2)]
         self.subnets: list[Subnet] = []
         self.reservations: list[ObjectId] = []
         self.seen = []
@@ -58,15 +58,15 @@ class History:
         start = ip_address(self.random.choice(["10.0.0.0", "10.0.0.4"]))
         pool = self.random.choice(self.pools)
         with suppress(SubnetOverlap):
-            draft = SubnetDraft(start=start, end=start + 3)
-            self.subnets.append(self.services.inventory.create_subnet(ObjectId(), pool.id, draft))
+            draft = SubnetSpec(start=start, end=start + 3)
+            self.subnets.append(self.services.provisioner.create_subnet(ObjectId(), pool.id, draft))
 
     def reserve(self) -> None:
         if self.subnets:
             subnet = self.random.choice(self.subnets)
             wish = ReservationRequest(count=self.random.randint(1, 6), name=f"n{self.random.randrange(100)}")
-            job = self.services.jobs.accept(ObjectId(), self.services.stores.pools.get(subnet.pool), wish)
-            self.services.jobs.carry_out(subnet.pool)
+            job = self.services.job_queue.accept(ObjectId(), self.services.stores.pools.get(subnet.pool), wish)
+            self.services.job_runner.run(subnet.pool)
             if self.services.stores.reservations.get_many([job.reservation]):
                 self.reservations.append(job.reservation)
 
@@ -76,9 +76,9 @@ class History:
             one = self.random.choice(living)
             leases = leases_of(self.services.stores, one)
             if leases and self.random.random() < 0.5:
-                self.services.releasing.release_lease(self.random.choice(leases).id)
+                self.services.releaser.release_lease(self.random.choice(leases).id)
             else:
-                self.services.releasing.release_reservation(one)
+                self.services.releaser.release_reservation(one)
 
     def rename(self) -> None:
         living = list(self.services.stores.reservations.get_many(self.reservations))
@@ -89,7 +89,7 @@ class History:
     def delete(self) -> None:
         if self.subnets:
             subnet = self.subnets.pop(self.random.randrange(len(self.subnets)))
-            self.services.deleting.delete_subnet(subnet.id)
+            self.services.cascade_deleter.delete_subnet(subnet.id)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -107,15 +107,15 @@ def test_who_held_an_address_is_who_was_seen_to_hold_it(services, monkeypatch, s
 
 
 def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     start = ip_address("10.0.0.0")
-    lower, upper = (SubnetDraft(start=start + first, end=start + first + 3) for first in (0, 4))
-    subnet = services.inventory.create_subnet(ObjectId(), pool.id, lower)
-    services.inventory.create_subnet(ObjectId(), pool.id, upper)
-    services.jobs.accept(ObjectId(), pool, ReservationRequest(count=8, name="both"))
-    services.jobs.carry_out(pool.id)
-    services.deleting.delete_subnet(subnet.id)
-    successor = services.inventory.create_subnet(ObjectId(), pool.id, lower)
+    lower, upper = (SubnetSpec(start=start + first, end=start + first + 3) for first in (0, 4))
+    subnet = services.provisioner.create_subnet(ObjectId(), pool.id, lower)
+    services.provisioner.create_subnet(ObjectId(), pool.id, upper)
+    services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=8, name="both"))
+    services.job_runner.run(pool.id)
+    services.cascade_deleter.delete_subnet(subnet.id)
+    successor = services.provisioner.create_subnet(ObjectId(), pool.id, lower)
     while Relay(services.stores).step():
         pass
     (holder,) = services.address_history.as_of(start, utc_now())
@@ -132,8 +132,8 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
     history.create()
     (subnet,) = history.subnets
     wish = ReservationRequest(count=2, name="old")
-    job = services.jobs.accept(ObjectId(), subnet, wish)
-    services.jobs.carry_out(subnet.id)
+    job = services.job_queue.accept(ObjectId(), subnet, wish)
+    services.job_runner.run(subnet.id)
     history.look()
     first, second = leases_of(services.stores, job.reservation)
     services.stores.pools.describe(subnet.pool, lambda old: replace(old, name="since then"))
@@ -145,14 +145,14 @@ def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(s
     services.stores.log.forget(time + timedelta(milliseconds=1), told=1_000_000)
     kept = [entry.event.type for entry in services.stores.log.read(0)]
     assert "ipam.reservation.created" not in kept
-    services.releasing.release_lease(first.id)
+    services.releaser.release_lease(first.id)
     services.stores.reservations.describe(job.reservation, lambda old: replace(old, name="new"))
     history.look()
     returned = utc_now()
     for lease in (first, second):
         (holder,) = services.address_history.as_of(lease.address, time)
         assert (holder.lease, holder.reservation, holder.name) == (str(lease.id), str(job.reservation), "old")
-    services.deleting.delete_subnet(subnet.id)
+    services.cascade_deleter.delete_subnet(subnet.id)
     history.look()
     (holder,) = services.address_history.as_of(first.address, time)
     assert (holder.subnet, holder.name) == (str(subnet.id), "old")

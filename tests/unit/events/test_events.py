@@ -9,7 +9,7 @@ import mongomock
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import Transient
 from ipam.models import documents
 from ipam.models.audit_context import AuditContext, use_audit_context
@@ -24,9 +24,9 @@ ALICE = AuditContext(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32
 
 @pytest.fixture
 def subnet(services: Services) -> Subnet:
-    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="p"))
-    draft = SubnetDraft(start=ip_address("10.0.0.0"), end=ip_address("10.0.0.9"))
-    return services.inventory.create_subnet(ObjectId(), pool.id, draft)
+    pool = services.provisioner.create_pool(Pool(id=ObjectId(), name="p"))
+    draft = SubnetSpec(start=ip_address("10.0.0.0"), end=ip_address("10.0.0.9"))
+    return services.provisioner.create_subnet(ObjectId(), pool.id, draft)
 
 
 Told = Callable[..., list[Event]]
@@ -45,8 +45,8 @@ def told(plain: mongomock.Database) -> Told:
 
 
 def reserve(services: Services, subnet: Subnet, **wanted) -> ObjectId:
-    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(**wanted))
-    services.jobs.carry_out(subnet.id)
+    job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(**wanted))
+    services.job_runner.run(subnet.id)
     return job.reservation
 
 
@@ -94,7 +94,7 @@ def test_what_changed_nothing_is_not_told(services, told, subnet):
 def test_of_an_address_given_back_the_lease_and_its_reservation_are_told(services, told, subnet):
     reservation = reserve(services, subnet, count=2)
     lease = lease_of(services, reservation)
-    services.releasing.release_lease(lease.id)
+    services.releaser.release_lease(lease.id)
     (released,), (updated,) = told("lease.released"), told("reservation.updated")
     assert released.id == f"lease-{lease.id}-2"
     assert released.paths[0] == f"/leases/{lease.id}"
@@ -113,9 +113,9 @@ def test_a_refused_request_is_told_with_its_reason(services, told, subnet):
 
 
 def test_a_cancelled_request_is_told(services, told, subnet):
-    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest())
+    job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
     with use_audit_context(ALICE):
-        services.jobs.cancel(job.id)
+        services.job_queue.cancel(job.id)
     (event,) = told("reservation.failed")
     assert event.audit_context == ALICE
     assert json.loads(event.data)["state"] == "cancelled"
@@ -124,7 +124,7 @@ def test_a_cancelled_request_is_told(services, told, subnet):
 def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_it(services, told, subnet):
     reservation = reserve(services, subnet)
     with use_audit_context(ALICE):
-        services.deleting.delete_pool(subnet.pool)
+        services.cascade_deleter.delete_pool(subnet.pool)
     events = told("pool.deleted", "subnet.deleted", "reservation.deleted")
     assert sorted(event.paths[0] for event in events) == [
         f"/pools/{subnet.pool}",
@@ -137,14 +137,14 @@ def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_i
 def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, told, subnet, monkeypatch):
     """A worker carries out the request, recovery the deletion: the origin is that of the request each time."""
     with use_audit_context(ALICE):
-        job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(count=2))
-    services.jobs.carry_out(subnet.id)
+        job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(count=2))
+    services.job_runner.run(subnet.id)
     (created,) = told("reservation.created")
     assert created.audit_context == ALICE
     with monkeypatch.context() as crash, use_audit_context(ALICE):
-        crash.setattr(type(services.deleting), "sweep_subnet", lambda *_: None)
-        services.deleting.delete_subnet(subnet.id)
-    services.deleting.sweep_subnet(subnet.id)
+        crash.setattr(type(services.cascade_deleter), "sweep_subnet", lambda *_: None)
+        services.cascade_deleter.delete_subnet(subnet.id)
+    services.cascade_deleter.sweep_subnet(subnet.id)
     (event,) = told("reservation.deleted")
     assert event.audit_context == ALICE
     assert event.paths[0] == f"/reservations/{job.reservation}"
@@ -174,7 +174,7 @@ def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, t
 def test_a_tombstone_of_which_nobody_was_told_stays_as_long_as_any(services, told, subnet, monkeypatch):
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", lambda *_: None)
-        services.deleting.delete_subnet(subnet.id)
+        services.cascade_deleter.delete_subnet(subnet.id)
     monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
     services.recovery.run()
     assert len(told("subnet.deleted")) == 1

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import HookUnavailable, NotFound, RejectedByHook, Stale, Transient, ValidationFailed
 from ipam.hooks.admission import AdmissionController
 from ipam.hooks.config import CHANGES, Hook, Silence
@@ -76,7 +76,7 @@ def refusing(reason: str) -> Says:
 
 
 def request(services: Services, subnet, **fields):
-    return services.jobs.accept(ObjectId(), subnet, ReservationRequest(**fields))
+    return services.job_queue.accept(ObjectId(), subnet, ReservationRequest(**fields))
 
 
 def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(with_hooks):
@@ -86,7 +86,7 @@ def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(wit
         first=patching(metadata={"a": 1}),
         second=patching(tags=["t"], metadata={"b": 2}),
     )
-    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="p", metadata={"c": 3}))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId(), name="p", metadata={"c": 3}))
     assert (pool.name, pool.tags, pool.metadata) == ("p", ("t",), {"c": 3, "a": 1, "b": 2})
     assert services.stores.pools.get(pool.id).metadata == pool.metadata
     first, second = consumers.asked
@@ -101,7 +101,7 @@ def test_nothing_is_made_of_what_one_refuses_and_those_behind_it_are_not_asked(w
         hook("first"), hook("second"), first=refusing("too many"), second=lambda _: YES
     )
     with pytest.raises(RejectedByHook) as caught:
-        services.inventory.create_pool(Pool(id=ObjectId()))
+        services.provisioner.create_pool(Pool(id=ObjectId()))
     assert caught.value.facts == {"hook": "first", "reason": "too many"}
     assert caught.value.detail == "The hook first does not allow it: too many"
     assert [asked["hook"] for asked in consumers.asked] == ["first"]
@@ -119,19 +119,19 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
     within = replace(hook("one"), within=frozenset([f"/pools/{one}"]))
     services, consumers = with_hooks(within, one=lambda _: YES)
     for pool in (one, other):
-        services.inventory.create_pool(Pool(id=pool))
-        draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
-        subnet = services.inventory.create_subnet(ObjectId(), pool, draft)
+        services.provisioner.create_pool(Pool(id=pool))
+        draft = SubnetSpec(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+        subnet = services.provisioner.create_subnet(ObjectId(), pool, draft)
         jobs = [
-            services.jobs.accept(ObjectId(), services.stores.pools.get(pool), ReservationRequest()),
+            services.job_queue.accept(ObjectId(), services.stores.pools.get(pool), ReservationRequest()),
             request(services, subnet),
         ]
         carry_out(services, pool)
         carry_out(services, subnet.id)
         (lease,) = leases_of(services.stores, jobs[0].reservation)
-        services.releasing.release_lease(lease.id)
-        services.releasing.release_reservation(jobs[1].reservation)
-        services.deleting.delete_pool(pool)
+        services.releaser.release_lease(lease.id)
+        services.releaser.release_reservation(jobs[1].reservation)
+        services.cascade_deleter.delete_pool(pool)
     assert [asked["change"] for asked in consumers.asked] == [
         *("pool.create", "subnet.create", "reservation.create", "reservation.create"),
         *("lease.delete", "reservation.delete", "pool.delete"),
@@ -143,14 +143,14 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
 
 def test_a_subnet_that_is_refused_leaves_nothing_and_holds_no_range(with_hooks, plain):
     services, _ = with_hooks(hook("one", "subnet.create"), one=refusing("no"))
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
+    draft = SubnetSpec(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
     with pytest.raises(RejectedByHook):
-        services.inventory.create_subnet(ObjectId(), pool.id, draft)
+        services.provisioner.create_subnet(ObjectId(), pool.id, draft)
     assert plain["subnets"].count_documents({"state": {"$ne": "deleted"}}) == 0
     assert list(services.stores.pools.holders(pool.id)) == []
     with pytest.raises(NotFound):  # Which is said without asking anybody.
-        services.inventory.create_subnet(ObjectId(), ObjectId(), draft)
+        services.provisioner.create_subnet(ObjectId(), ObjectId(), draft)
 
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])
@@ -158,13 +158,13 @@ def test_a_request_that_comes_twice_is_refused_or_allowed_as_a_whole(with_hooks,
     """Whatever a hook says the other time: the effect of the first one is that of both."""
     answers = [{"allow": False}, YES, YES, {"allow": False}]
     services, _ = with_hooks(hook("one", f"{kind}.create"), one=lambda _: answers.pop(0))
-    around = services.inventory.create_pool(Pool(id=ObjectId())) if kind == "subnet" else None
-    draft = SubnetDraft(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    around = services.provisioner.create_pool(Pool(id=ObjectId())) if kind == "subnet" else None
+    draft = SubnetSpec(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
 
     def create(id_: ObjectId):
         if around is None:
-            return services.inventory.create_pool(Pool(id=id_))
-        return services.inventory.create_subnet(id_, around.id, draft)
+            return services.provisioner.create_pool(Pool(id=id_))
+        return services.provisioner.create_subnet(id_, around.id, draft)
 
     refused, allowed = ObjectId(), ObjectId()
     with pytest.raises(RejectedByHook):
@@ -178,7 +178,7 @@ def test_a_request_that_comes_twice_is_refused_or_allowed_as_a_whole(with_hooks,
 
 def test_an_update_is_shown_with_what_was_there_before_and_not_asked_about_if_nothing_changes(with_hooks):
     services, consumers = with_hooks(hook("one", "pool.update"), one=patching(tags=["seen"]))
-    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="old"))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId(), name="old"))
     reviewed = services.admission.review_update(pool, replace(pool, name="new"))
     assert (reviewed.name, reviewed.tags) == ("new", ("seen",))
     asked = consumers.asked.pop()
@@ -199,10 +199,10 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     carry_out(services, subnet.id)
     (lease,) = leases_of(services.stores, job.reservation)
     for delete, id_ in (
-        (services.releasing.release_lease, lease.id),
-        (services.releasing.release_reservation, job.reservation),
-        (services.deleting.delete_subnet, subnet.id),
-        (services.deleting.delete_pool, subnet.pool),
+        (services.releaser.release_lease, lease.id),
+        (services.releaser.release_reservation, job.reservation),
+        (services.cascade_deleter.delete_subnet, subnet.id),
+        (services.cascade_deleter.delete_pool, subnet.pool),
     ):
         with pytest.raises(Stale):  # Before anybody is asked.
             delete(id_, frozenset([99]))
@@ -231,11 +231,11 @@ def test_what_is_deleted_is_as_the_hook_was_shown_it(with_hooks):
         return YES
 
     services, _ = with_hooks(hook("one", "pool.delete"), one=say)
-    pool = services.inventory.create_pool(Pool(id=ObjectId(), name="so"))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId(), name="so"))
     with pytest.raises(Stale):
-        services.deleting.delete_pool(pool.id, frozenset([pool.revision]))
+        services.cascade_deleter.delete_pool(pool.id, frozenset([pool.revision]))
     shown.clear()
-    services.deleting.delete_pool(pool.id)
+    services.cascade_deleter.delete_pool(pool.id)
     assert shown == ["not so", "not not so"]
     with pytest.raises(NotFound):
         services.stores.pools.get(pool.id)
@@ -243,8 +243,8 @@ def test_what_is_deleted_is_as_the_hook_was_shown_it(with_hooks):
 
 def test_a_patch_to_a_deletion_means_nothing(with_hooks):
     services, _ = with_hooks(hook("one", "pool.delete"), one=patching(name="x"))
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
-    services.deleting.delete_pool(pool.id)
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
+    services.cascade_deleter.delete_pool(pool.id)
     assert current_audit_context().amended_by is None
 
 
@@ -271,10 +271,10 @@ def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_b
     for time in (1, 2):
         caplog.clear()
         if silence_allows:
-            assert services.inventory.create_pool(replace(pool, id=ObjectId())).name == "p"
+            assert services.provisioner.create_pool(replace(pool, id=ObjectId())).name == "p"
         else:
             with pytest.raises(HookUnavailable) as caught:
-                services.inventory.create_pool(pool)
+                services.provisioner.create_pool(pool)
             assert why in caught.value.facts["reason"]
         assert why in caplog.text
         assert f"({time} times since this process began)" in caplog.text
@@ -298,7 +298,7 @@ def test_a_change_is_not_made_without_a_patch_that_cannot_be_used(with_hooks, pa
     )
     pool = Pool(id=ObjectId())
     with pytest.raises(RejectedByHook, match="its patch cannot be used") as caught:
-        services.inventory.create_pool(pool)
+        services.provisioner.create_pool(pool)
     assert why in caught.value.facts["reason"]
     with pytest.raises(NotFound):
         services.stores.pools.get(pool.id)
@@ -306,7 +306,7 @@ def test_a_change_is_not_made_without_a_patch_that_cannot_be_used(with_hooks, pa
 
 def test_a_patch_that_changes_nothing_does_not_amend(with_hooks):
     services, _ = with_hooks(hook("one"), one=patching(name="p", metadata={"gone": None}))
-    services.inventory.create_pool(Pool(id=ObjectId(), name="p", metadata={"a": 1}))
+    services.provisioner.create_pool(Pool(id=ObjectId(), name="p", metadata={"a": 1}))
     assert current_audit_context().amended_by is None
 
 
@@ -365,8 +365,8 @@ def test_whoever_dies_while_asking_is_replaced_and_it_is_asked_again(with_hooks)
     subnet = make_subnet(services, 4)
     job = request(services, subnet)
     with pytest.raises(KeyboardInterrupt):
-        services.jobs.carry_out(subnet.id)
-    services.jobs.carry_out(subnet.id)
+        services.job_runner.run(subnet.id)
+    services.job_runner.run(subnet.id)
     assert len(consumers.asked) == 1
     let_claims_run_out(services)
     carry_out(services, subnet.id)
@@ -405,14 +405,14 @@ def test_a_worker_does_other_work_while_answers_are_waited_for(stores, dispatche
     services = build_services(stores, Settings(), dispatcher, admission)
     subnet = make_subnet(services, 4)
     job = request(services, subnet)
-    services.jobs.carry_out(subnet.id)  # Though nobody has answered yet.
+    services.job_runner.run(subnet.id)  # Though nobody has answered yet.
     assert asked.wait(30)
     assert services.stores.jobs.get(job.id).state is JobState.RUNNING
     dispatcher.dispatched.clear()
     answered.set()
     admission.drain(30)
     assert dispatcher.dispatched == [subnet.id]
-    services.jobs.carry_out(subnet.id)
+    services.job_runner.run(subnet.id)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
 
@@ -453,13 +453,13 @@ def test_as_many_changes_wait_for_hooks_as_there_are_places(stores, dispatcher):
     )
     services = build_services(stores, Settings(), dispatcher, admission)
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(services.inventory.create_pool, Pool(id=ObjectId(), name="first"))
+        first = threads.submit(services.provisioner.create_pool, Pool(id=ObjectId(), name="first"))
         assert asked.wait(30)
         with pytest.raises(Transient, match="As many changes as may wait for hooks"):
-            services.inventory.create_pool(Pool(id=ObjectId(), name="second"))
+            services.provisioner.create_pool(Pool(id=ObjectId(), name="second"))
         answered.set()
         assert first.result(30).name == "first"
-    assert services.inventory.create_pool(Pool(id=ObjectId(), name="third")).name == "third"
+    assert services.provisioner.create_pool(Pool(id=ObjectId(), name="third")).name == "third"
 
 
 def test_a_change_can_be_rehearsed(with_hooks):

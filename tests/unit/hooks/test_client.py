@@ -86,7 +86,7 @@ def test_a_bus_that_is_not_there_is_said_at_once_and_without_its_password(url):
 
 def test_while_nobody_knows_where_the_bus_is_nobody_can_be_asked():
     assert FailoverHookClient("--consul-bus").ask(HOOK, [b"{}"]) == [
-        Silence("nobody knows yet where the bus is: --consul-bus")
+        Silence("it is not known yet where the bus is: --consul-bus")
     ]
 
 

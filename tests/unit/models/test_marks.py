@@ -28,7 +28,7 @@ def tagged(services: Services, tag: str) -> list[ObjectId]:
     """All leases with *tag*, page by page."""
     found, query = [], Query(facets=((f"tag={tag}",),), limit=1)
     while True:
-        page = services.surveying.leases(query)
+        page = services.free_space.leases(query)
         found += [lease.id for lease in page.items]
         if not page.items or (cursor := page.cursor(1)) is None:
             return found
@@ -70,7 +70,7 @@ def test_the_next_holder_is_not_found_by_what_was_written_on_the_lease_before(se
     subnet = make_subnet(services, 1)
     first = reserve(services, subnet)
     tag(services, leases_of(services.stores, first.reservation)[0], "x")
-    services.releasing.release_reservation(first.reservation)
+    services.releaser.release_reservation(first.reservation)
     (lease,) = leases_of(services.stores, reserve(services, subnet).reservation)
     assert tagged(services, "x") == []
     tidy(services)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.inventory import SubnetDraft
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import Transient
 from ipam.models import pools, subnets
 from ipam.models.addresses import to_place
@@ -22,12 +22,12 @@ WANTED = Query(limit=2)
 
 @pytest.fixture
 def pool(services: Services) -> Pool:
-    return services.inventory.create_pool(Pool(id=ObjectId()))
+    return services.provisioner.create_pool(Pool(id=ObjectId()))
 
 
 def put(services: Services, pool: Pool, first: str, last: str, *tags: str) -> Subnet:
-    draft = SubnetDraft(start=ip_address(first), end=ip_address(last), tags=tags)
-    return services.inventory.create_subnet(ObjectId(), pool.id, draft)
+    draft = SubnetSpec(start=ip_address(first), end=ip_address(last), tags=tags)
+    return services.provisioner.create_subnet(ObjectId(), pool.id, draft)
 
 
 def tag(services: Services, subnet: Subnet, *tags: str) -> Subnet:
@@ -56,7 +56,7 @@ def facets(plain, subnet: Subnet) -> list[str]:
 
 
 def test_all_that_fit_are_found_page_by_page(services, pool):
-    other = services.inventory.create_pool(Pool(id=ObjectId()))
+    other = services.provisioner.create_pool(Pool(id=ObjectId()))
     mine = [put(services, pool, f"10.0.{n}.0", f"10.0.{n}.200", "even" if n % 2 == 0 else "odd") for n in range(7)]
     others = [put(services, other, f"10.0.{n}.100", f"10.0.{n}.120", "even") for n in range(3)]
     even = [subnet.id for subnet in [*mine[::2], *others]]
@@ -73,7 +73,7 @@ def test_all_that_fit_are_found_page_by_page(services, pool):
 def test_subnets_of_many_pools_are_counted_some_at_a_time(services, monkeypatch):
     monkeypatch.setattr(pools, "READ_CHUNK", 2)
     monkeypatch.setattr(subnets, "READ_CHUNK", 2)
-    many = [services.inventory.create_pool(Pool(id=ObjectId())) for _ in range(5)]
+    many = [services.provisioner.create_pool(Pool(id=ObjectId())) for _ in range(5)]
     for n, pool in enumerate(many):
         for place in range(n):
             put(services, pool, f"10.0.{place}.1", f"10.0.{place}.3")
@@ -96,12 +96,12 @@ def test_a_subnet_is_found_by_each_of_its_addresses_and_no_other(services, pool,
 def test_it_is_found_as_it_was_stored_whoever_shows_it(services, plain, pool, monkeypatch):
     """The same request, sent twice, and a hook has amended it once; who was first has died since."""
     id_, start = ObjectId(), ip_address("10.0.0.1")
-    draft = SubnetDraft(start=start, end=start)
+    draft = SubnetSpec(start=start, end=start)
     with monkeypatch.context() as crash:
-        crash.setattr(services.inventory, "finish_creation", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        crash.setattr(services.provisioner, "finish_creation", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            services.inventory.create_subnet(id_, pool.id, replace(draft, tags=("amended",)))
-    made = services.inventory.create_subnet(id_, pool.id, draft)
+            services.provisioner.create_subnet(id_, pool.id, replace(draft, tags=("amended",)))
+    made = services.provisioner.create_subnet(id_, pool.id, draft)
     assert facets(plain, made) == ["tag=amended"]
 
 
@@ -143,5 +143,5 @@ def test_what_cannot_be_tidied_is_written_all_the_same(services, plain, pool, mo
 
 def test_a_deleted_subnet_leaves_no_entry(services, plain, pool):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
-    services.deleting.delete_subnet(subnet.id)
+    services.cascade_deleter.delete_subnet(subnet.id)
     assert list(plain["subnet_index"].find({})) == []

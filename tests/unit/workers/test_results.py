@@ -5,9 +5,9 @@ from ipaddress import ip_address
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import settling
-from ipam.allocation.inventory import SubnetDraft
-from ipam.allocation.results import result_of
+from ipam.allocation import roll_forward
+from ipam.allocation.job_results import result_of
+from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.clock import begun_within
 from ipam.models.documents import Job, JobKind, Pool
 from ipam.models.reservation_request import ReservationRequest
@@ -33,8 +33,8 @@ def told(dispatcher, monkeypatch) -> dict[ObjectId, Job | None]:
 
 def ask(services: Services, **wanted) -> Job:
     subnet = make_subnet(services, 5000)
-    job = services.jobs.accept(ObjectId(), subnet, ReservationRequest(**wanted))
-    services.jobs.carry_out(subnet.id)
+    job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(**wanted))
+    services.job_runner.run(subnet.id)
     return job
 
 
@@ -48,18 +48,18 @@ def test_an_end_is_told_with_what_the_job_has_come_to(services, told):
 
 
 def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(services, told):
-    pool = services.inventory.create_pool(Pool(id=ObjectId()))
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     for first in ("10.0.255.254", "10.0.9.1"):
         start = ip_address(first)
-        services.inventory.create_subnet(ObjectId(), pool.id, SubnetDraft(start=start, end=start + 2))
-    job = services.jobs.accept(ObjectId(), pool, ReservationRequest(count=5))
-    services.jobs.carry_out(pool.id)
+        services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 2))
+    job = services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=5))
+    services.job_runner.run(pool.id)
     _, leases = result_of(told[job.id])
     assert len({lease["subnet"] for lease in leases}) == 2
     ids = [ObjectId(lease["id"]) for lease in leases]
     assert list(map(lease_json, leases_of(services.stores, job.reservation))) == leases
     assert [lease_json(services.stores.leases.get(id_)) for id_ in ids] == leases
-    services.releasing.release_lease(ids[1])
+    services.releaser.release_lease(ids[1])
     assert set(services.stores.leases.get_many(ids)) == {*ids} - {ids[1]}
 
 
@@ -71,7 +71,7 @@ def test_of_a_large_job_only_the_end_is_told(services, told):
 
 def test_who_took_long_tells_the_end_only(services, told, monkeypatch):
     """Somebody else may have ended it otherwise meanwhile."""
-    monkeypatch.setattr(settling, "begun_within", lambda seconds: begun_within(seconds - 3600))
+    monkeypatch.setattr(roll_forward, "begun_within", lambda seconds: begun_within(seconds - 3600))
     job = ask(services)
     assert told == {job.id: None}
 
@@ -90,6 +90,6 @@ def test_jobs_that_are_accepted_together_wake_workers_once_for_each_target(servi
         )
         for subnet in (one, other, one, one)
     ]
-    assert services.jobs._store_some(jobs) == jobs  # noqa: SLF001
+    assert services.job_queue._store_some(jobs) == jobs  # noqa: SLF001
     assert dispatcher.dispatched == [one.id, other.id]
     assert [len(services.stores.jobs.waiting(subnet.id, 9, 60.0)[0]) for subnet in (one, other)] == [3, 1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bson import ObjectId
 
-from ipam.allocation.jobs import Rest
+from ipam.allocation.job_runner import NextRun
 from ipam.workers.target_lock import TargetLock, open_lock_file
 
 # Newer Pythons warn of it, and a worker's processes are made by it.
@@ -93,20 +93,20 @@ class Large(Holder):
 
     def _take(self, turns: TargetLock | Callable[[], TargetLock], _target: ObjectId) -> None:
         assert isinstance(turns, TargetLock)
-        turns.take_large(lambda: Rest.NONE if self._work() is None else Rest.LATER)
+        turns.take_large(lambda: NextRun.NONE if self._work() is None else NextRun.LATER)
 
 
 def test_only_some_of_the_processes_do_large_jobs(turns):
     turns._large = 2  # noqa: SLF001
     first, second = (Large(turns, ONE) for _ in range(2))
-    assert turns.take_large(lambda: Rest.NONE) is Rest.MUCH_LATER
+    assert turns.take_large(lambda: NextRun.NONE) is NextRun.MUCH_LATER
     first.let_go()
-    assert turns.take_large(lambda: Rest.NONE) is Rest.NONE
+    assert turns.take_large(lambda: NextRun.NONE) is NextRun.NONE
     third = Large(turns, ONE)
-    assert turns.take_large(lambda: Rest.NONE) is Rest.MUCH_LATER
+    assert turns.take_large(lambda: NextRun.NONE) is NextRun.MUCH_LATER
     second.process.kill()
     second.process.join(20)
-    assert turns.take_large(lambda: Rest.NONE) is Rest.NONE
+    assert turns.take_large(lambda: NextRun.NONE) is NextRun.NONE
     third.let_go()
 
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.leasing import space_of
-from ipam.allocation.planning import Plan, enter_release
-from ipam.allocation.ranges import Space
-from ipam.allocation.runs import merged, outside, size, without
+from ipam.allocation.entry_applier import space_of
+from ipam.allocation.planner import SubnetPlan, enter_release
 from ipam.errors import WriteConflict
 from ipam.models.address_sets import BLOCK_SIZE, AddressSet
+from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy
+from ipam.models.intervals import merged, outside, size, without
 from ipam.models.ledgers import Ledger
 from tests.unit.situations import NOW, SUBNET, a_release, a_subnet, situations
 
@@ -99,7 +99,7 @@ def planned(situation, strategy=Strategy.NEXT, ledger=None):
 
     subnet = situation.subnet(strategy)
     subnet = replace(subnet, ledger=ledger or subnet.ledger)
-    return Plan(subnet, space_of(subnet), read, ObjectId(), NOW), reads
+    return SubnetPlan(subnet, space_of(subnet), read, ObjectId(), NOW), reads
 
 
 def looked_around(situation):
@@ -176,8 +176,8 @@ def test_a_run_is_found_whenever_there_is_one(situation, strategy, count):
 @pytest.mark.parametrize("count", [1, 2, 65_535, 65_536])
 def test_a_run_may_lie_across_two_blocks(count):
     start = ip_address("10.0.255.255")
-    subnet, space = a_subnet(start, start + 65_536), Space.of(start, start + 65_536)
-    run = Plan(subnet, space, some_blocks, ObjectId(), NOW).pick_run(count, None)
+    subnet, space = a_subnet(start, start + 65_536), AddressSpace.of(start, start + 65_536)
+    run = SubnetPlan(subnet, space, some_blocks, ObjectId(), NOW).pick_run(count, None)
     assert list(run.addresses) == [start + n for n in range(count)]
 
 
@@ -221,11 +221,11 @@ def test_who_knows_the_full_blocks_finds_the_same(situation):
 @pytest.mark.parametrize("strategy", Strategy)
 def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given, strategy):
     network = ip_network(cidr)
-    space = Space.of(network[0], network[-1], [(network[0], network[0])])
+    space = AddressSpace.of(network[0], network[-1], [(network[0], network[0])])
     cursor = space.first + 1 if given else None
     reads = []
     subnet = a_subnet(network[0], network[-1], Ledger(cursor=cursor), strategy)
-    plan = Plan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    plan = SubnetPlan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
     pick = plan.pick(1, None)
     expected = {Strategy.NEXT: network[1 + given], Strategy.LOWEST: network[1]}.get(strategy)
     assert expected in (None, *pick.addresses)
@@ -234,12 +234,12 @@ def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given, strategy):
 
 def test_full_blocks_are_passed_over_without_being_read():
     network = ip_network("10.0.0.0/8")
-    space = Space.of(network[0], network[-1])
+    space = AddressSpace.of(network[0], network[-1])
     first = space.first // BLOCK_SIZE
     ledger = Ledger(used=200 * BLOCK_SIZE, full=((first, first + 199),))
     reads = []
     subnet = a_subnet(network[0], network[-1], ledger)
-    plan = Plan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    plan = SubnetPlan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
     plan.pick(3, None)
     assert reads == [[first + 200]]
 
@@ -247,8 +247,8 @@ def test_full_blocks_are_passed_over_without_being_read():
 def test_an_ipv6_subnet_whose_first_half_is_excluded_hands_out_the_other():
     """Its first free address is further from its start than 64 bits can say."""
     network, half = ip_network("2001:db8::/32"), ip_network("2001:db8::/33")
-    space = Space.of(network[0], network[-1], [(half[0], half[-1])])
-    plan = Plan(a_subnet(network[0], network[-1]), space, some_blocks, ObjectId(), NOW)
+    space = AddressSpace.of(network[0], network[-1], [(half[0], half[-1])])
+    plan = SubnetPlan(a_subnet(network[0], network[-1]), space, some_blocks, ObjectId(), NOW)
     plan.take(ObjectId(), ObjectId(), plan.pick(1, None))
     assert list(plan.grants[0].addresses) == [ip_address("2001:db8:8000::")]
     assert Ledger.from_bson(plan.ledger.to_bson()) == plan.ledger
@@ -256,8 +256,11 @@ def test_an_ipv6_subnet_whose_first_half_is_excluded_hands_out_the_other():
 
 def test_a_random_address_of_a_large_subnet_may_be_anywhere():
     network = ip_network("10.0.0.0/8")
-    subnet, space = a_subnet(network[0], network[-1], strategy=Strategy.RANDOM), Space.of(network[0], network[-1])
-    picks = [Plan(subnet, space, some_blocks, ObjectId(), NOW).pick(1, None) for _ in range(50)]
+    subnet, space = (
+        a_subnet(network[0], network[-1], strategy=Strategy.RANDOM),
+        AddressSpace.of(network[0], network[-1]),
+    )
+    picks = [SubnetPlan(subnet, space, some_blocks, ObjectId(), NOW).pick(1, None) for _ in range(50)]
     assert len({block for pick in picks for block in pick.addresses.blocks}) > 25
     assert len({position for pick in picks for some in pick.addresses.blocks.values() for position in some}) > 45
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from ipam.allocation.deleting import Deleting
-from ipam.allocation.leasing import space_of
+from ipam.allocation.cascade_delete import CascadeDeleter
+from ipam.allocation.entry_applier import space_of
 from ipam.errors import NotFound, Rejected, RejectedByHook, SubnetOverlap, ValidationFailed, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.addresses import Address
@@ -18,7 +18,7 @@ from ipam.util.retry import retry_on_conflict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubnetDraft:
+class SubnetSpec:
     """A subnet as a user asks for it; start and end are of one family, start not after end."""
 
     name: str = ""
@@ -32,12 +32,12 @@ class SubnetDraft:
     strategy: Strategy = Strategy.NEXT
 
 
-class Inventory:
+class Provisioner:
     """Creates pools and subnets."""
 
-    def __init__(self, stores: Stores, deleting: Deleting, admission: AdmissionController) -> None:
+    def __init__(self, stores: Stores, cascade_deleter: CascadeDeleter, admission: AdmissionController) -> None:
         self._stores = stores
-        self._deleting = deleting
+        self._cascade_deleter = cascade_deleter
         self._admission = admission
 
     def create_pool(self, pool: Pool) -> Pool:
@@ -56,7 +56,7 @@ class Inventory:
             return made
         return self._stores.pools.insert(reviewed)
 
-    def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
+    def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetSpec) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
 
         It is stored hidden, then its range is held in the pool, then it is shown: whatever dies in between,
@@ -94,11 +94,11 @@ class Inventory:
             found = self._stores.subnets.find(subnet.id)
             if found and found.state is SubnetState.ACTIVE:
                 return found  # What was in the way is gone, and another has carried the creation to its end.
-            self._deleting.sweep_subnet(subnet.id)
+            self._cascade_deleter.sweep_subnet(subnet.id)
             raise
         shown = self._stores.subnets.activate(subnet.id)
         if shown is None:
-            self._deleting.drop_if_deleted(subnet.pool, subnet.id)
+            self._cascade_deleter.drop_if_deleted(subnet.pool, subnet.id)
             raise NotFound(f"There is no subnet {subnet.id}.")
         return shown
 
@@ -106,12 +106,12 @@ class Inventory:
         try:
             self._stores.pools.hold_range(subnet)
         except SubnetOverlap as overlap:
-            if self._deleting.drop_if_deleted(subnet.pool, ObjectId(overlap.facts["subnet"])):
+            if self._cascade_deleter.drop_if_deleted(subnet.pool, ObjectId(overlap.facts["subnet"])):
                 raise WriteConflict("The range in the way belonged to a deleted subnet.") from overlap
             raise
 
 
-def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetDraft) -> Subnet:
+def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetSpec) -> Subnet:
     subnet = Subnet(
         id=id_,
         name=draft.name,

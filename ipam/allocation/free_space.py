@@ -9,15 +9,16 @@ from ipaddress import ip_network
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.leasing import space_of
-from ipam.allocation.ranges import Network, Space
-from ipam.allocation.runs import Run, joined
+from ipam.allocation.entry_applier import space_of
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
+from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import Address, from_number, to_number
 from ipam.models.blocks import Block
+from ipam.models.cidr import Network
 from ipam.models.connection import chunks
 from ipam.models.documents import Lease, Subnet
 from ipam.models.holdings import address_in, lease_key
+from ipam.models.intervals import Run, joined
 from ipam.models.store import READ_CHUNK, Page, Query
 from ipam.models.stores import Stores
 
@@ -28,7 +29,7 @@ _FEW_BLOCKS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class FreeRun:
+class FreeRange:
     """Addresses of a subnet that follow each other and are all free."""
 
     subnet: Subnet
@@ -42,7 +43,7 @@ class FreeRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MapCell:
     """A part of a subnet's map.
 
     Attributes:
@@ -55,13 +56,13 @@ class Cell:
     excluded: int
 
 
-class Surveying:
+class FreeSpace:
     """Looks at subnets without taking anything; what it says may be out of date as soon as it is said."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def free_runs(self, subnets: Iterable[Subnet], begin: Address | None) -> Iterator[FreeRun]:
+    def free_runs(self, subnets: Iterable[Subnet], begin: Address | None) -> Iterator[FreeRange]:
         """Yield the free runs of *subnets*, in their order, from *begin* on, each as long as can be.
 
         They are found as they are asked for; only blocks that were ever touched are read.
@@ -71,16 +72,16 @@ class Surveying:
             if begin is not None and begin.version == subnet.start.version:
                 space = space.within(to_number(begin), space.last)
             for first, last in joined(self._free_pieces(subnet, space)):
-                yield FreeRun(subnet, from_number(first), from_number(last))
+                yield FreeRange(subnet, from_number(first), from_number(last))
 
-    def free_networks(self, subnets: Iterable[Subnet], begin: Address | None, length: int) -> Iterator[FreeRun]:
+    def free_networks(self, subnets: Iterable[Subnet], begin: Address | None, length: int) -> Iterator[FreeRange]:
         """Yield the networks with a prefix of *length* bits of which every address is free; see `free_runs`."""
         for run in self.free_runs((one for one in subnets if one.start.max_prefixlen >= length), begin):
             size = 1 << (run.first.max_prefixlen - length)
             end = int(run.last) + 1
             for first in range(-(-int(run.first) // size) * size, end - size + 1, size):
                 low = type(run.first)(first)
-                yield FreeRun(run.subnet, low, low + (size - 1))
+                yield FreeRange(run.subnet, low, low + (size - 1))
 
     def leases(self, query: Query) -> Page[Lease]:
         """Return a page of the leases that are held, by subnet, lowest address first.
@@ -134,7 +135,7 @@ class Surveying:
             base = number << BLOCK_BITS
             yield from (from_number(base + position) for position in taken if first <= base + position <= last)
 
-    def cells(self, subnet: Subnet, network: Network) -> list[Cell]:
+    def cells(self, subnet: Subnet, network: Network) -> list[MapCell]:
         """Return *network* in up to 256 parts of one size, each with what *subnet* has in it."""
         longer = min(_CELL_BITS, network.max_prefixlen - network.prefixlen)
         width = network.num_addresses >> longer
@@ -144,7 +145,7 @@ class Surveying:
             _count(taken & space.positions(number), (number << BLOCK_BITS) - begin, width, used)
         parts: list[Network] = list(network.subnets(longer))
         return [
-            Cell(part, count, width - space.within(to_number(part[0]), to_number(part[-1])).size)
+            MapCell(part, count, width - space.within(to_number(part[0]), to_number(part[-1])).size)
             for part, count in zip(parts, used, strict=True)
         ]
 
@@ -167,7 +168,7 @@ class Surveying:
             yield block.number, block.taken | subnet.ledger.on_its_way(block.number)
         yield from ((number, subnet.ledger.on_its_way(number)) for number in coming)
 
-    def _free_pieces(self, subnet: Subnet, space: Space) -> Iterator[Run]:
+    def _free_pieces(self, subnet: Subnet, space: AddressSpace) -> Iterator[Run]:
         """Yield what is free as runs, ascending; two may touch where a block begins."""
         begin = space.first
         for number, taken in self._taken(subnet, space.first, space.last):

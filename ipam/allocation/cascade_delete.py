@@ -1,4 +1,4 @@
-"""Deleting pools and subnets with all that hangs on them; if that is much, by a job, in parts."""
+"""CascadeDeleter pools and subnets with all that hangs on them; if that is much, by a job, in parts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.leasing import RELEASED_AT_ONCE
-from ipam.allocation.settling import Settling
+from ipam.allocation.entry_applier import RELEASED_AT_ONCE
+from ipam.allocation.roll_forward import RollForward
 from ipam.errors import NotFound
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_sets import AddressSet
@@ -31,17 +31,17 @@ _RECOUNTED_AT_ONCE = 64
 _STEPS_AT_ONCE = 8
 
 
-class Deleting:
+class CascadeDeleter:
     """Hides pools and subnets, and sweeps what is in them.
 
-    How far a sweep has come shows in what is left: whoever takes it up goes on there, and two may be at it at once.
+    What is left shows how far a sweep has come: any process continues there, and two may do so at once.
     """
 
     def __init__(
-        self, stores: Stores, settling: Settling, dispatcher: Dispatcher, admission: AdmissionController
+        self, stores: Stores, roll_forward: RollForward, dispatcher: Dispatcher, admission: AdmissionController
     ) -> None:
         self._stores = stores
-        self._settling = settling
+        self._roll_forward = roll_forward
         self._dispatcher = dispatcher
         self._admission = admission
 
@@ -154,7 +154,7 @@ class Deleting:
     def _sweep_pool(self, id_: ObjectId) -> Iterator[int]:
         """Remove what is in a hidden pool, then the pool; after each step, how many addresses were taken back.
 
-        Nobody gets a range in it any more, so what holds one is all that is left to remove.
+        No subnet gets a range in it any more, so those that hold one are all that is left to remove.
         """
         audit_context = self._stores.pools.deleted_by(id_)
         for subnet in self._stores.pools.holders(id_):
@@ -169,10 +169,10 @@ class Deleting:
     def _sweep_subnet(self, id_: ObjectId) -> Iterator[int]:
         """Remove what hangs on a hidden subnet; after each step, how many addresses were taken back.
 
-        The range goes last, so that nobody is given the same addresses before they are taken from their holders.
+        The range goes last, so that no other subnet has these addresses before they are taken from their holders.
         """
         subnet = self._hidden(id_)
-        while subnet and self._settling.settle(subnet, by_force=True):
+        while subnet and self._roll_forward.settle(subnet, by_force=True):
             subnet = self._hidden(id_)
         if subnet is None:
             return
@@ -191,7 +191,7 @@ class Deleting:
     def _take_back_some(self, id_: ObjectId) -> int:
         """Take some addresses of a hidden subnet from their holders; how many, 0 if there is none left.
 
-        Nobody else changes its blocks any more, but for others who sweep it.
+        Only processes that sweep it change its blocks from now on.
         """
         parts: dict[int, FrozenBitMap] = {}
         freed: list[Writes] = []

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from bson import ObjectId
 
-from ipam.allocation import waiting
-from ipam.allocation.waiting import Waiting
+from ipam.allocation import job_waiter
+from ipam.allocation.job_waiter import JobWaiter
 from ipam.models.documents import Job
 from tests.servers import wait_until
 
@@ -39,7 +39,7 @@ def ended() -> SimpleNamespace:
     return SimpleNamespace(id=ObjectId())
 
 
-def end_of(job: ObjectId, places: Waiting, given_up: Callable[[], bool] = lambda: False) -> Job | None:
+def end_of(job: ObjectId, places: JobWaiter, given_up: Callable[[], bool] = lambda: False) -> Job | None:
     return places.wait([job], FOR_EVER_S, given_up, are_new=True).get(job)
 
 
@@ -50,7 +50,7 @@ def in_thread(call) -> threading.Thread:
 
 
 def test_who_waits_hears_of_the_end(jobs):
-    places, job = Waiting(jobs, 1), ObjectId()
+    places, job = JobWaiter(jobs, 1), ObjectId()
     heard = []
     waiter = in_thread(lambda: heard.append(end_of(job, places)))
     jobs.done.add(job)
@@ -60,7 +60,7 @@ def test_who_waits_hears_of_the_end(jobs):
 
 def test_who_gives_up_gives_his_place_back(jobs):
     """A caller who has hung up is not waited for, and another one gets his place."""
-    places, job, later = Waiting(jobs, 1), ObjectId(), ObjectId()
+    places, job, later = JobWaiter(jobs, 1), ObjectId(), ObjectId()
     end_of(job, places, lambda: True)
     waiter = in_thread(lambda: end_of(later, places))
     jobs.done.add(later)
@@ -82,15 +82,15 @@ def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
 
     monkeypatch.setattr(jobs, "ended", let_the_first_wait)
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + away_s[0])
-    monkeypatch.setattr(waiting, "time", clock)
-    waiter = in_thread(lambda: end_of(job, Waiting(jobs, 1)))
+    monkeypatch.setattr(job_waiter, "time", clock)
+    waiter = in_thread(lambda: end_of(job, JobWaiter(jobs, 1)))
     waiter.join(20)
     assert not waiter.is_alive()
 
 
 def test_one_job_keeps_few_waiting(jobs, monkeypatch):
-    monkeypatch.setattr(waiting, "_WAITERS_OF_A_JOB", 2)
-    places, job = Waiting(jobs, 10), ObjectId()
+    monkeypatch.setattr(job_waiter, "_WAITERS_OF_A_JOB", 2)
+    places, job = JobWaiter(jobs, 10), ObjectId()
     waiters = [in_thread(lambda: end_of(job, places)) for _ in range(2)]
     while len(places._waited.get(job, ())) < 2:  # noqa: SLF001
         pass
@@ -102,12 +102,12 @@ def test_one_job_keeps_few_waiting(jobs, monkeypatch):
 
 
 @pytest.fixture
-def announced(jobs, monkeypatch) -> Waiting:
+def announced(jobs, monkeypatch) -> JobWaiter:
     """Whose ends are announced, and who never looks by himself after he was told so."""
-    monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", FOR_EVER_S)
-    places, first = Waiting(jobs, 10), ended()
-    places.rely(True)  # noqa: FBT003
-    places.hear_of({first.id: first})
+    monkeypatch.setattr(job_waiter, "_LOOKS_ANYWAY_AFTER_S", FOR_EVER_S)
+    places, first = JobWaiter(jobs, 10), ended()
+    places.set_push_available(True)
+    places.on_results({first.id: first})
     end_of(first.id, places)  # From now on he watches.
     return places
 
@@ -119,7 +119,7 @@ def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced)
     del jobs.looks[:]
     for job, waiter in zip((first, second), waiters, strict=True):
         jobs.done.add(job)
-        announced.hear_of({other: None, job: None})
+        announced.on_results({other: None, job: None})
         waiter.join(20)
     assert jobs.looks == [{first}, {second}]
 
@@ -127,7 +127,7 @@ def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced)
 def test_an_end_that_was_announced_a_moment_before_is_not_missed(jobs, announced):
     job = ObjectId()
     jobs.done.add(job)
-    announced.hear_of({job: None})
+    announced.on_results({job: None})
     assert end_of(job, announced).id == job
 
 
@@ -137,13 +137,13 @@ def test_an_end_that_is_told_is_not_looked_at(jobs, announced, comes):
     job, other = ended(), ended()
     del jobs.looks[:]
     if comes == "before":
-        announced.hear_of({job.id: job, other.id: other})
+        announced.on_results({job.id: job, other.id: other})
         assert end_of(job.id, announced) is job
     else:
         heard: list[Job | None] = []
         waiters = [in_thread(lambda: heard.append(end_of(job.id, announced))) for _ in range(2)]
         wait_until(lambda: len(announced._waited.get(job.id, ())) == 2, 20, "both wait")  # noqa: SLF001
-        announced.hear_of({job.id: job, other.id: other})
+        announced.on_results({job.id: job, other.id: other})
         for waiter in waiters:
             waiter.join(20)
         assert heard == [job, job]
@@ -151,22 +151,22 @@ def test_an_end_that_is_told_is_not_looked_at(jobs, announced, comes):
 
 
 def test_of_announced_ends_only_the_last_are_remembered(announced, monkeypatch):
-    monkeypatch.setattr(waiting, "_REMEMBERED", 3)
+    monkeypatch.setattr(job_waiter, "_REMEMBERED", 3)
     ends = [ObjectId() for _ in range(5)]
-    announced.hear_of(dict.fromkeys(ends[:2]))
-    announced.hear_of(dict.fromkeys(ends[2:]))
+    announced.on_results(dict.fromkeys(ends[:2]))
+    announced.on_results(dict.fromkeys(ends[2:]))
     assert list(announced._announced) == ends[2:]  # noqa: SLF001
 
 
 def test_an_end_that_was_not_announced_is_found_all_the_same(jobs, announced, monkeypatch):
     """Its message was lost; also while others are announced without a pause."""
-    monkeypatch.setattr(waiting, "_LOOKS_ANYWAY_AFTER_S", 0.01)
-    announced.rely(True)  # noqa: FBT003
+    monkeypatch.setattr(job_waiter, "_LOOKS_ANYWAY_AFTER_S", 0.01)
+    announced.set_push_available(True)
     lost, busy, stop = ObjectId(), ObjectId(), threading.Event()
 
     def announce_without_a_pause() -> None:
         while not stop.is_set():
-            announced.hear_of({busy: None})
+            announced.on_results({busy: None})
 
     others = [in_thread(lambda: end_of(busy, announced, stop.is_set)), in_thread(announce_without_a_pause)]
     jobs.done.add(lost)
@@ -180,7 +180,7 @@ def test_when_the_announcing_ends_he_looks_by_himself(jobs, announced):
     job = ObjectId()
     waiter = in_thread(lambda: end_of(job, announced))
     jobs.done.add(job)
-    announced.rely(False)  # noqa: FBT003
+    announced.set_push_available(False)
     waiter.join(20)
     assert not waiter.is_alive()
 
@@ -193,15 +193,15 @@ def test_who_waits_for_several_goes_on_when_all_have_ended(jobs, announced, come
     heard: list[dict[ObjectId, Job]] = []
     if comes == "before":
         jobs.done.update(looked_at)
-        announced.hear_of({**{job.id: job for job in told}, **dict.fromkeys(looked_at)})
+        announced.on_results({**{job.id: job for job in told}, **dict.fromkeys(looked_at)})
     waiter = in_thread(lambda: heard.append(announced.wait(wanted, FOR_EVER_S, lambda: False, are_new=True)))
     if comes == "while":
         wait_until(lambda: len(announced._waited) == 6, 20, "all are waited for")  # noqa: SLF001
-        announced.hear_of({job.id: job for job in told[1:]})
-        announced.hear_of({told[0].id: told[0]})
+        announced.on_results({job.id: job for job in told[1:]})
+        announced.on_results({told[0].id: told[0]})
         assert not heard
         jobs.done.update(looked_at)
-        announced.hear_of(dict.fromkeys(looked_at))
+        announced.on_results(dict.fromkeys(looked_at))
     waiter.join(20)
     assert heard[0].keys() == set(wanted)
     assert [heard[0][job.id] for job in told] == told
@@ -211,7 +211,7 @@ def test_who_waits_for_several_goes_on_when_all_have_ended(jobs, announced, come
 def test_what_is_not_new_is_looked_at_once(jobs, announced):
     """That it has ended may have been told to somebody else."""
     first, second, going_on = ended(), ObjectId(), ObjectId()
-    announced.hear_of({first.id: first})
+    announced.on_results({first.id: first})
     jobs.done.add(second)
     del jobs.looks[:]
     heard = announced.wait([first.id, second, going_on], 0.1, lambda: False)
@@ -221,17 +221,17 @@ def test_what_is_not_new_is_looked_at_once(jobs, announced):
 
 def test_who_gives_up_has_those_that_have_ended_by_then(announced):
     first, other = ended(), ObjectId()
-    announced.hear_of({first.id: first})
+    announced.on_results({first.id: first})
     assert announced.wait([other, first.id], FOR_EVER_S, lambda: True) == {first.id: first}
     assert not announced._waited  # noqa: SLF001
 
 
 def test_a_job_that_enough_others_wait_for_holds_nobody_up(announced, monkeypatch):
-    monkeypatch.setattr(waiting, "_WAITERS_OF_A_JOB", 1)
+    monkeypatch.setattr(job_waiter, "_WAITERS_OF_A_JOB", 1)
     busy, other, stop = ObjectId(), ended(), threading.Event()
     first = in_thread(lambda: end_of(busy, announced, stop.is_set))
     wait_until(lambda: busy in announced._waited, 20, "one waits")  # noqa: SLF001
-    announced.hear_of({other.id: other})
+    announced.on_results({other.id: other})
     assert announced.wait([busy, other.id], FOR_EVER_S, lambda: False) == {other.id: other}
     assert busy in announced._waited  # noqa: SLF001
     stop.set()

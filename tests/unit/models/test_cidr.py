@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipam.allocation.ranges import Space, bounds, parse_exclusion, parse_network
 from ipam.errors import ValidationFailed
 from ipam.models.address_sets import AddressSet
+from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import from_bytes, to_bytes
+from ipam.models.cidr import bounds, parse_exclusion, parse_network
 
 START = ip_address("10.0.255.230")
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda a: a.ipv4_mapped is None))
@@ -22,7 +23,7 @@ def spaces(draw):
     excluded = draw(st.lists(st.tuples(st.integers(0, 70), st.integers(0, 9)), max_size=6))
     ranges = [(START + first, START + first + more) for first, more in excluded]
     left_out = {START + n for first, more in excluded for n in range(first, first + more + 1)}
-    space = Space.of(START, START + (size - 1), ranges)
+    space = AddressSpace.of(START, START + (size - 1), ranges)
     return space, [START + n for n in range(size) if START + n not in left_out]
 
 
@@ -45,7 +46,7 @@ def test_a_space_has_what_is_not_left_out(drawn):
     ],
 )
 def test_blocks_that_are_left_out_as_a_whole_are_known(excluded, closed):
-    space = Space.of(ip_address("10.0.0.0"), ip_address("10.255.255.255"), [parse_exclusion(excluded, "")])
+    space = AddressSpace.of(ip_address("10.0.0.0"), ip_address("10.255.255.255"), [parse_exclusion(excluded, "")])
     assert [n & 0xFFFF for first, last in space.closed for n in range(first, last + 1)] == closed
 
 

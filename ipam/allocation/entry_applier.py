@@ -10,12 +10,13 @@ from typing import Any
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.ranges import Space, parse_exclusion
-from ipam.allocation.results import leases_of
+from ipam.allocation.job_results import leases_of
 from ipam.errors import WriteConflict
 from ipam.models.address_sets import EMPTY, AddressSet
+from ipam.models.address_space import AddressSpace
 from ipam.models.audit_context import use_audit_context
 from ipam.models.blocks import Block
+from ipam.models.cidr import parse_exclusion
 from ipam.models.documents import Bson, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
@@ -23,12 +24,12 @@ from ipam.models.writes import Writes
 from ipam.util.retry import retry_on_conflict
 
 
-def space_of(subnet: Subnet) -> Space:
+def space_of(subnet: Subnet) -> AddressSpace:
     """Return the addresses that *subnet* may hand out: its range without the exclusions and the gateway."""
     excluded = [parse_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(subnet.exclusions)]
     if subnet.gateway is not None:
         excluded.append((subnet.gateway, subnet.gateway))
-    return Space.of(subnet.start, subnet.end, excluded)
+    return AddressSpace.of(subnet.start, subnet.end, excluded)
 
 
 # Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
@@ -38,7 +39,7 @@ NOT_SEEN: Mapping[Any, Any] = MappingProxyType({})
 RELEASED_AT_ONCE = 2048
 
 
-class Leasing:
+class EntryApplier:
     """Writes the leases and the blocks of grants and releases."""
 
     def __init__(self, stores: Stores) -> None:
@@ -93,7 +94,8 @@ class Leasing:
         """Return the writes that bring blocks, as they were *seen*, in line with applied entries and remove these.
 
         Nothing, if not all of them were seen. If they were seen before it was entered into the ledger, it stands
-        there still: whoever had finished it would have changed them, and then these writes end before the ledger.
+        there still: a process that had finished it would have changed them, and then these writes end before the
+        ledger.
         """
         taken_now = [grant.addresses for grant in grants]
         freed_now = [release.addresses for release in releases]
@@ -116,10 +118,10 @@ class Leasing:
         """Bring blocks in line with what was carried out, and strike it out.
 
         A block is changed only for what still stands in the ledger after the block was read: what does not was
-        finished by someone else, and the block may know already what came after it.
+        finished by another process, and the block may have later changes already.
 
         Raises:
-            WriteConflict: If a block was changed by someone else meanwhile.
+            WriteConflict: If a block was changed meanwhile.
         """
         entries: tuple[Grant | Release, ...] = (*grants, *releases)
         blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
@@ -129,7 +131,7 @@ class Leasing:
         out = [grant for grant in grants if grant in subnet.ledger.grants]
         back = [release for release in releases if release in subnet.ledger.releases]
         if not self._stores.writer.write(self.ending(subnet_id, out, back, blocks)):
-            raise WriteConflict(f"Blocks of subnet {subnet_id} were changed by someone else.")
+            raise WriteConflict(f"Blocks of subnet {subnet_id} were changed meanwhile.")
 
     def _give_back_some(self, subnet: ObjectId, release: Release) -> None:
         for address in release.addresses:

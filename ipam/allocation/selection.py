@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ipam.allocation.planning import Pick, Plan
-from ipam.allocation.ranges import parse_address
+from ipam.allocation.planner import Selection, SubnetPlan
 from ipam.errors import AddressTaken, Exhausted, ValidationFailed
 from ipam.models.address_sets import AddressSet
 from ipam.models.addresses import count_addresses
+from ipam.models.cidr import parse_address
 from ipam.models.reservation_request import ReservationRequest, Spread
 
 # Addresses that a sentence names; its facts name all of them.
 _SHOWN = 5
 
-Choice = list[tuple[Plan, Pick]]
+Choice = list[tuple[SubnetPlan, Selection]]
 
 
-def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
+def select_addresses(request: ReservationRequest, plans: Sequence[SubnetPlan]) -> Choice:
     """Return what *request* gets of the subnets of *plans*, which are in the order of their addresses: all of it.
 
     Raises:
@@ -38,7 +38,7 @@ def choose(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
     return chosen
 
 
-def _any(request: ReservationRequest, count: int, plans: Sequence[Plan], family: str) -> Choice:
+def _any(request: ReservationRequest, count: int, plans: Sequence[SubnetPlan], family: str) -> Choice:
     free = sum(plan.available for plan in plans)
     if count > free:
         message = f"{count_addresses(count, family)} asked for, {free} free; ask for fewer or elsewhere."
@@ -52,7 +52,7 @@ def _any(request: ReservationRequest, count: int, plans: Sequence[Plan], family:
     return chosen
 
 
-def _run(request: ReservationRequest, count: int, plans: Sequence[Plan], family: str) -> Choice:
+def _run(request: ReservationRequest, count: int, plans: Sequence[SubnetPlan], family: str) -> Choice:
     for plan in plans:
         if count <= plan.available and (run := plan.pick_run(count, request.strategy)):
             return [(plan, run)]
@@ -63,16 +63,18 @@ def _run(request: ReservationRequest, count: int, plans: Sequence[Plan], family:
     raise Exhausted(message, asked=count, free=free)
 
 
-def _these(request: ReservationRequest, plans: Sequence[Plan]) -> Choice:
+def _these(request: ReservationRequest, plans: Sequence[SubnetPlan]) -> Choice:
     addresses = [parse_address(text, f"/addresses/{index}") for index, text in enumerate(request.addresses)]
     wanted = AddressSet.of(addresses)
     mine = [(plan, plan.within(wanted)) for plan in plans]
     offered = {address for _, some in mine for address in some}
     for index, address in enumerate(addresses):
         if address not in offered:
-            raise ValidationFailed.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
+            raise ValidationFailed.at(
+                f"/addresses/{index}", f"{address} is never handed out here; select_addresses another"
+            )
     taken = [str(address) for plan, some in mine for address in plan.taken(some)]
     if taken:
         shown = ", ".join(taken[:_SHOWN]) + (f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else "")
-        raise AddressTaken(f"{shown} cannot be had: taken; choose others.", addresses=taken)
+        raise AddressTaken(f"{shown} cannot be had: taken; select_addresses others.", addresses=taken)
     return [(plan, plan.pick_these(some)) for plan, some in mine if some]

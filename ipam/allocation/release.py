@@ -9,9 +9,9 @@ from functools import partial, reduce
 from bson import ObjectId
 
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.leasing import RELEASED_AT_ONCE, Leasing
-from ipam.allocation.planning import enter_release
-from ipam.allocation.settling import Settling
+from ipam.allocation.entry_applier import RELEASED_AT_ONCE, EntryApplier
+from ipam.allocation.planner import enter_release
+from ipam.allocation.roll_forward import RollForward
 from ipam.errors import NotFound, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_sets import NO_ADDRESS, AddressSet
@@ -35,13 +35,13 @@ _ALONE_FROM = WITHOUT_REST // _TOGETHER
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReleaseChunk:
     """Addresses of one subnet that go back together.
 
     Attributes:
         end: How many addresses the reservation was given up to here.
         ends: Whether it has no others, and gives them back at once.
-        audit_context: Who wants it.
+        audit_context: That of the request.
     """
 
     subnet: ObjectId
@@ -52,20 +52,20 @@ class Part:
     audit_context: AuditContext = field(default_factory=current_audit_context)
 
 
-class Releasing:
+class Releaser:
     """Releases reservations and leases."""
 
     def __init__(
         self,
         stores: Stores,
-        leasing: Leasing,
-        settling: Settling,
+        entry_applier: EntryApplier,
+        roll_forward: RollForward,
         dispatcher: Dispatcher,
         admission: AdmissionController,
     ) -> None:
         self._stores = stores
-        self._leasing = leasing
-        self._settling = settling
+        self._entry_applier = entry_applier
+        self._roll_forward = roll_forward
         self._dispatcher = dispatcher
         self._admission = admission
         self._hide = Coalescer(self._hide_together, _TOGETHER)
@@ -105,7 +105,7 @@ class Releasing:
     def go_on(self, job: Job, token: ObjectId) -> bool:
         """Carry out a part of *job*, which has the claim *token*; True if there is more to do.
 
-        So many addresses go back in parts: that others get their turn, and whoever looks sees that it goes on.
+        So many addresses go back in parts: so other targets get their turn, and progress is visible.
         """
         reservation = self._stores.reservations.releasing([job.reservation]).get(job.reservation)
         position, count = None, 0
@@ -125,7 +125,7 @@ class Releasing:
         """
         given_back = 0
         is_alone = reservation.count >= _ALONE_FROM
-        ahead = (part for part in parts_of(reservation) if part.end > position)
+        ahead = (part for part in chunks_of(reservation) if part.end > position)
         for index, part in enumerate(ahead):
             if index:
                 self._stores.reservations.renew_release(reservation.id)
@@ -168,12 +168,12 @@ class Releasing:
     def _hide_together(self, wanted: Sequence[WantedRelease]) -> Sequence[Reservation | Exception]:
         return self._stores.reservations.begin_releases(wanted, min(RELEASED_WITHOUT_JOB, RELEASED_AT_ONCE))
 
-    def _give_back_together(self, wanted: Sequence[Part]) -> list[int]:
+    def _give_back_together(self, wanted: Sequence[ReleaseChunk]) -> list[int]:
         """Give parts of one subnet back; returns how many addresses the reservation of each gave back.
 
         Of one reservation there are several if it is released twice at the same moment.
         """
-        parts: dict[ObjectId, Part] = {}
+        parts: dict[ObjectId, ReleaseChunk] = {}
         for part in wanted:
             known = parts.get(part.reservation, part)
             parts[part.reservation] = replace(part, addresses=known.addresses | part.addresses)
@@ -185,7 +185,7 @@ class Releasing:
         self._stores.writer.write([self._stores.reservations.burial(reservations)])
         return reservations
 
-    def _give_back_some(self, subnet_id: ObjectId, parts: Mapping[ObjectId, Part]) -> dict[ObjectId, int]:
+    def _give_back_some(self, subnet_id: ObjectId, parts: Mapping[ObjectId, ReleaseChunk]) -> dict[ObjectId, int]:
         """Give back what reservations hold of *parts*, with one write of the ledger."""
         subnet = self._active(subnet_id)
         if subnet is None:
@@ -202,7 +202,7 @@ class Releasing:
             self._begin(subnet, releases)
         return {reservation: len(addresses) for reservation, addresses in held.items()}
 
-    def _held(self, subnet: ObjectId, parts: Collection[Part]) -> dict[ObjectId, AddressSet]:
+    def _held(self, subnet: ObjectId, parts: Collection[ReleaseChunk]) -> dict[ObjectId, AddressSet]:
         """Return what reservations have of *parts* still, of which nothing is on its way in the ledger.
 
         One that gives all back at once has what it says, until it says that its release is over. Of others the
@@ -242,29 +242,29 @@ class Releasing:
         """
         pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
         for release in pending:
-            self._leasing.put_back(subnet.id, [release])
-        if self._settling.finish_grants_of(subnet, reservation) or pending:
+            self._entry_applier.put_back(subnet.id, [release])
+        if self._roll_forward.finish_grants_of(subnet, reservation) or pending:
             raise WriteConflict(f"Addresses of reservation {reservation} were on their way.")
 
     def _begin(self, subnet: Subnet, releases: Sequence[Release]) -> None:
         """Enter *releases* into the ledger, and carry them out."""
-        seen = self._leasing.see(subnet.id, [release.addresses for release in releases])
+        seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])
         self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))
-        self._leasing.put_back(subnet.id, releases, seen)
+        self._entry_applier.put_back(subnet.id, releases, seen)
 
 
-def parts_of(reservation: Reservation) -> Iterator[Part]:
+def chunks_of(reservation: Reservation) -> Iterator[ReleaseChunk]:
     """Yield what a hidden *reservation* may hold still, in the parts in which it goes back, the same each time."""
     if reservation.at_once:
         for subnet, addresses in reservation.left:
-            yield Part(subnet, reservation.id, addresses, len(addresses), ends=True)
+            yield ReleaseChunk(subnet, reservation.id, addresses, len(addresses), ends=True)
         return
     end = 0
     for holding in in_order(reservation.holdings):
         for some in holding.given.parts(RELEASED_AT_ONCE):
             end += len(some)
             if holding.subnet in reservation.subnets:
-                yield Part(holding.subnet, reservation.id, some, end)
+                yield ReleaseChunk(holding.subnet, reservation.id, some, end)
 
 
 def _release(

@@ -18,10 +18,10 @@ from ipam.models.jobs import JobStore
 
 log = logging.getLogger(__name__)
 
-# While ends are announced, those who wait look by themselves only for what was not, its worker having died before
-# that: for what they have waited longer than this, and as often as this.
+# While results are published, waiters read the database only for what was not published, its worker having died
+# before that: for what they have waited longer than this, and as often as this.
 _LOOKS_ANYWAY_AFTER_S = 2.0
-# JobResults that are remembered, for who begins to wait a moment after them.
+# Results that are remembered, for waiters that begin a moment after them.
 _REMEMBERED = 2048
 # So many jobs at once, of which lists may have thousands.
 _LOOKS_ANYWAY_AT = 256
@@ -29,19 +29,19 @@ _LOOKS_ANYWAY_AT = 256
 # times what the query took, so that watching never costs the database more than a quarter of one connection's time.
 _PAUSE_S = 0.004
 _PAUSE_FACTOR = 3.0
-# But however long a database that is away lets a query wait, those who wait for its return hear of it soon.
+# However long a database that is away lets a query wait, waiters learn of its return soon.
 _LONGEST_PAUSE_S = 0.5
-# How often one who waits looks whether his caller still does.
+# How often a waiter checks that its caller is still there.
 _LOOKS_UP_AFTER_S = 0.5
-# Who asks for one job more often than this does not need to hear of it in each of his calls.
+# Waiters of one job beyond this number are not registered: calls that follow each other so closely need no push.
 _WAITERS_OF_A_JOB = 8
 
 
-class Waiting:
+class JobWaiter:
     """Lets request threads wait for the end of jobs.
 
     Args:
-        places: How many may wait at once; beyond that nobody waits, so that threads are left for other requests.
+        places: How many may wait at once; others do not wait, so that threads are left for other requests.
     """
 
     def __init__(self, jobs: JobStore, places: int) -> None:
@@ -49,16 +49,16 @@ class Waiting:
         self._places = threading.BoundedSemaphore(places)
         self._changed = threading.Condition()
         self._waited: dict[ObjectId, list[Future[Job]]] = {}
-        # What has ended and nobody waited for, in the order in which that was announced.
+        # Results that no waiter waited for, in the order in which they were published.
         self._announced: dict[ObjectId, Job | None] = {}
         self._to_look_at: set[ObjectId] = set()
         self._is_announced = False
         self._looks_at = 0.0
-        self._waited_long: list[ObjectId] = []  # For these somebody waited already when it was last time to look.
+        self._waited_long: list[ObjectId] = []  # Waiters waited for these already at the last look.
         self._thread: threading.Thread | None = None
 
-    def hear_of(self, ends: JobResults) -> None:
-        """Let those who wait have their jobs as they have ended, or look at once, where that was not announced."""
+    def on_results(self, ends: JobResults) -> None:
+        """Give waiters their results; where a result is not in the message, have them read it at once."""
         with self._changed:
             for id_, job in ends.items():
                 if job is None and id_ in self._waited:
@@ -68,7 +68,7 @@ class Waiting:
             for _ in range(len(self._announced) - _REMEMBERED):
                 del self._announced[next(iter(self._announced))]
 
-    def rely(self, is_announced: bool) -> None:  # noqa: FBT001 (a callback)
+    def set_push_available(self, is_announced: bool) -> None:  # noqa: FBT001 (a callback)
         """From now on, ends are announced, or they are not."""
         with self._changed:
             self._is_announced = is_announced
@@ -81,7 +81,7 @@ class Waiting:
         """Return those of *jobs* that have ended, when all have, the timeout is over, or the caller has *given_up*.
 
         None at once when all places are taken. A job that enough others wait for is not waited for. Unless they
-        *are_new*, they are looked at once: that they have ended may have been told to somebody else.
+        *are_new*, they are read first: their results may have been published before.
         """
         if timeout_s <= 0 or not self._places.acquire(blocking=False):
             return {}
@@ -100,7 +100,7 @@ class Waiting:
             self._places.release()
 
     def _join(self, ends: Mapping[ObjectId, Future[Job]], *, are_new: bool) -> set[Future[Job]]:
-        """Be among those who wait for each job, unless they are many; returns those of *ends* that are to come."""
+        """Register a waiter for each job, unless it has many; return those of *ends* that are to come."""
         joined: set[Future[Job]] = set()
         with self._changed:
             for job, ended in ends.items():
@@ -116,7 +116,7 @@ class Waiting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="job-watcher", daemon=True)
                 self._thread.start()
-            if not self._is_announced:  # Else he is not woken for each request: he looks up by himself.
+            if not self._is_announced:  # Else the thread looks by itself, and need not be woken for each request.
                 self._changed.notify()
         return joined
 
@@ -135,7 +135,7 @@ class Waiting:
         self._changed.notify()
 
     def _end(self, job: Job) -> bool:
-        """Let those who wait for *job*, which has ended, go on; False if there are none."""
+        """Wake the waiters of *job*, which has ended; return False if there are none."""
         waiters = self._waited.pop(job.id, [])
         for ended in waiters:
             ended.set_result(job)
@@ -149,7 +149,7 @@ class Waiting:
         except Transient:
             return ()
         except Exception:
-            log.exception("watching jobs failed")  # Were the thread to die, nobody would ever be woken again.
+            log.exception("watching jobs failed")  # If the thread died, no waiter would ever be woken again.
             return ()
 
     def _wanted(self) -> list[ObjectId]:

@@ -1,9 +1,9 @@
-"""Jobs: requests for addresses are accepted by the API and carried out by workers, as is what takes long."""
+"""The job runner: workers carry out reservation requests, and releases and deletions that take long."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
@@ -11,25 +11,22 @@ from typing import Protocol
 
 from bson import ObjectId
 
-from ipam.allocation.backlog import Backlog
-from ipam.allocation.deleting import Deleting
+from ipam.allocation.cascade_delete import CascadeDeleter
 from ipam.allocation.dispatcher import Dispatcher
-from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granting, given_up
-from ipam.allocation.releasing import Releasing
-from ipam.allocation.settling import Settling
-from ipam.errors import NotQueued, Transient, passes
+from ipam.allocation.granting import GIVE_UP_AFTER_FAILURES, Granter, given_up
+from ipam.allocation.release import Releaser
+from ipam.allocation.roll_forward import RollForward
+from ipam.errors import Transient, passes
 from ipam.hooks.admission import AdmissionController
 from ipam.models.clock import begun_within, utc_now
-from ipam.models.connection import chunks
-from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet, SubnetState
+from ipam.models.documents import Job, JobKind, Subnet, SubnetState
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
-from ipam.util.coalescing import Coalescer
 from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 
-# Jobs claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
+# JobRunner claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096
@@ -47,7 +44,7 @@ ALONE_AFTER_FAILURES = 3
 TURN_BATCHES = 4
 
 
-class Rest(Enum):
+class NextRun(Enum):
     """When to go on with what may be left of the jobs of a target."""
 
     NONE = auto()
@@ -65,36 +62,36 @@ class Turns(Protocol):
         It returns in how many seconds to go on with what is left, None if nothing is.
         """
 
-    def take_large(self, work: Callable[[], Rest]) -> Rest:
+    def take_large(self, work: Callable[[], NextRun]) -> NextRun:
         """Call *work* and return what it returns; or `MUCH_LATER`, if as many processes as may do large jobs."""
 
 
-class Alone:
+class SingleProcess:
     """The turns of a process that has no others beside it."""
 
     def take(self, _target: ObjectId, work: Callable[[], float | None]) -> float | None:
         """Call *work* and return what it returns."""
         return work()
 
-    def take_large(self, work: Callable[[], Rest]) -> Rest:
+    def take_large(self, work: Callable[[], NextRun]) -> NextRun:
         """Call *work* and return what it returns."""
         return work()
 
 
 # When that is, in seconds from now; None if never.
-_PAUSES_S = {Rest.NONE: None, Rest.AT_ONCE: 0.0, Rest.LATER: 0.0, Rest.MUCH_LATER: 1.0}
+_PAUSES_S = {NextRun.NONE: None, NextRun.AT_ONCE: 0.0, NextRun.LATER: 0.0, NextRun.MUCH_LATER: 1.0}
 
 
-class Jobs:
-    """Accepts requests for addresses and carries them out; and releases and deletions that take long."""
+class JobRunner:
+    """Carries out jobs, for the worker."""
 
     def __init__(  # noqa: PLR0913 (wiring)
         self,
         stores: Stores,
-        settling: Settling,
-        granting: Granting,
-        releasing: Releasing,
-        deleting: Deleting,
+        roll_forward: RollForward,
+        granter: Granter,
+        releaser: Releaser,
+        cascade_deleter: CascadeDeleter,
         *,
         dispatcher: Dispatcher,
         admission: AdmissionController,
@@ -102,102 +99,14 @@ class Jobs:
     ) -> None:
         self._stores = stores
         self._admission = admission
-        self._settling = settling
-        self._granting = granting
-        self._releasing = releasing
-        self._deleting = deleting
+        self._roll_forward = roll_forward
+        self._granter = granter
+        self._releaser = releaser
+        self._cascade_deleter = cascade_deleter
         self._dispatcher = dispatcher
         self._claim_timeout_s = claim_timeout_s
-        self._backlog = Backlog(stores.jobs)
-        self._store: Coalescer[Job, Job] = Coalescer(self._store_some, BATCH_JOBS)
 
-    def accept(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
-        """Accept *request* for addresses of a subnet or pool as the job *id_*; to do so twice changes nothing.
-
-        Raises:
-            Transient: If too many addresses are asked for already.
-        """
-        (job,) = self._backlog.admit([self._new_job(id_, owner, request)])
-        return self._store(job)
-
-    def accept_all(self, owner: Subnet | Pool, requests: Mapping[ObjectId, ReservationRequest]) -> list[Job]:
-        """Accept several *requests* by the ids of their jobs, which are begun in this order; returns these jobs.
-
-        If the database goes away in the middle, these are the first of them: what was accepted is carried out.
-
-        Raises:
-            ValidationFailed: If they ask for more addresses than may ever be asked for.
-            Transient: If it was away from the beginning, or too many addresses are asked for already.
-        """
-        accepted: list[Job] = []
-        jobs = self._backlog.admit([self._new_job(id_, owner, request) for id_, request in requests.items()])
-        for some in chunks(jobs, BATCH_JOBS):
-            try:
-                accepted += self._store_some(some)
-            except Transient:
-                if not accepted:
-                    raise
-                break
-        return accepted
-
-    def _new_job(self, id_: ObjectId, owner: Subnet | Pool, request: ReservationRequest) -> Job:
-        pool, subnet = (owner.pool, owner.id) if isinstance(owner, Subnet) else (owner.id, None)
-        new = Job(
-            id=id_,
-            kind=JobKind.RESERVATION,
-            target=owner.id,
-            pool=pool,
-            subnet=subnet,
-            request=request.to_json(),
-            reservation=ObjectId(),
-        )
-        return self._admission.with_hooks(new)
-
-    def _store_some(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Store *jobs* that were accepted at the same moment, with one message for each target."""
-        self._stores.jobs.insert(*jobs)
-        for target in dict.fromkeys(job.target for job in jobs):
-            self._dispatcher.dispatch(target)
-        return jobs
-
-    def cancel(self, id_: ObjectId) -> None:
-        """Close a job that no worker has begun.
-
-        Raises:
-            NotFound: If there is no such job.
-            NotQueued: If a worker has begun it, or it is closed already.
-        """
-        job = self._stores.jobs.get(id_)
-        if job.kind is not JobKind.RESERVATION:
-            raise NotQueued(f"The job {id_} is a {job.kind.value}, which begins at once and cannot be undone.")
-        if job.state is JobState.QUEUED:
-            token, claimed = self._stores.jobs.claim([job], self._claim_timeout_s)
-            try:
-                is_mine = bool(claimed) and retry_on_conflict(partial(self._forestall, job))
-                if is_mine and self._stores.jobs.cancel(job, token):
-                    self._dispatcher.publish_results({id_: None})
-                    return
-            finally:
-                self._stores.jobs.disown([id_], token)
-        state = self._stores.jobs.get(id_).state
-        raise NotQueued(f"The job {id_} is {state} already; only a queued one can be cancelled.")
-
-    def _forestall(self, job: Job) -> bool:
-        """Keep everybody from granting addresses to *job*, which is claimed; False if somebody has.
-
-        Who would do so without a claim has read the ledger before that: so it is written, though with nothing new.
-
-        Raises:
-            WriteConflict: If it was changed by someone else meanwhile.
-        """
-        subnet = self._stores.subnets.find(job.subnet) if job.subnet else None
-        if subnet is not None:
-            if job.id in subnet.ledger.granted:
-                return False
-            self._stores.subnets.change_ledger(subnet, subnet.ledger)
-        return True
-
-    def carry_out(self, target: ObjectId, turns: Turns | None = None) -> None:
+    def run(self, target: ObjectId, turns: Turns | None = None) -> None:
         """Carry out the waiting jobs of a subnet or pool; or a part of a release or a deletion.
 
         *turns* say whether that is for this process to do; it is, if there are none.
@@ -205,26 +114,27 @@ class Jobs:
         Raises:
             Transient: If the database went away; what was begun will be finished by the next call.
         """
-        turns = turns or Alone()
+        turns = turns or SingleProcess()
         pause_s = turns.take(target, partial(self._carry_out_turn, target, turns))
         if pause_s is not None:
-            # Behind what waits already; and after the turn, or who hears of it could only leave it to this one.
+            # Behind what waits already; and after the turn, or the process that receives it would leave it to this
+            # one.
             self._dispatcher.dispatch(target, pause_s)
 
     def _carry_out_turn(self, target: ObjectId, turns: Turns) -> float | None:
         """Carry out what waits for *target*, or some of it; returns in how many seconds to go on, None if never."""
-        rest = Rest.AT_ONCE
+        rest = NextRun.AT_ONCE
         for _ in range(TURN_BATCHES):
             rest = retry_on_conflict(partial(self._carry_out_some, target, turns))
-            if rest is not Rest.AT_ONCE:
+            if rest is not NextRun.AT_ONCE:
                 break
         return _PAUSES_S[rest]
 
-    def _carry_out_some(self, target: ObjectId, turns: Turns) -> Rest:
+    def _carry_out_some(self, target: ObjectId, turns: Turns) -> NextRun:
         """Carry out some of the jobs that wait for *target*; returns when to go on with what may be left.
 
         Raises:
-            WriteConflict: If a ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If a ledger was changed meanwhile; then nothing is held.
         """
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
@@ -234,19 +144,19 @@ class Jobs:
             new = [job for job in waiting if self._is_new(job)]
             ungranted = [job for job in new if job.id not in subnet.ledger.granted]
             in_hand = {job.id for job in new} - {job.id for job in ungranted}
-            waiting = [job for job in waiting if job.id not in in_hand]  # Somebody has just granted these.
+            waiting = [job for job in waiting if job.id not in in_hand]  # Another worker has just granted these.
             batch = next(_batches(ungranted), [])
             if batch and self._grant_new(batch, subnet):
-                return Rest.AT_ONCE if more or len(batch) < len(waiting) else Rest.NONE
+                return NextRun.AT_ONCE if more or len(batch) < len(waiting) else NextRun.NONE
         if not waiting:
-            return Rest.NONE
+            return NextRun.NONE
         some = _as_many_as_a_batch_has(waiting)
         more |= len(some) < len(waiting)
         if _asked(some) <= BATCH_ADDRESSES:
-            return Rest.LATER if self._carry_out(some, subnet) else Rest.AT_ONCE if more else Rest.NONE
+            return NextRun.LATER if self._carry_out(some, subnet) else NextRun.AT_ONCE if more else NextRun.NONE
 
-        def carry_out_large() -> Rest:
-            return Rest.LATER if self._carry_out(some, subnet) or more else Rest.NONE
+        def carry_out_large() -> NextRun:
+            return NextRun.LATER if self._carry_out(some, subnet) or more else NextRun.NONE
 
         return turns.take_large(carry_out_large)
 
@@ -261,18 +171,18 @@ class Jobs:
         )
 
     def _grant_new(self, jobs: Sequence[Job], subnet: Subnet) -> bool:
-        """Carry *jobs*, which nobody has claimed, to their success; False if they must be claimed first.
+        """Carry out *jobs* that are not claimed; return False if they must be claimed first.
 
         Raises:
-            WriteConflict: If the ledger was changed by someone else meanwhile; then nothing is held.
+            WriteConflict: If the ledger was changed meanwhile; then nothing is held.
         """
         began = utc_now()
         try:
-            outcome = self._granting.grant_unclaimed(jobs, subnet)
+            outcome = self._granter.grant_unclaimed(jobs, subnet)
             if outcome is None:
                 return False
             begun = {job.id: replace(job, started_at=began) for job in jobs}
-            ended = self._settling.finish(begun, outcome.subnets, outcome.seen)
+            ended = self._roll_forward.finish(begun, outcome.subnets, outcome.seen)
         except Exception as error:
             if passes(error):
                 raise
@@ -282,7 +192,7 @@ class Jobs:
         return True
 
     def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
-        """Carry out those of *waiting*, jobs of one target, that nobody else is quicker to claim.
+        """Carry out those of *waiting*, jobs of one target, that this worker can claim.
 
         *subnet* is that target, if it is one; its ledger was read before them. Returns whether a release or a
         deletion among them is to go on later.
@@ -322,7 +232,7 @@ class Jobs:
     def _go_on(self, job: Job, token: ObjectId) -> bool:
         """Carry out a part of *job*, a release or a deletion; True if there is more to do."""
         more: list[bool] = []
-        go_on = self._releasing.go_on if job.kind is JobKind.RELEASE else self._deleting.go_on
+        go_on = self._releaser.go_on if job.kind is JobKind.RELEASE else self._cascade_deleter.go_on
         _try([job], lambda: more.append(go_on(job, token)))
         if more == [False]:
             self._dispatcher.publish_results({job.id: None})
@@ -336,15 +246,15 @@ class Jobs:
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:
-            self._settling.finish({job.id: job}, self._settling.subnets_of(job))
+            self._roll_forward.finish({job.id: job}, self._roll_forward.subnets_of(job))
         else:
-            self._settling.abandon(job, given_up())
+            self._roll_forward.abandon(job, given_up())
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> None:
         if _is_of_subnet(jobs[0]):
-            outcome = self._granting.grant_of_subnet(token, jobs, subnet)
+            outcome = self._granter.grant_of_subnet(token, jobs, subnet)
         else:
-            outcome = self._granting.grant_of_pool(token, jobs)
+            outcome = self._granter.grant_of_pool(token, jobs)
         self._stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
         self._dispatcher.publish_results(dict.fromkeys(outcome.refused))
         wanted = {job.id: job for job in outcome.jobs if job.id not in outcome.refused}
@@ -353,10 +263,10 @@ class Jobs:
         if not _is_of_subnet(jobs[0]):
             decided = self._stores.jobs.decide(wanted, token)
             if len(decided) < len(wanted):
-                # The claim ran out and the jobs are someone else's now: so are not the addresses.
-                self._granting.withdraw(token, outcome.subnets, spare=decided)
+                # The claim has lapsed and other workers have the jobs; the addresses are withdrawn.
+                self._granter.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
-        self._dispatcher.publish_results(self._settling.finish(wanted, outcome.subnets, outcome.seen))
+        self._dispatcher.publish_results(self._roll_forward.finish(wanted, outcome.subnets, outcome.seen))
 
 
 def _is_of_subnet(job: Job) -> bool:

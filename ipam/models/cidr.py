@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
-from operator import itemgetter
 
-from pyroaring import BitMap, FrozenBitMap
-
-from ipam.allocation.runs import Run, Runs, merged, size
 from ipam.errors import ValidationFailed
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
-from ipam.models.addresses import MAPPED, Address, to_number
+from ipam.models.addresses import MAPPED, Address
 
 Network = IPv4Network | IPv6Network
 # A network of so many bits is a link between two, and hands out both addresses (RFC 3021, RFC 6164).
@@ -113,69 +105,3 @@ def check_family(start: Address, end: Address, pointer: str) -> None:
         raise ValidationFailed.at(
             pointer, "leads through ::ffff:0:0/96, which stands for IPv4; begin behind or end before it"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """The addresses of a range that may be handed out, as the numbers that `to_number` makes of them.
-
-    Attributes:
-        first: The first address of the range.
-        last: The last one.
-        gaps: Runs that are left out.
-    """
-
-    first: int
-    last: int
-    gaps: Runs = ()
-
-    @classmethod
-    def of(cls, start: Address, end: Address, excluded: Iterable[tuple[Address, Address]] = ()) -> Space:
-        """Return the space from *start* to *end* without the inclusive ranges *excluded*."""
-        first, last = to_number(start), to_number(end)
-        left_out = [(to_number(low), to_number(high)) for low, high in excluded if low.version == start.version]
-        cut = ((max(first, low), min(last, high)) for low, high in left_out)
-        return cls(first, last, merged(gap for gap in cut if gap[0] <= gap[1]))
-
-    @property
-    def size(self) -> int:
-        """The number of addresses that can be leased."""
-        return self.last - self.first + 1 - size(self.gaps)
-
-    @property
-    def runs(self) -> Runs:
-        """The runs of addresses that can be leased."""
-        found: list[Run] = []
-        begin = self.first
-        for first, last in (*self.gaps, (self.last + 1, self.last + 1)):
-            if begin < first:
-                found.append((begin, first - 1))
-            begin = last + 1
-        return tuple(found)
-
-    def within(self, first: int, last: int) -> Space:
-        """Return the part from *first* to *last*; there may be nothing in it."""
-        first, last = max(first, self.first), min(last, self.last)
-        begin = bisect_left(self.gaps, first, key=itemgetter(1))
-        end = bisect_right(self.gaps, last, key=itemgetter(0))
-        gaps = tuple((max(low, first), min(high, last)) for low, high in self.gaps[begin:end])
-        return Space(first, last, gaps) if first <= last else Space(first, first - 1)
-
-    @property
-    def closed(self) -> Runs:
-        """The blocks that lie in a gap as a whole."""
-        blocks = (((first - 1 >> BLOCK_BITS) + 1, (last + 1 >> BLOCK_BITS) - 1) for first, last in self.gaps)
-        return tuple(run for run in blocks if run[0] <= run[1])
-
-    def positions(self, block: int) -> FrozenBitMap:
-        """Return which positions of *block* may be handed out; see `AddressSet`."""
-        base = block << BLOCK_BITS
-        first, last = max(self.first, base), min(self.last, base + BLOCK_SIZE - 1)
-        if first > last:
-            return EMPTY
-        positions = BitMap(range(first - base, last - base + 1))
-        for low, high in self.gaps[bisect_left(self.gaps, first, key=itemgetter(1)) :]:
-            if low > last:
-                break
-            positions.remove_range(max(low, first) - base, min(high, last) - base + 1)
-        return FrozenBitMap(positions)

@@ -14,13 +14,21 @@ from itertools import chain, islice
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.ranges import Space
-from ipam.allocation.runs import merged, without
-from ipam.allocation.strategies import Window, choice, run_at_end, run_at_start, run_starts, scattered, windows
+from ipam.allocation.strategies import (
+    BlockSlice,
+    choice,
+    run_at_end,
+    run_at_start,
+    run_starts,
+    scan_order,
+    scattered,
+)
 from ipam.errors import WriteConflict
 from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
+from ipam.models.address_space import AddressSpace
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy, Subnet
+from ipam.models.intervals import merged, without
 from ipam.models.ledgers import Grant, Ledger, Release
 
 # Windows looked at together: the first one usually has what is wanted; where it has not, many are read at once.
@@ -34,14 +42,14 @@ Read = Callable[[Collection[int]], Mapping[int, Block]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class Selection:
     """Free addresses of a subnet; *cursor* is where the ledger's is to be once they are taken."""
 
     addresses: AddressSet
     cursor: int | None
 
 
-class Plan:
+class SubnetPlan:
     """A subnet, and what the requests of a batch would take from it.
 
     Args:
@@ -56,7 +64,9 @@ class Plan:
         blocks: Those that were read.
     """
 
-    def __init__(self, subnet: Subnet, space: Space, read: Read, batch: ObjectId | None, now: datetime) -> None:
+    def __init__(
+        self, subnet: Subnet, space: AddressSpace, read: Read, batch: ObjectId | None, now: datetime
+    ) -> None:
         self.subnet = subnet
         self.ledger = subnet.ledger
         self.grants: list[Grant] = []
@@ -72,7 +82,7 @@ class Plan:
         """The number of addresses that can still be taken, by the ledger's count."""
         return self._space.size - self.ledger.used
 
-    def pick(self, count: int, strategy: Strategy | None) -> Pick:
+    def pick(self, count: int, strategy: Strategy | None) -> Selection:
         """Return *count* free addresses, of which there must be as many `available`.
 
         Raises:
@@ -91,7 +101,7 @@ class Plan:
                 return self._pick(picked, strategy, cursor)
         raise WriteConflict(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
 
-    def pick_run(self, count: int, strategy: Strategy | None) -> Pick | None:
+    def pick_run(self, count: int, strategy: Strategy | None) -> Selection | None:
         """Return *count* free addresses that follow each other; None if there is no such run.
 
         They are 65,536 at most: so a run lies in one block or in two.
@@ -123,11 +133,11 @@ class Plan:
             {number: some - self._free[number] for number, some in addresses.blocks.items()}
         )
 
-    def pick_these(self, addresses: AddressSet) -> Pick:
+    def pick_these(self, addresses: AddressSet) -> Selection:
         """Return a selection of exactly *addresses*, which are free."""
-        return Pick(addresses, self.ledger.cursor)
+        return Selection(addresses, self.ledger.cursor)
 
-    def take(self, job: ObjectId, reservation: ObjectId, pick: Pick) -> None:
+    def take(self, job: ObjectId, reservation: ObjectId, pick: Selection) -> None:
         """Take for a job what was picked last."""
         grant = Grant(
             batch=self._batch,
@@ -147,7 +157,7 @@ class Plan:
             grants=(*self.ledger.grants, grant),
         )
 
-    def _run(self, first: int, count: int, strategy: Strategy) -> Pick:
+    def _run(self, first: int, count: int, strategy: Strategy) -> Selection:
         last = first + count - 1
         blocks: dict[int, FrozenBitMap] = {}
         for number in range(first >> BLOCK_BITS, (last >> BLOCK_BITS) + 1):
@@ -155,12 +165,12 @@ class Plan:
             blocks[number] = FrozenBitMap(range(max(first - base, 0), min(last - base + 1, BLOCK_SIZE)))
         return self._pick(blocks, strategy, last)
 
-    def _pick(self, blocks: Mapping[int, FrozenBitMap], strategy: Strategy, cursor: int | None) -> Pick:
+    def _pick(self, blocks: Mapping[int, FrozenBitMap], strategy: Strategy, cursor: int | None) -> Selection:
         # Only `next` has a cursor to move: what is picked otherwise says nothing about whose turn it is.
-        return Pick(AddressSet.of_blocks(blocks), cursor if strategy is Strategy.NEXT else self.ledger.cursor)
+        return Selection(AddressSet.of_blocks(blocks), cursor if strategy is Strategy.NEXT else self.ledger.cursor)
 
-    def _shares(self, strategy: Strategy, count: int) -> Iterator[tuple[Window, int]]:
-        """Yield windows in the order of *strategy*, each with how many of *count* addresses it may give.
+    def _shares(self, strategy: Strategy, count: int) -> Iterator[tuple[BlockSlice, int]]:
+        """Yield scan_order in the order of *strategy*, each with how many of *count* addresses it may give.
 
         `random` scatters what one request gets over the subnet, as it does what several get; over so many blocks at
         most, for each is read and written. What these do not have is taken wherever it is.
@@ -172,9 +182,9 @@ class Plan:
             yield from ((window, -(-count // drawn) * times) for window, times in some.items())
         yield from ((window, count) for window in self._windows(strategy))
 
-    def _windows(self, strategy: Strategy) -> Iterator[Window]:
-        """Yield the windows of the subnet in the order of *strategy*, what is free in them being known."""
-        coming = windows(strategy, self._space, self.ledger.full, self.ledger.cursor)
+    def _windows(self, strategy: Strategy) -> Iterator[BlockSlice]:
+        """Yield the scan_order of the subnet in the order of *strategy*, what is free in them being known."""
+        coming = scan_order(strategy, self._space, self.ledger.full, self.ledger.cursor)
         lot = _LOT_FIRST
         while some := list(islice(coming, lot)):
             self._look_at({window.block for window in some})

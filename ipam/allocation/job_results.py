@@ -42,7 +42,7 @@ def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
         subnet: In whose ledger it stands.
         rank: That of the first of its addresses among all that its reservation is given.
 
-    They are alike as long as nobody has written on them, so one is made and the others are like it.
+    They are alike as long as nothing is written on them, so one is made and the others are copies.
     """
     stem = stem_of(grant.reservation)
     like = Lease(

@@ -10,8 +10,8 @@ from itertools import chain
 from bson import ObjectId
 
 from ipam.allocation.dispatcher import JobResults
-from ipam.allocation.leasing import NOT_SEEN, Blocks, Leasing
-from ipam.allocation.results import granted_at, holdings_of, reservation_of, succeeded
+from ipam.allocation.entry_applier import NOT_SEEN, Blocks, EntryApplier
+from ipam.allocation.job_results import granted_at, holdings_of, reservation_of, succeeded
 from ipam.errors import RetriesExhausted, passes
 from ipam.models import facts
 from ipam.models.audit_context import AuditContext, use_audit_context
@@ -30,12 +30,12 @@ HANDED_OUT_AT_ONCE = 4096
 Due = tuple[Subnet, Sequence[Grant]]
 
 
-class Settling:
-    """Finishes or withdraws grants, and finishes releases, whoever began them."""
+class RollForward:
+    """Finishes or withdraws grants, and finishes releases, whichever process began them."""
 
-    def __init__(self, stores: Stores, leasing: Leasing, claim_timeout_s: float) -> None:
+    def __init__(self, stores: Stores, entry_applier: EntryApplier, claim_timeout_s: float) -> None:
         self._stores = stores
-        self._leasing = leasing
+        self._entry_applier = entry_applier
         self._claim_timeout_s = claim_timeout_s
 
     def finish(
@@ -71,13 +71,14 @@ class Settling:
         ended = {job: succeeded(jobs[job], grants, now) for job, grants in held.items()}
         steps = [*handed_out, told, stored, self._stores.jobs.success(ended.values())]
         endings = [
-            self._leasing.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN)) for subnet, grants in due
+            self._entry_applier.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN))
+            for subnet, grants in due
         ]
         if not (self._stores.writer.write([*steps, *chain(*endings)]) and all(endings)):
             self._strike_out(due)
         since = min((granted_at(grants) for grants in held.values()), default=now)
         if since not in begun_within(self._claim_timeout_s / 2):
-            return dict.fromkeys(ended)  # Somebody else may have taken them for abandoned meanwhile.
+            return dict.fromkeys(ended)  # Another worker may have taken them for abandoned meanwhile.
         return ended
 
     def abandon(self, job: Job, error: RetriesExhausted) -> None:
@@ -96,20 +97,20 @@ class Settling:
         with use_audit_context(job.audit_context):
             self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
-            self.finish({job.id: job}, subnets)  # Someone else could store it after all.
+            self.finish({job.id: job}, subnets)  # Another worker could store it after all.
             return
         self._stores.writer.write(self._hand_out_if_many(due, [job.id]))
         self._stores.jobs.abandon(job, error.to_record())
         self._strike_out(due)
 
     def _telling(self, made: Iterable[tuple[Reservation, AuditContext]]) -> Writes:
-        """Return how reservations are told of that are about to be stored, each with who asked for it."""
+        """Return the inserts of the events of new reservations, each with its audit context."""
         created = tuple(facts.reserved(reservation, audit_context) for reservation, audit_context in made)
         return self._stores.events.addition([Outbox(created)])
 
     def _strike_out(self, due: Sequence[Due]) -> None:
         for subnet, grants in due:
-            self._leasing.end(subnet.id, grants, ())
+            self._entry_applier.end(subnet.id, grants, ())
 
     def _hand_out_if_many(
         self, due: Sequence[Due], jobs: Collection[ObjectId], seen: Mapping[ObjectId, Blocks] = NOT_SEEN
@@ -136,7 +137,7 @@ class Settling:
         """Yield how the leases of grants are written, in the order of their keys: their ids say which each is."""
         ranks: Counter[ObjectId] = Counter()
         for subnet, grants in sorted(due, key=lambda one: one[0].id):
-            yield from self._leasing.handing_out(subnet, grants, ranks, seen.get(subnet.id, NOT_SEEN))
+            yield from self._entry_applier.handing_out(subnet, grants, ranks, seen.get(subnet.id, NOT_SEEN))
             ranks.update({grant.reservation: len(grant.addresses) for grant in grants})
 
     def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
@@ -156,7 +157,7 @@ class Settling:
         return [subnet] if subnet else []
 
     def settle(self, subnet: Subnet, recent: Span | None = None, *, by_force: bool = False) -> bool:
-        """End everything in the ledger of *subnet* that nobody is working on; True if there was anything.
+        """Finish or withdraw all entries of *subnet* that no process works on; return whether there were any.
 
         What was begun in the span *recent* is left alone. *by_force* ends also what a worker has in hand: the job
         is taken from it and will be tried again.
@@ -164,7 +165,7 @@ class Settling:
         changed, held = False, held_for(self._claim_timeout_s)
         for release in subnet.ledger.releases:
             if recent is None or release.at not in recent:
-                self._leasing.put_back(subnet.id, [release])
+                self._entry_applier.put_back(subnet.id, [release])
                 changed = True
         grants = [grant for grant in subnet.ledger.grants if recent is None or grant.at not in recent]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)
