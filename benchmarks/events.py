@@ -18,8 +18,8 @@ import click
 from kombu import Connection, Exchange, Queue
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
-from tests.stack import Stack, all_at_once
+from tests.support import servers
+from tests.support.stack import Stack, all_at_once
 
 CLIENTS = 8
 

@@ -27,9 +27,9 @@ from ipam.models.documents import Lease, Reservation
 from ipam.models.holdings import Holding
 from ipam.models.stores import Stores
 from ipam.settings import Settings
-from tests import servers
-from tests.servers import wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.servers import wait_until
+from tests.support.stack import Stack
 
 # Celery's worker as the tests start it.
 PROCESSES = 2

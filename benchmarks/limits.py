@@ -35,8 +35,8 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
-from tests.calls import Nobody
-from tests.servers import Process, wait_until
+from tests.support.call_counter import Nobody
+from tests.support.servers import Process, wait_until
 
 BROKER_VARIABLE = "IPAM_BENCH_EMPTY_BROKER"
 _TIMEOUT_S = 120

@@ -38,7 +38,7 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
-from tests.calls import Calls, Nobody, web_with_worker
+from tests.support.call_counter import Calls, Nobody, web_with_worker
 
 # Measured by the contract on two cores of this kind, over REST.
 NETBOX_A_SECOND = 40.0

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
-from tests.seed import SEED
-from tests.stack import Api, Stack
+from tests.support import servers
+from tests.support.seed import SEED
+from tests.support.stack import Api, Stack
 
 # The same examples in each run; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("gate", derandomize=True, deadline=None, database=None)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 import urllib.error
 import urllib.request
 
+import click
+
+from ipam.cli.options import BROKER, with_settings
 from ipam.errors import Transient
 from ipam.settings import Settings, in_url
 from ipam.util.heartbeat import Heartbeat
@@ -51,3 +55,17 @@ def _fault_of_worker(settings: Settings) -> str | None:
         log.warning("%s Whether %s is at work cannot be told, and to start it again would not help.", error, name)
         return None
     return None if answers else f"{name} does not answer over the broker within {_TIMEOUT_S:.0f} s"
+
+
+@click.command()
+@click.argument("process", type=click.Choice(PROCESSES))
+@with_settings("host", "port", *BROKER, "database")
+def health(settings: Settings, process: str) -> None:
+    """Say whether a PROCESS of this machine is at work; exits with 1 if it is to be started again.
+
+    For the health checks of containers and supervisors. A part that is away is no reason to start a process again
+    that waits for it.
+    """
+    fault = fault_of(process, settings)
+    click.echo(fault or "ok")
+    sys.exit(1 if fault else 0)

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import click
 
+from ipam.cli.options import BUS, CONSUL, with_settings
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import HookUnavailable, InvalidSettings, RejectedByHook, Transient, ValidationFailed
 from ipam.hooks.admission import AdmissionController
@@ -133,3 +134,49 @@ def _read_change(file: TextIO) -> dict[str, Any]:
     if change.get("after") is None and not change["change"].endswith(".delete"):
         raise InvalidSettings(f'{file.name}: has no "after": what there would be after the change')
     return change
+
+
+@click.group()
+def hook() -> None:
+    """Consumers that ipam asks before it makes a change."""
+
+
+@hook.command("serve")
+@click.argument("function", metavar="MODULE:FUNCTION", callback=load_function)
+@click.option(
+    "--subject", required=True, help="Where it is asked: ipam-hooks.<name> if its hook declares nothing else."
+)
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 1024),
+    default=64,
+    show_default=True,
+    help="Questions that are answered together.",
+)
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="File of the secret that questions must be signed by, and answers are: the secret_file of the hook.",
+)
+@with_settings("bus", "bus_file")
+def hook_serve(
+    settings: Settings, function: Function, subject: str, at_once: int, secret_file: Path | None
+) -> None:
+    """Answer what ipam asks with a Python function, until Ctrl-C; several may run and share the work.
+
+    The function gets the change as a dictionary, and returns {"allow": False, "reason": "..."} to refuse it,
+    {"allow": True, "patch": {...}} to amend it, or None to allow it as it is.
+    """
+    serve_hook(settings, function, subject, at_once, secret_file)
+
+
+@hook.command("test")
+@click.argument("file", metavar="FILE", type=click.File(encoding="utf-8"))
+@with_settings("hooks", *BUS, *CONSUL)
+def hook_test(settings: Settings, file: TextIO) -> None:
+    """Ask the declared hooks about the change in FILE, in JSON, as ipam would, and show what they answer.
+
+    Nothing is changed. FILE has what hooks are shown: {"change": "reservation.create", "after": {...}}, and
+    "before" where something was there before. Exits with 1 if the change would be refused.
+    """
+    test_hooks(settings, file)

@@ -17,11 +17,11 @@ from pathlib import Path
 import click
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
-from tests.consumers import BUSES, consumer, silent_log
-from tests.invariants import assert_log_is_true
-from tests.servers import Process, wait_until
-from tests.stack import Stack, all_at_once
+from tests.support import servers
+from tests.support.example_consumers import BUSES, consumer, silent_log
+from tests.support.invariants import assert_log_is_true
+from tests.support.servers import Process, wait_until
+from tests.support.stack import Stack, all_at_once
 
 BUSES_THAT_KEEP = ("rabbitmq", "jetstream", "redis")
 # On these the consumer has a queue, so that it hears everything by the bus alone.

@@ -19,7 +19,7 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-from tests.calls import Calls, Nobody, web_with_worker
+from tests.support.call_counter import Calls, Nobody, web_with_worker
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ipam.models.clock import begun_within, utc_now
 from ipam.models.documents import Pool
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from tests.contract.processes import in_processes
+from tests.support.processes import in_processes
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from ipam.models.clock import utc_now
 from ipam.models.connection import connect
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 ALL = sys.maxsize
 

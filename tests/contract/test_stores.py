@@ -22,8 +22,8 @@ from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
 from ipam.models.store import Query
 from ipam.models.stores import Stores
-from tests.contract.processes import PROCESSES, in_processes
-from tests.stored import leases_of
+from tests.support.processes import PROCESSES, in_processes
+from tests.support.stored import leases_of
 
 
 def a_pool(stores: Stores) -> Pool:

@@ -16,12 +16,12 @@ from nats.js.errors import NotFoundError
 from redis import Redis
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
-from tests.consumers import BUSES, TIMEOUT_S, consumer, entered
 from tests.faults.test_kill import IN_THE_GATE, ROUNDS
-from tests.seed import SEED
-from tests.servers import Process, wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.example_consumers import BUSES, TIMEOUT_S, consumer, entered
+from tests.support.seed import SEED
+from tests.support.servers import Process, wait_until
+from tests.support.stack import Stack
 
 KINDS = ["redis"] if IN_THE_GATE else ["http", "redis", "rabbitmq", "jetstream"]
 KILLS = 3 if IN_THE_GATE else ROUNDS

@@ -22,11 +22,11 @@ from ipam.errors import Transient
 from ipam.models.connection import connect
 from ipam.models.stores import Stores
 from ipam.models.writes import Writes
-from tests import servers
-from tests.invariants import assert_hands_out_all, assert_ledger_is_true, assert_log_is_true
-from tests.seed import SEED
-from tests.servers import Process, wait_until
-from tests.stack import Stack, all_at_once
+from tests.support import servers
+from tests.support.invariants import assert_hands_out_all, assert_ledger_is_true, assert_log_is_true
+from tests.support.seed import SEED
+from tests.support.servers import Process, wait_until
+from tests.support.stack import Stack, all_at_once
 
 # How often each process is killed: once in the gate, with one broker; `make faults` says how often, and tries both.
 IN_THE_GATE = "IPAM_TEST_ROUNDS" not in os.environ

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import wait_until
-from tests.stack import Stack, all_at_once
+from tests.support.servers import wait_until
+from tests.support.stack import Stack, all_at_once
 
 _GROUPS = Path("/sys/fs/cgroup/memory")
 _MOST_BYTES = 512 * 1024 * 1024

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ipam.embedded.processes import mongo_uri, redis_url
-from tests import servers
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.stack import Stack
 
 # As the docs have them: the paths of each line, and its methods.
 LINES = re.findall(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.stack import Api, created, problem
+from tests.support.stack import Api, created, problem
 
 JSON = {"Content-Type": "application/json"}
 

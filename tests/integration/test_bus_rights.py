@@ -13,8 +13,8 @@ from kombu import Connection, Queue
 
 from ipam.events.buses import open_bus
 from ipam.hooks.client import BusHookClient
-from tests import servers
 from tests.integration.test_buses import HOOK, TIMEOUT_S, answering, ask, echo, message
+from tests.support import servers
 
 PAGE = (Path(__file__).parents[2] / "docs/hooks.md").read_text()
 INVENTORY = replace(HOOK, name="inventory", subject="ipam-hooks.inventory")

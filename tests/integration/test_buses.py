@@ -21,10 +21,10 @@ from ipam.events.buses import Bus, Message, open_bus
 from ipam.hooks.client import BusHookClient
 from ipam.hooks.config import Hook, Silence
 from ipam.hooks.consumer import Consumer, Function
-from tests import servers
-from tests.consumers import BUSES, TIMEOUT_S, Made, consumer, silent_log, tail
-from tests.servers import wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.example_consumers import BUSES, TIMEOUT_S, Made, consumer, silent_log, tail
+from tests.support.servers import wait_until
+from tests.support.stack import Stack
 
 HOOK = Hook(name="x", changes=frozenset(), subject="ipam-hooks.x", timeout_s=TIMEOUT_S, silence_allows=False)
 

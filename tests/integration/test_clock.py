@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import replace, wait_until
-from tests.stack import Stack
+from tests.support.servers import replace, wait_until
+from tests.support.stack import Stack
 
 _SOURCE = Path(__file__).parents[1] / "offset_clock.c"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.stack import Api
+from tests.support.stack import Api
 
 MEGABYTE = 1024 * 1024
 

@@ -18,10 +18,10 @@ from ipam.discovery.service import Service
 from ipam.embedded.processes import free_port
 from ipam.errors import Transient
 from ipam.settings import Settings
-from tests import servers
-from tests.consumers import consumer
-from tests.servers import Consul, Process, wait_until
-from tests.stack import Api, Stack, all_at_once, created
+from tests.support import servers
+from tests.support.example_consumers import consumer
+from tests.support.servers import Consul, Process, wait_until
+from tests.support.stack import Api, Stack, all_at_once, created
 
 NEVER = "redis://127.0.0.1:1/0"
 SAYS_IT_WITHIN_S = 30

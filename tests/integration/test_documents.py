@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stack import Api, all_at_once, created, problem
+from tests.support.stack import Api, all_at_once, created, problem
 
 
 def test_a_list_is_paged_without_gap_or_repetition(api: Api):

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.servers import wait_until
-from tests.stack import Api, Stack, all_at_once, problem
+from tests.support.servers import wait_until
+from tests.support.stack import Api, Stack, all_at_once, problem
 
 TIMEOUT_S = 30
 

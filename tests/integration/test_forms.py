@@ -4,8 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.invariants import assert_hands_out_all, assert_ledger_is_true
-from tests.stack import Api, problem
+from tests.support.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.support.stack import Api, problem
 
 
 def given(reservation):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack import Api, problem
+from tests.support.stack import Api, problem
 
 
 def test_free_runs_and_networks_of_a_subnet_are_listed(api: Api):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_up import Up
-from tests.servers import wait_until
-from tests.stack import problem
+from tests.support.servers import wait_until
+from tests.support.stack import problem
 
 
 @pytest.fixture

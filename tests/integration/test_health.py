@@ -17,9 +17,9 @@ from ipam.errors import Transient
 from ipam.settings import Settings
 from ipam.workers.celery_app import create_celery
 from ipam.workers.celery_dispatcher import CeleryDispatcher
-from tests import servers
-from tests.servers import RABBITMQ, Process, wait_until
-from tests.stack import Stack, created, problem
+from tests.support import servers
+from tests.support.servers import RABBITMQ, Process, wait_until
+from tests.support.stack import Stack, created, problem
 
 _TAKES_NO_MESSAGE = "the broker takes no message of recover at redis://"
 

@@ -15,9 +15,9 @@ from uuid import uuid4
 import pytest
 from kombu import Connection, Queue
 
-from tests import servers
-from tests.servers import wait_until
-from tests.stack import Api, Stack, created, problem
+from tests.support import servers
+from tests.support.servers import wait_until
+from tests.support.stack import Api, Stack, created, problem
 
 PAGE = (Path(__file__).parents[2] / "docs/hooks.md").read_text()
 EXAMPLE, DECLARED = (re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[0] for kind in ("python", "toml"))

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 import requests
 
-from tests.invariants import assert_hands_out_all, assert_ledger_is_true
-from tests.stack import Api, Stack, all_at_once, problem
+from tests.support.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.support.stack import Api, Stack, all_at_once, problem
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack import Api, problem
+from tests.support.stack import Api, problem
 
 
 def test_a_request_keeps_the_id_that_it_came_with(api: Api):

@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
-from tests.consumers import tail
-from tests.servers import Process, wait_until
-from tests.stack import Stack, created, problem
+from tests.support import servers
+from tests.support.example_consumers import tail
+from tests.support.servers import Process, wait_until
+from tests.support.stack import Stack, created, problem
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from ipam.embedded.processes import free_port
-from tests.servers import _answers, wait_until
-from tests.stack import Stack, all_at_once
+from tests.support.servers import _answers, wait_until
+from tests.support.stack import Stack, all_at_once
 
 PROCESSES = 2
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import Api
+from tests.support.stack import Api
 
 
 class OldClient:

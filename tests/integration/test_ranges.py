@@ -1,6 +1,6 @@
 """What a subnet holds against others, and what it never hands out."""
 
-from tests.stack import Api, problem
+from tests.support.stack import Api, problem
 
 
 def held(reservation):

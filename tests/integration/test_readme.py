@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from ipam.api.http.problems import PROBLEMS
-from tests.stack import Stack
+from tests.support.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 

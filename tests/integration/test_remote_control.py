@@ -9,9 +9,9 @@ from celery.app.control import Control
 from ipam.discovery.endpoints import StaticEndpoint
 from ipam.settings import Settings
 from ipam.workers.celery_app import create_celery
-from tests import servers
-from tests.servers import Process, wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.servers import Process, wait_until
+from tests.support.stack import Stack
 
 # Each changes what a worker does, ends it, or has it write down what is in its memory.
 COMMANDS = {

@@ -15,9 +15,9 @@ from ipam.wiring import broker_endpoint
 from ipam.workers.celery_app import create_celery
 from ipam.workers.result_codec import ResultCodec
 from ipam.workers.result_listener import ResultListener
-from tests.invariants import assert_hands_out_all, assert_ledger_is_true
-from tests.servers import wait_until
-from tests.stack import Api, Stack, all_at_once, created, problem
+from tests.support.invariants import assert_hands_out_all, assert_ledger_is_true
+from tests.support.servers import wait_until
+from tests.support.stack import Api, Stack, all_at_once, created, problem
 
 SAME_IN_JSON = ({"name": "z", "tags": ["a"]}, {"tags": ["a"], "name": "z"})
 

@@ -8,9 +8,9 @@ import pytest
 
 from ipam.embedded.processes import USER, mongo_uri, redis_part, redis_url
 from ipam.models.connection import connect, create_only_user
-from tests import servers
-from tests.servers import Process, replace, wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.servers import Process, replace, wait_until
+from tests.support.stack import Stack
 
 
 class Secrets:

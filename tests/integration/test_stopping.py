@@ -13,10 +13,10 @@ from contextlib import ExitStack
 import pytest
 
 from ipam.embedded.processes import mongo_uri
-from tests import servers
 from tests.integration.test_connections import connect
-from tests.servers import wait_until
-from tests.stack import Stack
+from tests.support import servers
+from tests.support.servers import wait_until
+from tests.support.stack import Stack
 
 # As many threads that five requests may wait.
 THREADS = "8"

@@ -26,8 +26,8 @@ from redis.retry import Retry
 from ipam.embedded.processes import database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings
 from ipam.models.connection import connect
-from tests.servers import Consul, _answers, missing, wait_until
-from tests.stack import Api, created
+from tests.support.servers import Consul, _answers, missing, wait_until
+from tests.support.stack import Api, created
 
 PARTS = ("database", "redis", "web", "worker", "beat", "relay", "flower")
 

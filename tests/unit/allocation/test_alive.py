@@ -14,7 +14,7 @@ from ipam.models.clock import CLOCKS_DIFFER, Span, begun_within, utc_now
 from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState
 from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
-from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve, used
+from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve, used
 
 
 def hours_pass(services: Services) -> None:

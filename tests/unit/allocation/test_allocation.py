@@ -21,8 +21,7 @@ from ipam.errors import (
 )
 from ipam.models.documents import JobState, Pool, SubnetState
 from ipam.models.reservation_request import ReservationRequest
-from tests.stored import leases_of
-from tests.unit.steps import (
+from tests.support.steps import (
     addresses,
     before_each_write,
     die_before_writing_to,
@@ -31,6 +30,7 @@ from tests.unit.steps import (
     reserve,
     used,
 )
+from tests.support.stored import leases_of
 
 
 def test_a_request_is_a_job_before_it_is_anything_else(services, dispatcher):

@@ -12,7 +12,7 @@ from ipam.errors import Transient, ValidationFailed
 from ipam.models.documents import JobState, Subnet
 from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
-from tests.unit.steps import carry_out, make_subnet
+from tests.support.steps import carry_out, make_subnet
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from ipam.models.audit_context import AuditContext
 from ipam.models.documents import Job, JobState, Reservation, Subnet
 from ipam.models.reservations import WantedRelease
 from ipam.wiring import Services
-from tests.unit.steps import addresses, die_before_writing_to, make_subnet, reserve, used
+from tests.support.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 
 
 def hidden(services: Services, subnet: Subnet, *counts: int, at_once: int = 100) -> list[ReleaseChunk]:

@@ -14,9 +14,9 @@ from ipam.allocation.free_space import FreeSpace, network_around
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.documents import Pool
 from ipam.models.store import Query
-from tests.stored import leases_of
-from tests.unit.situations import a_subnet, situations
-from tests.unit.steps import die_before_writing_to, make_subnet, reserve
+from tests.support.situations import a_subnet, situations
+from tests.support.steps import die_before_writing_to, make_subnet, reserve
+from tests.support.stored import leases_of
 
 
 class Blocks:

@@ -11,7 +11,7 @@ from bson import ObjectId
 from ipam.allocation import job_waiter
 from ipam.allocation.job_waiter import JobWaiter
 from ipam.models.documents import Job
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 FOR_EVER_S = 3600
 

@@ -14,7 +14,7 @@ from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import job_json
-from tests.unit.steps import addresses, let_claims_run_out, make_subnet, reserve
+from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve
 
 ALICE = AuditContext(actor="alice", request_id="r")
 

@@ -13,7 +13,7 @@ from ipam.models import leases
 from ipam.models.documents import JobKind, JobState, Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import job_json
-from tests.unit.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
+from tests.support.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from ipam.events.relay import Relay
 from ipam.models import clock
 from ipam.models.documents import Pool
 from ipam.models.reservation_request import ReservationRequest
-from tests.unit.steps import make_subnet, reserve
+from tests.support.steps import make_subnet, reserve
 
 
 @pytest.fixture

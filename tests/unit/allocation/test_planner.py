@@ -20,7 +20,7 @@ from ipam.models.blocks import Block
 from ipam.models.documents import Strategy
 from ipam.models.intervals import merged, outside, size, without
 from ipam.models.ledgers import Ledger
-from tests.unit.situations import NOW, SUBNET, a_release, a_subnet, situations
+from tests.support.situations import NOW, SUBNET, a_release, a_subnet, situations
 
 # Few below the end of a block.
 FIRST = ip_address("10.0.255.200")

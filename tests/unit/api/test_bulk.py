@@ -12,7 +12,7 @@ from ipam.api.http import bulk
 from ipam.api.http.bulk import ItemResult, item_id, render_bulk
 from ipam.errors import Exhausted
 from ipam.models.reservation_request import ReservationRequest
-from tests.unit.steps import make_subnet
+from tests.support.steps import make_subnet
 
 
 def test_ids_are_the_same_for_the_same_list_and_ascend_with_their_places():

@@ -6,7 +6,7 @@ import pytest
 from falcon.testing import TestClient
 
 from ipam.api.app import create_app
-from tests.unit.steps import make_subnet, reserve
+from tests.support.steps import make_subnet, reserve
 
 COUNT = 10
 

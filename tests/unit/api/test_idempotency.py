@@ -15,8 +15,8 @@ from ipam.models.documents import Subnet
 from ipam.models.stores import Stores
 from ipam.util.lossless_json import dumps
 from ipam.wiring import Services
-from tests.calls import web_with_worker
-from tests.unit.steps import make_subnet
+from tests.support.call_counter import web_with_worker
+from tests.support.steps import make_subnet
 
 KEY = {"Idempotency-Key": "k"}
 

@@ -15,7 +15,7 @@ from ipam.api.server.request_threads import RequestThreads
 from ipam.api.server.waitress_channel import Channel
 from ipam.api.server.wsgi_server import Server, listen_on
 from ipam.errors import InvalidSettings
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 MEGABYTE = 1024 * 1024
 

@@ -8,7 +8,7 @@ from ipam.discovery import endpoints
 from ipam.discovery.endpoints import FileEndpoint, StaticEndpoint
 from ipam.settings import Settings
 from ipam.wiring import broker_endpoint, bus_endpoint, mongo_endpoint
-from tests.servers import replace, wait_until
+from tests.support.servers import replace, wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from ipam.models.events import Event
 from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
 from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
-from tests.stored import leases_of
+from tests.support.stored import leases_of
 
 ADDRESSES = [ip_address("10.0.0.1"), ip_address("10.0.0.3"), ip_address("10.0.0.6"), ip_address("10.1.0.0")]
 POOL = ObjectId()

@@ -17,7 +17,7 @@ from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event, EventStore
 from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
-from tests.stored import leases_of
+from tests.support.stored import leases_of
 
 ALICE = AuditContext(actor="alice", request_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
 

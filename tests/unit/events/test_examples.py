@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.consumers import EXAMPLES
+from tests.support.example_consumers import EXAMPLES
 
 DOCS = (EXAMPLES.parent / "docs/events.md").read_text()
 

@@ -15,7 +15,7 @@ from ipam.models.audit_context import AuditContext
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, Outbox
 from ipam.models.stores import Stores
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 class Wire:

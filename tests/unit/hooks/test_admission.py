@@ -20,8 +20,8 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-from tests.stored import leases_of
-from tests.unit.steps import carry_out, let_claims_run_out, make_subnet, used
+from tests.support.steps import carry_out, let_claims_run_out, make_subnet, used
+from tests.support.stored import leases_of
 
 YES = {"allow": True}
 Says = Callable[[dict], object]

@@ -12,8 +12,8 @@ from ipam.models.events import EventStore
 from ipam.models.holdings import lease_key
 from ipam.models.store import Query
 from ipam.wiring import Services
-from tests.stored import leases_of
-from tests.unit.steps import make_subnet, reserve
+from tests.support.steps import make_subnet, reserve
+from tests.support.stored import leases_of
 
 
 def a_lease(services: Services) -> Lease:

@@ -8,8 +8,8 @@ import pytest
 
 from ipam.errors import Transient
 from ipam.util.coalescing import Coalescer
-from tests.servers import wait_until
-from tests.stack import all_at_once
+from tests.support.servers import wait_until
+from tests.support.stack import all_at_once
 
 MAX_BATCH = 3
 

@@ -11,7 +11,7 @@ import pytest
 
 from ipam.util import cpu_affinity
 from ipam.util.cpu_affinity import least_used_cpus, pin_to_cpu, pinned_processes
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no other system keeps processes to cores")
 

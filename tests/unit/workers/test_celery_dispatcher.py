@@ -26,7 +26,7 @@ from ipam.workers.celery_app import RECOVER, create_celery, run_worker
 from ipam.workers.celery_dispatcher import CeleryDispatcher
 from ipam.workers.result_codec import ForeignMessage, ResultCodec
 from ipam.workers.result_listener import ResultListener
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 @pytest.fixture

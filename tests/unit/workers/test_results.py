@@ -14,8 +14,8 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.views import lease_json
 from ipam.wiring import Services
 from ipam.workers.result_codec import ResultCodec
-from tests.stored import leases_of
-from tests.unit.steps import addresses, make_subnet
+from tests.support.steps import addresses, make_subnet
+from tests.support.stored import leases_of
 
 
 def through_a_message(ends):

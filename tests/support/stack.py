@@ -11,7 +11,7 @@ from uuid import uuid4
 import requests
 
 from ipam.embedded.processes import ProcessSpec, free_port
-from tests.servers import Process, _answers, wait_until
+from tests.support.servers import Process, _answers, wait_until
 
 # Short, so that the tests of recovery need not wait long; see the settings of the same names.
 CLAIM_TIMEOUT_S = 3

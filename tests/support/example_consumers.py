@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests import servers
-from tests.servers import Process, wait_until
+from tests.support import servers
+from tests.support.servers import Process, wait_until
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 60
 
 # A server, its URL, and the example that listens on it.

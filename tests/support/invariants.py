@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from tests.servers import wait_until
-from tests.stack import Api
+from tests.support.servers import wait_until
+from tests.support.stack import Api
 
 
 def assert_ledger_is_true(api: Api, subnet_id: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from ipam.models.keys import OPEN
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.writes import Writes
 from ipam.wiring import Services
-from tests.stored import leases_of
+from tests.support.stored import leases_of
 
 
 def make_subnet(services: Services, count: int = 4) -> Subnet:
