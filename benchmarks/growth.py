@@ -21,7 +21,7 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from benchmarks.installation import Installation, installed
-from ipam.models.address_sets import BLOCK_SIZE
+from ipam.models.address_set import BLOCK_SIZE
 from ipam.models.addresses import to_number, to_place
 from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Subnet, SubnetState

@@ -20,11 +20,11 @@ from benchmarks.clients import Client
 from benchmarks.limits import EmptyCelery
 from ipam.allocation.entry_applier import space_of
 from ipam.embedded.processes import mongo_uri
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, AddressSet
+from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.blocks import Block
 from ipam.models.documents import Lease, Reservation
-from ipam.models.holdings import Holding
+from ipam.models.reserved_addresses import SubnetAddresses
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from tests.support import servers
@@ -88,7 +88,7 @@ class Installation:
         for _ in range(64 if runs_of else 0):
             first = chance.choice(addresses[:-runs_of])
             taken -= set(range(first, first + runs_of))
-        holding = Holding(stored.id, AddressSet.of(map(from_number, taken)))
+        holding = SubnetAddresses(stored.id, AddressSet.of(map(from_number, taken)))
         reservation = Reservation(
             id=ObjectId(), pool=stored.pool, subnets=(stored.id,), count=len(taken), holdings=(holding,)
         )

@@ -22,16 +22,16 @@ from ipam.allocation.provisioning import SubnetSpec
 from ipam.embedded.processes import ProcessSpec
 from ipam.events.relay import Relay
 from ipam.hooks.admission import AdmissionController
-from ipam.models import facts
-from ipam.models.address_sets import AddressSet
+from ipam.models import event_factory
+from ipam.models.address_set import AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.audit_context import AuditContext
 from ipam.models.blocks import Block
 from ipam.models.cidr import bounds, parse_network
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
-from ipam.models.holdings import Holding
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.reserved_addresses import SubnetAddresses
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
@@ -127,9 +127,9 @@ class BareCalls:
             id=ObjectId(), subnet=subnet, pool=pool, reservation=job.reservation, entry=1,
             address=from_number(int.from_bytes(ObjectId().binary, "big")),
         )  # fmt: skip
-        holding = Holding(subnet, AddressSet.of([lease.address]))
+        holding = SubnetAddresses(subnet, AddressSet.of([lease.address]))
         reservation = Reservation(id=job.reservation, pool=pool, subnets=(subnet,), count=1, holdings=(holding,))
-        event = facts.reserved(reservation, AuditContext())
+        event = event_factory.reserved(reservation, AuditContext())
         ended = {"$set": {"state": "succeeded", "finished_at": now}, "$inc": {"revision": 1}}
         named = partial("{}.{}".format, self._database.name)
         self._database.client.bulk_write(
@@ -182,7 +182,7 @@ class ListedDocuments:
         start = ip_address("10.0.0.0")
         subnet = Subnet(id=ObjectId(), pool=ObjectId(), start=start, end=start + count - 1, size=count)
         self._jobs = [_job(subnet) for _ in range(count)]
-        holdings = [(Holding(subnet.id, AddressSet.of([start + n])),) for n in range(count)]
+        holdings = [(SubnetAddresses(subnet.id, AddressSet.of([start + n])),) for n in range(count)]
         self._reservations = [
             Reservation(id=job.reservation, pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=held)
             for job, held in zip(self._jobs, holdings, strict=True)

@@ -247,7 +247,7 @@ def build_relay(stores: Stores, settings: Settings) -> Relay:
     """Return the relay, with the bus that *settings* name."""
     publisher, endpoint = None, bus_endpoint(settings)
     if endpoint is not None:
-        publisher = Publisher(stores.log, stores.leadership, _bus(endpoint), _source(settings))
+        publisher = Publisher(stores.log, stores.leader_lease, _bus(endpoint), _source(settings))
     keep = timedelta(days=settings.events_keep_days) if settings.events_keep_days else None
     return Relay(stores, publisher, keep, Heartbeat("relay", settings.database))
 

@@ -12,15 +12,15 @@ from pyroaring import FrozenBitMap
 
 from ipam.allocation.job_results import leases_of
 from ipam.errors import WriteConflict
-from ipam.models.address_sets import EMPTY, AddressSet
+from ipam.models.address_set import EMPTY, AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.audit_context import use_audit_context
 from ipam.models.blocks import Block
+from ipam.models.bulk_writes import Writes
 from ipam.models.cidr import parse_exclusion
 from ipam.models.documents import Bson, Subnet
 from ipam.models.ledgers import Grant, Release
 from ipam.models.stores import Stores
-from ipam.models.writes import Writes
 from ipam.util.retry import retry_on_conflict
 
 

@@ -10,16 +10,16 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.allocation.entry_applier import space_of
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, runs_of
+from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import Address, from_number, to_number
 from ipam.models.blocks import Block
 from ipam.models.cidr import Network
 from ipam.models.connection import chunks
+from ipam.models.document_store import READ_CHUNK, Page, Query
 from ipam.models.documents import Lease, Subnet
-from ipam.models.holdings import address_in, lease_key
 from ipam.models.intervals import Run, joined
-from ipam.models.store import READ_CHUNK, Page, Query
+from ipam.models.reserved_addresses import address_in, lease_key
 from ipam.models.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.

@@ -9,16 +9,16 @@ from datetime import datetime
 from bson import ObjectId
 
 from ipam.models.documents import Bson, Job, JobState, Lease, Reservation, Subnet
-from ipam.models.holdings import Holding, in_order, lease_id, lease_key, stem_of
 from ipam.models.ledgers import Grant
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.views import Json, lease_json
+from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_id, lease_key, stem_of
+from ipam.models.serializers import Json, lease_json
 
 # So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.
 _TOLD = 4096
 
 
-def reservation_of(job: Job, holdings: tuple[Holding, ...], granted_at: datetime) -> Reservation:
+def reservation_of(job: Job, holdings: tuple[SubnetAddresses, ...], granted_at: datetime) -> Reservation:
     """Return the reservation of *job*, which was given *holdings*."""
     request = ReservationRequest.from_json(job.request)
     return Reservation(
@@ -76,9 +76,9 @@ def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:
     return replace(ended, held=holdings_of(grants), held_since=granted_at(grants))
 
 
-def holdings_of(grants: Mapping[ObjectId, Grant]) -> tuple[Holding, ...]:
+def holdings_of(grants: Mapping[ObjectId, Grant]) -> tuple[SubnetAddresses, ...]:
     """Return what a reservation has by *grants*, which are by subnet."""
-    return tuple(Holding(subnet, grant.addresses) for subnet, grant in grants.items())
+    return tuple(SubnetAddresses(subnet, grant.addresses) for subnet, grant in grants.items())
 
 
 def granted_at(grants: Mapping[ObjectId, Grant]) -> datetime:

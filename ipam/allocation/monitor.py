@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from ipam.models.clock import begun_within, utc_now
+from ipam.models.serializers import time_json
 from ipam.models.stores import Stores
-from ipam.models.views import time_json
 
 Json = dict[str, Any]
 # Less is normal: a relay moves events five times a second, and another takes over within seconds.
@@ -40,7 +40,7 @@ class Monitor:
 
     def relay(self) -> Json:
         """Return whether a relay is at work, and how far what happened is ahead of the audit log."""
-        until, _ = self._stores.leadership.look()
+        until, _ = self._stores.leader_lease.look()
         shown: Json = {"status": OK, "behind_s": _age_s(self._stores.log.waits_since())}
         if until is None or until not in begun_within(_RELAY_LATE_S):
             shown |= {"status": MISSING, "detail": "no relay is at work: events wait; start ipam relay"}
@@ -50,7 +50,7 @@ class Monitor:
 
     def bus(self) -> Json:
         """Return how far the bus is behind the audit log; `none` if no relay was ever told of one."""
-        _, published = self._stores.leadership.look()
+        _, published = self._stores.leader_lease.look()
         if published is None:
             return {"status": NONE}
         waiting = next(self._stores.log.read(published), None)

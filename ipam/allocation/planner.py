@@ -24,7 +24,7 @@ from ipam.allocation.strategies import (
     scattered,
 )
 from ipam.errors import WriteConflict
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
+from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy, Subnet

@@ -14,10 +14,10 @@ from ipam.allocation.provisioning import Provisioner
 from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
 from ipam.errors import Rejected, WriteConflict, passes
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.clock import Span, begun_within, utc_now
 from ipam.models.documents import Subnet, SubnetState
-from ipam.models.keys import KEEP_TOMBSTONES
+from ipam.models.search_keys import KEEP_TOMBSTONES
 from ipam.models.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Recovery:
             _try(partial(self._finish_subnet, subnet, recent, forgotten_before))
         for pool in self._stores.pools.take_over_sweep(recent):
             _try(partial(self._cascade_deleter.finish_pool, pool))
-        _try(partial(self._stores.expiry.remove, now, _EXPIRY_TAKES_S))
+        _try(partial(self._stores.purge.remove, now, _EXPIRY_TAKES_S))
 
     def _finish_subnet(self, subnet: Subnet, recent: Span, forgotten_before: datetime) -> None:
         if subnet.state is not SubnetState.CREATING:  # A subnet that was never shown has no event.

@@ -13,14 +13,14 @@ from ipam.allocation.dispatcher import JobResults
 from ipam.allocation.entry_applier import NOT_SEEN, Blocks, EntryApplier
 from ipam.allocation.job_results import granted_at, holdings_of, reservation_of, succeeded
 from ipam.errors import RetriesExhausted, passes
-from ipam.models import facts
+from ipam.models import event_factory
 from ipam.models.audit_context import AuditContext, use_audit_context
+from ipam.models.bulk_writes import Writes, sparing
 from ipam.models.clock import Span, begun_within, held_for, utc_now
 from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
 from ipam.models.events import Outbox
 from ipam.models.ledgers import Grant
 from ipam.models.stores import Stores
-from ipam.models.writes import Writes, sparing
 
 log = logging.getLogger(__name__)
 # So many leases are written before it is said that it goes on: that is over long before anybody takes the job for
@@ -105,7 +105,7 @@ class RollForward:
 
     def _telling(self, made: Iterable[tuple[Reservation, AuditContext]]) -> Writes:
         """Return the inserts of the events of new reservations, each with its audit context."""
-        created = tuple(facts.reserved(reservation, audit_context) for reservation, audit_context in made)
+        created = tuple(event_factory.reserved(reservation, audit_context) for reservation, audit_context in made)
         return self._stores.events.addition([Outbox(created)])
 
     def _strike_out(self, due: Sequence[Due]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ipam.allocation.planner import Selection, SubnetPlan
 from ipam.errors import AddressTaken, Exhausted, ValidationFailed
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.addresses import count_addresses
 from ipam.models.cidr import parse_address
 from ipam.models.reservation_request import ReservationRequest, Spread

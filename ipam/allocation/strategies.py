@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyroaring import FrozenBitMap
 
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE
+from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE
 from ipam.models.address_space import AddressSpace
 from ipam.models.documents import Strategy
 from ipam.models.intervals import Runs, merged, outside

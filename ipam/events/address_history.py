@@ -12,11 +12,7 @@ from bson import ObjectId
 
 from ipam.errors import InvalidParameter
 from ipam.models.addresses import Address
-from ipam.models.clock import utc_now
-from ipam.models.documents import Lease
-from ipam.models.events import Event
-from ipam.models.log import Entry
-from ipam.models.prefixes import (
+from ipam.models.cidr_cover import (
     TURNS,
     around_in_pool,
     around_in_subnets,
@@ -24,8 +20,12 @@ from ipam.models.prefixes import (
     range_of_subnet,
     ranges_of_holding,
 )
+from ipam.models.clock import utc_now
+from ipam.models.documents import Lease
+from ipam.models.event_log import LogEntry
+from ipam.models.events import Event
+from ipam.models.serializers import subnet_json, time_json
 from ipam.models.stores import Stores
-from ipam.models.views import subnet_json, time_json
 
 Json = dict[str, Any]
 
@@ -188,11 +188,11 @@ def _lease_then(reservation: str, following: Event | None, lease: Lease | None) 
     return str(lease.id) if lease and str(lease.reservation) == reservation else None
 
 
-def _about_subnets(entries: Sequence[Entry]) -> Iterator[Event]:
+def _about_subnets(entries: Sequence[LogEntry]) -> Iterator[Event]:
     return (entry.event for entry in entries if entry.event.type.startswith("ipam.subnet."))
 
 
-def _about_address(entries: Sequence[Entry], pool: ObjectId, address: Address) -> Iterator[Event]:
+def _about_address(entries: Sequence[LogEntry], pool: ObjectId, address: Address) -> Iterator[Event]:
     """Yield the events by which *address* was taken from *pool* or came back."""
     for entry in entries:
         event = entry.event

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipam.models.log import Entry
-from ipam.models.views import time_json
+from ipam.models.event_log import LogEntry
+from ipam.models.serializers import time_json
 from ipam.util.lossless_json import RawJSON
 
 # As many digits as 64 bits need: so sequences sort as text, which the CloudEvents extension `sequence` asks for.
 _DIGITS = 20
 
 
-def cloud_event(entry: Entry, source: str) -> dict[str, Any]:
+def cloud_event(entry: LogEntry, source: str) -> dict[str, Any]:
     """Return the CloudEvent of an entry of the log; *source* is the URI of this installation."""
     event, audit_context = entry.event, entry.event.audit_context
     extensions = {

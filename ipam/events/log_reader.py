@@ -11,9 +11,9 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from ipam.errors import InvalidParameter, ValidationFailed
+from ipam.models.event_factory import TYPES
+from ipam.models.event_log import EventLogStore, LogEntry
 from ipam.models.events import Event
-from ipam.models.facts import TYPES
-from ipam.models.log import Entry, LogStore
 from ipam.models.sizes import PAGE_MAX_BYTES
 
 _PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
@@ -88,7 +88,7 @@ class EventPage:
         ended: Whether the log had no more.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[LogEntry]
     after: int
     ended: bool
 
@@ -101,7 +101,7 @@ class LogReader:
         source: What this installation is called in its events.
     """
 
-    def __init__(self, log: LogStore, places: int, source: str) -> None:
+    def __init__(self, log: EventLogStore, places: int, source: str) -> None:
         self.source = source
         self._log = log
         self._places = threading.BoundedSemaphore(places)
@@ -121,7 +121,7 @@ class LogReader:
             raise InvalidParameter(message)
         if wanted.since is not None:
             wanted = replace(wanted, after=max(wanted.after, self._log.since(wanted.since)))
-        entries: list[Entry] = []
+        entries: list[LogEntry] = []
         after, size = wanted.after, 0
         for looked_at, entry in enumerate(self._log.read(wanted.after, wanted.subject), 1):
             if wanted.matches(entry.event):

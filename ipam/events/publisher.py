@@ -7,8 +7,8 @@ from itertools import islice
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message
 from ipam.events.cloudevents import cloud_event
-from ipam.models.leadership import Lead, LeadershipStore
-from ipam.models.log import Entry, LogStore
+from ipam.models.event_log import EventLogStore, LogEntry
+from ipam.models.leader_lease import LeaderLease, LeaderLeaseStore
 from ipam.util.lossless_json import dumps
 
 # Events for which it is remembered together that the bus has them; after a failure some of them go out again.
@@ -24,20 +24,20 @@ class Publisher:
         source: What this installation is called in its events.
     """
 
-    def __init__(self, log: LogStore, leadership: LeadershipStore, bus: Bus, source: str) -> None:
+    def __init__(self, log: EventLogStore, leadership: LeaderLeaseStore, bus: Bus, source: str) -> None:
         self._log = log
         self._leadership = leadership
         self._bus = bus
         self._source = source
 
-    def begin(self, lead: Lead) -> None:
+    def begin(self, lead: LeaderLease) -> None:
         """See to it that the bus has a beginning; to be called before anything is written to the log.
 
         A bus that was never told anything hears of what happens from now on: what was before, the log tells.
         """
         self._leadership.begin(lead, self._log.last())
 
-    def step(self, lead: Lead) -> Lead:
+    def step(self, lead: LeaderLease) -> LeaderLease:
         """Publish the next events, `AT_ONCE` of them if there are so many; returns how far the bus is then.
 
         Raises:
@@ -60,10 +60,10 @@ class Publisher:
         """End the connection to the bus."""
         self._bus.close()
 
-    def _remember(self, lead: Lead, published: int) -> Lead:
+    def _remember(self, lead: LeaderLease, published: int) -> LeaderLease:
         return self._leadership.remember(lead, published) if published != lead.published else lead
 
-    def _message(self, entry: Entry) -> Message:
+    def _message(self, entry: LogEntry) -> Message:
         event = cloud_event(entry, self._source)
         body = _written(event)
         if len(body) > self._bus.max_bytes:

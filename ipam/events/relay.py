@@ -19,7 +19,7 @@ from ipam.errors import Transient, WriteConflict
 from ipam.events.publisher import AT_ONCE, Publisher
 from ipam.models.clock import utc_now
 from ipam.models.events import Event
-from ipam.models.leadership import Lead
+from ipam.models.leader_lease import LeaderLease
 from ipam.models.stores import Stores
 from ipam.util.heartbeat import Heartbeat
 
@@ -61,13 +61,13 @@ class Relay:
         self._heartbeat = heartbeat
         self._events = stores.events
         self._log = stores.log
-        self._leadership = stores.leadership
+        self._leadership = stores.leader_lease
         self._publisher = publisher
         self._keep = keep
         self._holder = ObjectId()
         self._news = threading.Event()
         self._last: int | None = None
-        self._publishes_by: Lead | None = None
+        self._publishes_by: LeaderLease | None = None
 
     def run(self, stopped: threading.Event) -> None:
         """Go on until *stopped* is set, whatever becomes of the database and the bus meanwhile."""
@@ -139,7 +139,7 @@ class Relay:
         told = sys.maxsize if self._publisher is None else lead.published or 0
         return self._log.forget(utc_now() - self._keep, told)
 
-    def _lead(self) -> Lead | None:
+    def _lead(self) -> LeaderLease | None:
         """Return the lead, if this relay can have it; None while another has it."""
         lead = self._leadership.take(self._holder, _HOLD_S)
         if lead is not None and lead.published is None and self._publisher is not None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from ipam.errors import HookUnavailable, RejectedByHook, ValidationFailed
 from ipam.hooks.config import Hook
 from ipam.models.audit_context import AuditContext
-from ipam.models.descriptions import Described, described, is_described_alike, patched
+from ipam.models.description import Described, described, is_described_alike, patched
 from ipam.util.lossless_json import dumps, loads
 
 Json = dict[str, Any]

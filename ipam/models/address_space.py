@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from pyroaring import BitMap, FrozenBitMap
 
-from ipam.models.address_sets import BLOCK_BITS, BLOCK_SIZE, EMPTY
+from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import Address, to_number
 from ipam.models.intervals import Run, Runs, merged, size
 

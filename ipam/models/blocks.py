@@ -13,9 +13,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pyroaring import FrozenBitMap
 
-from ipam.models.address_sets import EMPTY, NUMBER_MAX, number_from_bytes, number_to_bytes
+from ipam.models.address_set import EMPTY, NUMBER_MAX, number_from_bytes, number_to_bytes
+from ipam.models.bulk_writes import Writes
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
-from ipam.models.writes import Writes
 
 Bson = dict[str, Any]
 

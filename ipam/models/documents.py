@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from bson import ObjectId
 
 from ipam.models import metadata as meta
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
 from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.events import Event, outbox_of
-from ipam.models.holdings import Holding, in_order, lease_key, stem_of
-from ipam.models.keys import COUNTED, OPEN
 from ipam.models.ledgers import Ledger
+from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_key, stem_of
+from ipam.models.search_keys import COUNTED, OPEN
 from ipam.util.lossless_json import dumps, loads
 
 Bson = dict[str, Any]
@@ -253,7 +253,7 @@ class Reservation(Document):
     pool: ObjectId
     subnets: tuple[ObjectId, ...]
     count: int
-    holdings: tuple[Holding, ...] = ()
+    holdings: tuple[SubnetAddresses, ...] = ()
     state: ReservationState = ReservationState.ACTIVE
     at_once: bool = False
 
@@ -306,7 +306,7 @@ class Reservation(Document):
             pool=bson["pool"],
             subnets=tuple(bson["subnets"]),
             count=bson["count"],
-            holdings=tuple(map(Holding.from_bson, bson.get("holdings", ()))),
+            holdings=tuple(map(SubnetAddresses.from_bson, bson.get("holdings", ()))),
             state=ReservationState(bson["state"]),
             at_once=bson.get("at_once", False),
         )
@@ -433,7 +433,7 @@ class Job:
     hooks: tuple[str, ...] = ()
     reviewed: bool = False
     refused: Bson | None = None
-    held: tuple[Holding, ...] | None = None
+    held: tuple[SubnetAddresses, ...] | None = None
     held_since: datetime | None = None
     error: Bson | None = None
     created_at: datetime = field(default_factory=utc_now)
@@ -494,7 +494,7 @@ class Job:
             hooks=tuple(bson.get("hooks", ())),
             reviewed=bson.get("consulted", False),
             refused=loads(bson["refused"]) if "refused" in bson else None,
-            held=tuple(map(Holding.from_bson, bson["held"])) if "held" in bson else None,
+            held=tuple(map(SubnetAddresses.from_bson, bson["held"])) if "held" in bson else None,
             held_since=bson.get("held_since"),
             request=loads(bson.get("large_request") or bson["request"]),
             state=JobState(bson["state"]),

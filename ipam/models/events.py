@@ -18,10 +18,10 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from ipam.models.audit_context import AuditContext
+from ipam.models.bulk_writes import Writes
 from ipam.models.clock import Span
 from ipam.models.connection import insert_missing, speaks_mongo
 from ipam.models.sizes import fitting
-from ipam.models.writes import Writes
 from ipam.util.lossless_json import loads
 
 Bson = dict[str, Any]

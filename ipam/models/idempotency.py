@@ -10,7 +10,7 @@ from pymongo.database import Database
 
 from ipam.models.clock import utc_now
 from ipam.models.connection import insert_missing, speaks_mongo
-from ipam.models.keys import KEEP_ANSWERS, minute_of
+from ipam.models.search_keys import KEEP_ANSWERS, minute_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ipam.models.connection import speaks_mongo
 _FACETS = IndexModel("facets", name="by_facet", sparse=True)  # lists filtered by what users wrote
 # Events in outboxes: when they are old, their process has died.
 _UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
-# What else a document is found by; see `ipam.models.keys`.
+# What else a document is found by; see `ipam.models.search_keys`.
 _KEYS = IndexModel("keys", name="by_key", sparse=True)
 
 INDEXES: dict[str, list[IndexModel]] = {

@@ -10,16 +10,16 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.models import facts
+from ipam.models import event_factory
 from ipam.models.audit_context import current_audit_context
+from ipam.models.bulk_writes import Writes
 from ipam.models.clock import begun_within, held_for, utc_now
 from ipam.models.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
+from ipam.models.document_store import LIMIT_MAX, DocumentStore, Query
 from ipam.models.documents import NOT_CLAIMED, Bson, Job, JobState, error_to_bson, request_to_bson
 from ipam.models.events import Event, telling
-from ipam.models.keys import COUNTED, KEEP_JOBS, OPEN, minute_of
+from ipam.models.search_keys import COUNTED, KEEP_JOBS, OPEN, minute_of
 from ipam.models.sizes import fitting
-from ipam.models.store import LIMIT_MAX, DocumentStore, Query
-from ipam.models.writes import Writes
 from ipam.util.lossless_json import dumps
 
 _OPEN_STATES = [state.value for state in JobState if not state.terminal]
@@ -195,7 +195,7 @@ class JobStore(DocumentStore[Job]):
         told: list[tuple[Job, Event]] = []
         for condition, open_job in ends:
             job = replace(open_job, finished_at=utc_now(), revision=open_job.revision + 1)
-            event = facts.failed(job)
+            event = event_factory.failed(job)
             error = error_to_bson(job.error) if job.error is not None else {}
             closed = _close({"state": job.state.value, **error}, event.time)
             if self._collection.update_one({"_id": job.id, **condition}, telling(closed, event)).modified_count:

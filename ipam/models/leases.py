@@ -12,11 +12,13 @@ from bson import ObjectId
 from pymongo import UpdateMany, timeout
 from pymongo.database import Database
 
-from ipam.models import facts
-from ipam.models.address_sets import AddressSet
+from ipam.models import event_factory
+from ipam.models.address_set import AddressSet
 from ipam.models.addresses import Address, from_bytes
+from ipam.models.bulk_writes import Writes, sparing
 from ipam.models.clock import Span
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
+from ipam.models.document_store import READ_CHUNK, DocumentStore, Query
 from ipam.models.documents import (
     Bson,
     Lease,
@@ -24,11 +26,9 @@ from ipam.models.documents import (
     succeeded_by,
 )
 from ipam.models.events import Outbox, outbox_of, telling
-from ipam.models.holdings import Holding, key_at, lease_key, split_lease_id, stem_of
 from ipam.models.marks import Mark, MarkStore
+from ipam.models.reserved_addresses import SubnetAddresses, key_at, lease_key, split_lease_id, stem_of
 from ipam.models.sizes import PAGE_MAX_BYTES, bytes_of
-from ipam.models.store import READ_CHUNK, DocumentStore, Query
-from ipam.models.writes import Writes, sparing
 
 # Documents a write, so that each stays well within the time that a call may take, on the embedded server too.
 _CHUNK = 1000
@@ -127,7 +127,7 @@ class LeaseStore(DocumentStore[Lease]):
             return
         lease = Lease.from_bson(found)
         self._mark(lease, ())
-        event = facts.released(succeeded_by(lease))
+        event = event_factory.released(succeeded_by(lease))
         freed = telling({"$unset": _HELD}, event)
         unchanged = {**self._place(lease), "reservation": reservation, "revision": lease.revision}
         if not self._collection.update_one(unchanged, freed).modified_count:
@@ -226,7 +226,7 @@ class LeaseStore(DocumentStore[Lease]):
             ranks.setdefault(stem, []).append(rank)
         keys: list[bytes | None] = []
         for bson in self._reservations.find({"keys": among(list(ranks))}, {"holdings": 1}):
-            holdings = list(map(Holding.from_bson, bson["holdings"]))
+            holdings = list(map(SubnetAddresses.from_bson, bson["holdings"]))
             keys += (key_at(rank, holdings) for rank in ranks[stem_of(bson["_id"])])
         return [key for key in keys if key is not None]
 

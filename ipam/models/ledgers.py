@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.models.address_sets import EMPTY, AddressSet, number_from_bytes, number_to_bytes
+from ipam.models.address_set import EMPTY, AddressSet, number_from_bytes, number_to_bytes
 from ipam.models.addresses import ADDRESS_BYTES
 from ipam.models.audit_context import AuditContext, current_audit_context
 

@@ -19,7 +19,7 @@ from pymongo.errors import DuplicateKeyError
 from ipam.errors import WriteConflict
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, speaks_mongo
-from ipam.models.store import Query, keys_having
+from ipam.models.document_store import Query, keys_having
 
 _AT_ONCE = 500
 

@@ -10,15 +10,15 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from ipam.errors import NotEmpty, SubnetOverlap
-from ipam.models import facts
+from ipam.models import event_factory
 from ipam.models.addresses import to_place
 from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
+from ipam.models.document_store import READ_CHUNK, DocumentStore, check_revision
 from ipam.models.documents import Pool, PoolState, Subnet, described, moved_on, succeeded_by
 from ipam.models.events import telling, telling_new
-from ipam.models.keys import KEEP_TOMBSTONES, minute_of
-from ipam.models.store import READ_CHUNK, DocumentStore, check_revision
+from ipam.models.search_keys import KEEP_TOMBSTONES, minute_of
 from ipam.util.retry import retry_on_conflict
 
 
@@ -39,7 +39,7 @@ class PoolStore(DocumentStore[Pool]):
         Raises:
             NotFound: If it was stored before and is deleted.
         """
-        insert_missing(self._collection, [telling_new(pool.to_bson(), facts.created(pool))])
+        insert_missing(self._collection, [telling_new(pool.to_bson(), event_factory.created(pool))])
         stored = self.get(pool.id)
         self._tell(stored)
         return stored
@@ -102,7 +102,7 @@ class PoolStore(DocumentStore[Pool]):
             fields = {"state": PoolState.DELETING.value, "deleted_by": current_audit_context().to_json()}
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": pool.revision, **empty},
-                telling(moved_on(hidden, **fields), event := facts.deleted(hidden)),
+                telling(moved_on(hidden, **fields), event := event_factory.deleted(hidden)),
             )
             if written.modified_count:
                 self._tell(pool, event)

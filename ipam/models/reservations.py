@@ -11,11 +11,13 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from ipam.errors import NotFound, Stale, WriteConflict
-from ipam.models import facts
-from ipam.models.address_sets import AddressSet
+from ipam.models import event_factory
+from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext, current_audit_context, use_audit_context
+from ipam.models.bulk_writes import Writes
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, insert_missing, speaks_mongo
+from ipam.models.document_store import DocumentStore, Query, check_revision
 from ipam.models.documents import (
     Bson,
     Reservation,
@@ -24,9 +26,7 @@ from ipam.models.documents import (
     succeeded_by,
 )
 from ipam.models.events import Event, telling, telling_new
-from ipam.models.keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
-from ipam.models.store import DocumentStore, Query, check_revision
-from ipam.models.writes import Writes
+from ipam.models.search_keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
 from ipam.util.retry import retry_on_conflict
 
 # What a tombstone does not keep.
@@ -64,7 +64,7 @@ class ReservationStore(DocumentStore[Reservation]):
         hidden = succeeded_by(reservation, state=ReservationState.RELEASING)
         bson = hidden.to_bson()
         bson |= {"unfinished": utc_now(), "keys": [*bson["keys"], UNFINISHED]}
-        insert_missing(self._collection, [telling_new(bson, facts.deleted(hidden))])
+        insert_missing(self._collection, [telling_new(bson, event_factory.deleted(hidden))])
 
     def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None, at_once: int = 0) -> Reservation:
         """Hide the reservation; from here on its addresses will go back, whatever dies.
@@ -133,7 +133,7 @@ class ReservationStore(DocumentStore[Reservation]):
             }
             hidden[old.id] = replace(old, at_once=new.at_once)
             with use_audit_context(audit_context):
-                events[old.id] = facts.deleted(new)
+                events[old.id] = event_factory.deleted(new)
             unchanged = {"_id": old.id, **self.visible, "revision": old.revision}
             change = {**moved_on(new, **fields), "$addToSet": {"keys": UNFINISHED}}
             updates.append(UpdateOne(unchanged, telling(change, events[old.id])))
@@ -214,10 +214,10 @@ class ReservationStore(DocumentStore[Reservation]):
                 return
             if wanted.count:
                 new = succeeded_by(wanted)
-                update, event = moved_on(new, **changed, keys=bson_wanted["keys"]), facts.updated(new, old)
+                update, event = moved_on(new, **changed, keys=bson_wanted["keys"]), event_factory.updated(new, old)
             else:
                 new = succeeded_by(wanted if wanted.subnets else old)
-                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, facts.deleted(new)
+                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, event_factory.deleted(new)
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": old.revision}, telling(update, event)
             )

@@ -7,21 +7,21 @@ from typing import Any
 from pymongo.database import Database
 
 from ipam.models.blocks import BlockStore
+from ipam.models.bulk_writes import BulkWriter
 from ipam.models.connection import Store
+from ipam.models.event_log import EventLogStore
 from ipam.models.events import EventStore
-from ipam.models.expiry import ExpiryStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.indexes import Indexes
 from ipam.models.jobs import JobStore
-from ipam.models.leadership import LeadershipStore
+from ipam.models.leader_lease import LeaderLeaseStore
 from ipam.models.leases import LeaseStore
-from ipam.models.log import LogStore
 from ipam.models.pools import PoolStore
 from ipam.models.positions import PositionStore
+from ipam.models.purge import PurgeStore
 from ipam.models.reservations import ReservationStore
 from ipam.models.schema import SchemaStore
 from ipam.models.subnets import SubnetStore
-from ipam.models.writes import Writer
 
 
 class Stores:
@@ -29,7 +29,7 @@ class Stores:
 
     def __init__(self, database: Database[Any], servers: str = "", source: str = "--mongo") -> None:
         self.whole = Store(database, servers, source)
-        self.writer = Writer(database)
+        self.writer = BulkWriter(database)
         self.indexes = Indexes(database)
         self.schema = SchemaStore(database)
         self.pools = PoolStore(database)
@@ -39,8 +39,8 @@ class Stores:
         self.leases = LeaseStore(database)
         self.jobs = JobStore(database)
         self.events = EventStore(database)
-        self.log = LogStore(database)
-        self.leadership = LeadershipStore(database)
+        self.log = EventLogStore(database)
+        self.leader_lease = LeaderLeaseStore(database)
         self.positions = PositionStore(database)
-        self.expiry = ExpiryStore(database)
+        self.purge = PurgeStore(database)
         self.idempotency = IdempotencyStore(database)

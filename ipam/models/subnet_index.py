@@ -17,10 +17,10 @@ from pymongo.database import Database
 
 from ipam.models import metadata as meta
 from ipam.models.addresses import Address
+from ipam.models.cidr_cover import around_in_subnets, prefixes_of_subnet
 from ipam.models.connection import insert_missing, keys_among, speaks_mongo
+from ipam.models.document_store import Query, keys_having
 from ipam.models.documents import Subnet
-from ipam.models.prefixes import around_in_subnets, prefixes_of_subnet
-from ipam.models.store import Query, keys_having
 
 
 @speaks_mongo

@@ -14,18 +14,18 @@ from pymongo import ASCENDING
 from pymongo.database import Database
 
 from ipam.errors import NotEmpty, Transient, WriteConflict
-from ipam.models import facts
+from ipam.models import event_factory
 from ipam.models.addresses import Address, count_addresses, from_place, to_place
 from ipam.models.audit_context import current_audit_context
+from ipam.models.bulk_writes import Writes
 from ipam.models.clock import Span, utc_now
 from ipam.models.connection import among, chunks, insert_missing, speaks_mongo
+from ipam.models.document_store import READ_CHUNK, DocumentStore, Page, Query, check_revision
 from ipam.models.documents import Bson, Subnet, SubnetState, described, moved_on, succeeded_by
 from ipam.models.events import Outbox, telling
 from ipam.models.ledgers import Grant, Ledger, Release
 from ipam.models.pools import PoolStore
-from ipam.models.store import READ_CHUNK, DocumentStore, Page, Query, check_revision
 from ipam.models.subnet_index import SubnetIndex
-from ipam.models.writes import Writes
 from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,9 @@ class SubnetStore(DocumentStore[Subnet]):
 
         Its outbox has the event of its creation already, but is not published before the subnet is shown.
         """
-        insert_missing(self._collection, [{**subnet.to_bson(), "outbox": [facts.created(subnet).to_bson()]}])
+        insert_missing(
+            self._collection, [{**subnet.to_bson(), "outbox": [event_factory.created(subnet).to_bson()]}]
+        )
 
     def refuse(self, subnet: Subnet) -> Subnet | None:
         """Keep *subnet* from ever being created; the subnet, if the same request has begun to create it before."""
@@ -249,7 +251,7 @@ class SubnetStore(DocumentStore[Subnet]):
             change = {**moved_on(hidden, **fields), "$inc": {"ledger.version": 1}}
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": subnet.revision, **empty},
-                telling(change, event := facts.deleted(hidden)),
+                telling(change, event := event_factory.deleted(hidden)),
             )
             if written.modified_count:
                 self._tell(subnet, event)

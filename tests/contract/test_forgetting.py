@@ -103,7 +103,7 @@ class Dying:
 
 
 def test_a_long_log_is_forgotten_bit_by_bit(stores, monkeypatch):
-    monkeypatch.setattr("ipam.models.log._FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr("ipam.models.event_log._FORGOTTEN_AT_ONCE", 2)
     write(stores, *[100] * 5)
     lengths = []
     while stores.log.forget(later(), ALL):

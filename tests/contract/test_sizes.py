@@ -7,9 +7,9 @@ from bson import ObjectId
 
 from ipam.models.audit_context import AuditContext
 from ipam.models.clock import begun_within
+from ipam.models.document_store import Query
 from ipam.models.documents import Job, JobKind, JobState, Pool
 from ipam.models.events import Outbox
-from ipam.models.store import Query
 from tests.contract.test_events import an_event, relay
 
 

@@ -10,17 +10,17 @@ from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.errors import NotEmpty, NotFound, Stale, SubnetOverlap, Transient, WriteConflict
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext
 from ipam.models.blocks import Block
 from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import connect
+from ipam.models.document_store import Query
 from ipam.models.documents import Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
-from ipam.models.holdings import Holding, lease_id, stem_of
 from ipam.models.idempotency import Answer
 from ipam.models.indexes import INDEXES
 from ipam.models.ledgers import Grant, Release
-from ipam.models.store import Query
+from ipam.models.reserved_addresses import SubnetAddresses, lease_id, stem_of
 from ipam.models.stores import Stores
 from tests.support.processes import PROCESSES, in_processes
 from tests.support.stored import leases_of
@@ -76,7 +76,7 @@ def test_every_document_comes_back_as_it_was_stored(stores):
         exclusions=("10.0.0.7",), metadata={"$a.b\0": [2**80, None]}, tags=("x",),
     )  # fmt: skip
     stores.subnets.insert(subnet)
-    holdings = (Holding(subnet.id, AddressSet.of([subnet.start, subnet.start + 5])),)
+    holdings = (SubnetAddresses(subnet.id, AddressSet.of([subnet.start, subnet.start + 5])),)
     reservation = Reservation(
         id=ObjectId(), pool=pool.id, subnets=(subnet.id,), count=2, name="r", holdings=holdings
     )
@@ -285,7 +285,7 @@ def test_leases_of_a_deleted_subnet_cannot_be_inserted_again(stores):
 
 def test_a_reservation_whose_last_subnet_is_deleted_is_released(stores):
     first, second = ObjectId(), ObjectId()
-    holdings = (Holding(second, some(1, 2, 3)), Holding(first, some(1)))
+    holdings = (SubnetAddresses(second, some(1, 2, 3)), SubnetAddresses(first, some(1)))
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(second, first), count=4, holdings=holdings)
     stores.writer.write([stores.reservations.insertion([reservation])])
     stores.reservations.leave(reservation.id, first)
@@ -367,7 +367,7 @@ def test_releases_are_struck_out_all_or_none(stores):
 @pytest.mark.parametrize("is_going", [False, True])
 def test_of_addresses_that_go_back_at_the_same_moment_all_are_gone(stores, is_going):
     subnet = ObjectId()
-    holding = Holding(subnet, AddressSet({7: FrozenBitMap(range(30))}))
+    holding = SubnetAddresses(subnet, AddressSet({7: FrozenBitMap(range(30))}))
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=30, holdings=(holding,))
     stores.writer.write([stores.reservations.insertion([reservation])])
     if is_going:
@@ -399,7 +399,7 @@ def test_concurrent_changes_of_one_document_are_all_kept(stores):
 
 def test_what_many_write_on_a_lease_while_its_mark_is_tidied_is_kept_and_found(stores):
     subnet = a_subnet(stores)
-    holding = Holding(subnet.id, AddressSet.of([subnet.start]))
+    holding = SubnetAddresses(subnet.id, AddressSet.of([subnet.start]))
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=(holding,))
     lease = replace(a_lease(subnet, 0, reservation.id), id=lease_id(stem_of(reservation.id), 0))
     stores.writer.write([*stores.leases.insertion([lease.to_bson()]), stores.reservations.insertion([reservation])])

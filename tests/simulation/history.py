@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from ipam.allocation import cascade_delete, job_runner, release
 from ipam.errors import IpamError
-from ipam.models.keys import OPEN
+from ipam.models.search_keys import OPEN
 from tests.simulation.book import Book
 from tests.simulation.database import Database
 from tests.simulation.refusals import Refusals

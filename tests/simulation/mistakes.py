@@ -29,9 +29,10 @@ from ipam.allocation.provisioning import Provisioner
 from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
 from ipam.events.relay import Relay
-from ipam.models import writes
+from ipam.models import bulk_writes
 from ipam.models.clock import Span
 from ipam.models.connection import _translated
+from ipam.models.document_store import DocumentStore
 from ipam.models.events import EventStore
 from ipam.models.idempotency import IdempotencyStore
 from ipam.models.jobs import JobStore
@@ -39,7 +40,6 @@ from ipam.models.leases import LeaseStore
 from ipam.models.ledgers import Ledger
 from ipam.models.pools import PoolStore
 from ipam.models.reservations import ReservationStore
-from ipam.models.store import DocumentStore
 from ipam.models.subnets import SubnetStore
 from tests.simulation.history import run
 from tests.simulation.seeds import SEEDS
@@ -122,7 +122,7 @@ MISTAKES = (
     ),
     Mistake(
         "a block is written over what is not known",
-        writes, "_succession", ', "version": document["version"] - 1}', "}",
+        bulk_writes, "_succession", ', "version": document["version"] - 1}', "}",
     ),
     Mistake(
         "a block is changed for what does not stand in the ledger any more",

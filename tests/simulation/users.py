@@ -9,7 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from ipam.models.addresses import Address, from_place
-from ipam.models.keys import OPEN
+from ipam.models.search_keys import OPEN
 from tests.simulation.book import Answer, Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.scheduler import Process

@@ -155,7 +155,7 @@ class World:
         lives, *relay = self._relaying.get(process, (0,))
         if lives != process.lives:
             stores = Stores(self.database)
-            relay = [Relay(stores, Publisher(stores.log, stores.leadership, self.bus, "/ipam"))]
+            relay = [Relay(stores, Publisher(stores.log, stores.leader_lease, self.bus, "/ipam"))]
             self._relaying[process] = (process.lives, *relay)
         return relay[0]
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, ip_address
 from bson import ObjectId
 from hypothesis import strategies as st
 
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block
 from ipam.models.documents import Strategy, Subnet

@@ -16,9 +16,9 @@ from ipam.api.http.prefer import parse_prefer
 from ipam.api.http.query_params import refuse_unknown
 from ipam.api.http.readonly_fields import FIXED, strip_readonly
 from ipam.api.http.responses import Json, render
-from ipam.models.descriptions import patched, replaced
+from ipam.models.description import patched, replaced
+from ipam.models.document_store import DocumentStore, object_id
 from ipam.models.documents import Document, Job
-from ipam.models.store import DocumentStore, object_id
 from ipam.wiring import Services
 
 D = TypeVar("D", bound=Document)

@@ -21,7 +21,7 @@ from ipam.models.cidr import (
     parse_exclusion,
     parse_network,
 )
-from ipam.models.descriptions import Description, Text, parse, written
+from ipam.models.description import Description, Text, parse, written
 from ipam.models.documents import Strategy
 from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
 

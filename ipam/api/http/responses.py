@@ -12,10 +12,10 @@ from bson import ObjectId
 from ipam.api.http.etags import entity_tag, is_unchanged
 from ipam.api.http.media_types import JSON, answer_type
 from ipam.api.http.problems import problem_of
-from ipam.models import views
+from ipam.models import serializers
+from ipam.models.document_store import Page
 from ipam.models.documents import Document, Job, Pool, Reservation
 from ipam.models.sizes import ANSWER_MAX_BYTES
-from ipam.models.store import Page
 from ipam.models.subnets import Usage
 from ipam.util.lossless_json import RawJSON, dumps
 
@@ -26,13 +26,13 @@ D = TypeVar("D", bound=Document | Job)
 def pool_json(pool: Pool, usage: Usage) -> Json:
     """Return a pool with what its subnets come to."""
     totals = {"subnets": usage.subnets, "size": usage.size, "used": usage.used, "free": usage.size - usage.used}
-    return {**views.pool_json(pool), **totals}
+    return {**serializers.pool_json(pool), **totals}
 
 
 def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -> Json:
     """Return a reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
     return {
-        **views.reservation_json(reservation),
+        **serializers.reservation_json(reservation),
         "pool_metadata": around[reservation.pool],
         "subnet_metadata": around[reservation.subnet] if reservation.subnet else None,
     }
@@ -40,7 +40,7 @@ def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -
 
 def job_json(job: Job) -> Json:
     """Return a job, its error being the problem that a request for it was answered."""
-    return {**views.job_json(job), "error": problem_of(job.error) if job.error else None}
+    return {**serializers.job_json(job), "error": problem_of(job.error) if job.error else None}
 
 
 def render(  # noqa: PLR0913 (an answer has that many parts)

@@ -14,7 +14,7 @@ from ipam.api.http.media_types import negotiate, read_object
 from ipam.api.http.query_params import bool_param, list_query, refuse_unknown
 from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import Json, pool_json, render, render_page
-from ipam.models.descriptions import described
+from ipam.models.description import described
 from ipam.models.documents import Pool
 from ipam.models.subnets import Usage
 from ipam.wiring import Services

@@ -13,7 +13,7 @@ from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.views import job_json
+from ipam.models.serializers import job_json
 from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve
 
 ALICE = AuditContext(actor="alice", request_id="r")

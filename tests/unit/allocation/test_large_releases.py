@@ -12,7 +12,7 @@ from ipam.errors import NotQueued
 from ipam.models import leases
 from ipam.models.documents import JobKind, JobState, Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.views import job_json
+from ipam.models.serializers import job_json
 from tests.support.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
 
 

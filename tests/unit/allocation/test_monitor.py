@@ -71,7 +71,7 @@ class NoBus:
 def test_a_bus_is_none_or_as_far_as_it_was_told(services, stores, later):
     monitor = Monitor(stores)
     assert monitor.bus() == {"status": "none"}
-    relay = Relay(stores, Publisher(stores.log, stores.leadership, NoBus(), "/ipam"))
+    relay = Relay(stores, Publisher(stores.log, stores.leader_lease, NoBus(), "/ipam"))
     assert relay._lead() is not None  # noqa: SLF001
     assert monitor.bus() == {"status": "ok", "behind": 0, "behind_s": 0.0}
     for _ in range(3):

@@ -13,7 +13,7 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.entry_applier import space_of
 from ipam.allocation.planner import SubnetPlan, enter_release
 from ipam.errors import WriteConflict
-from ipam.models.address_sets import BLOCK_SIZE, AddressSet
+from ipam.models.address_set import BLOCK_SIZE, AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import to_number
 from ipam.models.blocks import Block

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
-from ipam.models import log, prefixes
+from ipam.models import cidr_cover, event_log
 from ipam.models.audit_context import AuditContext
+from ipam.models.cidr_cover import around_in_pool, around_in_subnets, prefixes_of_all
 from ipam.models.clock import utc_now
 from ipam.models.documents import Pool, Subnet
 from ipam.models.events import Event
-from ipam.models.prefixes import around_in_pool, around_in_subnets, prefixes_of_all
 from ipam.models.reservation_request import ReservationRequest
 from ipam.wiring import Services
 from tests.support.stored import leases_of
@@ -95,7 +95,7 @@ class History:
 @pytest.mark.parametrize("seed", range(6))
 def test_who_held_an_address_is_who_was_seen_to_hold_it(services, monkeypatch, seed):
     """Also where many events lie between, and an address comes back again and again."""
-    monkeypatch.setattr(log, "GROUP", 3)
+    monkeypatch.setattr(event_log, "GROUP", 3)
     history = History(services, seed)
     history.go_on(40)
     assert any(holder.reservation for *_, seen in history.seen for holder in seen)
@@ -125,7 +125,7 @@ def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
 
 
 def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(services, monkeypatch):
-    monkeypatch.setattr(log, "GROUP", 2)
+    monkeypatch.setattr(event_log, "GROUP", 2)
     history = History(services, 0)
     history.look()
     before = utc_now()
@@ -186,7 +186,7 @@ def test_an_address_finds_the_events_that_name_it(runs, which, offset, most):
     first, last = ends[which % len(ends)]
     inside = ip_address(min(first + offset, last))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefixes, "_MOST", most)
+        patch.setattr(cidr_cover, "_MOST", most)
         found = prefixes_of_all([event])
     assert len(found) <= most
     assert set(found) & set(around_in_pool(POOL, inside))

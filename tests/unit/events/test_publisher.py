@@ -48,7 +48,7 @@ def wire() -> Wire:
 
 @pytest.fixture
 def publishing(stores: Stores, wire: Wire) -> Publisher:
-    return Publisher(stores.log, stores.leadership, wire, "/ipam")
+    return Publisher(stores.log, stores.leader_lease, wire, "/ipam")
 
 
 def write(stores: Stores, count: int, data: str = "{}") -> None:
@@ -100,31 +100,31 @@ def test_one_relay_is_at_work_and_another_takes_over_when_it_gives_up_or_is_sile
     first.run(stopped)  # It stops at once, and gives up.
     second.publish()
     assert wire.sequences == [1]
-    assert stores.leadership.take(third, 5) is None
-    lapsed = stores.leadership.take(second._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
-    taken = stores.leadership.take(third, 5)
-    assert (lapsed.published, taken.published, taken.fence) == (1, 1, lapsed.fence + 1)
+    assert stores.leader_lease.take(third, 5) is None
+    lapsed = stores.leader_lease.take(second._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
+    taken = stores.leader_lease.take(third, 5)
+    assert (lapsed.published, taken.published, taken.fencing_token) == (1, 1, lapsed.fencing_token + 1)
 
 
 def test_a_relay_that_lost_the_lead_without_knowing_tells_in_order_until_it_hears_of_it(stores, publishing, wire):
     """What it tells, the one at work tells too."""
     silent, at_work = Relay(stores, publishing), ObjectId()
     silent.publish()
-    stores.leadership.take(silent._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
-    stores.leadership.take(at_work, 60)
+    stores.leader_lease.take(silent._holder, -1)  # noqa: SLF001 (as if it had been silent for long)
+    stores.leader_lease.take(at_work, 60)
     write(stores, 3)
     with pytest.raises(WriteConflict):
         silent.publish()
     write(stores, 2)
     silent.publish()
     assert wire.sequences == [1, 2, 3]
-    assert stores.leadership.take(at_work, 60).published == 0
+    assert stores.leader_lease.take(at_work, 60).published == 0
 
 
 def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
-    publishing.begin(stores.leadership.take(ObjectId(), -1))
-    first = stores.leadership.take(ObjectId(), -1)
-    second = stores.leadership.take(ObjectId(), 5)
+    publishing.begin(stores.leader_lease.take(ObjectId(), -1))
+    first = stores.leader_lease.take(ObjectId(), -1)
+    second = stores.leader_lease.take(ObjectId(), 5)
     write(stores, 1)
     with pytest.raises(WriteConflict):
         publishing.step(first)
@@ -142,11 +142,11 @@ def test_the_bus_hears_of_the_first_thing_that_a_relay_writes(stores, publishing
 
 def test_a_bus_has_one_beginning(stores, publishing):
     holder = ObjectId()
-    lead = stores.leadership.take(holder, 5)
+    lead = stores.leader_lease.take(holder, 5)
     publishing.begin(lead)
     write(stores, 3)
     publishing.begin(lead)
-    assert stores.leadership.take(holder, 5).published == 0
+    assert stores.leader_lease.take(holder, 5).published == 0
 
 
 def test_what_is_too_large_for_the_bus_says_where_it_is(stores, publishing, wire):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.errors import ValidationFailed
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import from_bytes, to_bytes
 from ipam.models.cidr import bounds, parse_exclusion, parse_network

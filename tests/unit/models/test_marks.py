@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from bson import ObjectId
 
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.clock import begun_within
+from ipam.models.document_store import Query
 from ipam.models.documents import Lease
 from ipam.models.events import EventStore
-from ipam.models.holdings import lease_key
-from ipam.models.store import Query
+from ipam.models.reserved_addresses import lease_key
 from ipam.wiring import Services
 from tests.support.steps import make_subnet, reserve
 from tests.support.stored import leases_of

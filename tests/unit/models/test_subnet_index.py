@@ -11,8 +11,8 @@ from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import Transient
 from ipam.models import pools, subnets
 from ipam.models.addresses import to_place
+from ipam.models.document_store import Query
 from ipam.models.documents import Pool, Subnet
-from ipam.models.store import Query
 from ipam.models.subnet_index import SubnetIndex
 from ipam.models.subnets import holding
 from ipam.wiring import Services

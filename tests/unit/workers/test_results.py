@@ -11,7 +11,7 @@ from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.clock import begun_within
 from ipam.models.documents import Job, JobKind, Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.views import lease_json
+from ipam.models.serializers import lease_json
 from ipam.wiring import Services
 from ipam.workers.result_codec import ResultCodec
 from tests.support.steps import addresses, make_subnet

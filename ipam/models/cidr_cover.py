@@ -1,4 +1,4 @@
-"""Finding subnets, and events, that are about an address: the prefixes of what they are about are kept.
+"""CIDR covers: the prefixes of a range, kept as keys, by which subnets and events are found by an address in it.
 
 A range is written as the few prefixes (CIDRs) that make it up. An address lies in one prefix of each length, so the
 prefixes that may hold it are few as well, and equality finds them, which any server answers by an index.

@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from bson import ObjectId
 
-from ipam.models.address_sets import AddressSet
+from ipam.models.address_set import AddressSet
 from ipam.models.clock import begun_within, utc_now
 from ipam.models.connection import connect
 from ipam.models.documents import Job, JobKind, Pool, Reservation
-from ipam.models.expiry import EXPIRING, ExpiryStore
-from ipam.models.holdings import Holding
+from ipam.models.purge import EXPIRING, PurgeStore
+from ipam.models.reserved_addresses import SubnetAddresses
 from ipam.models.stores import Stores
 
 MINUTE = timedelta(minutes=1)
@@ -27,7 +27,7 @@ def stores(database: str) -> Iterator[Stores]:
     made = connect(database, f"expiry-{uuid4().hex[:8]}", 60)
     stores = Stores(made)
     stores.indexes.create()
-    stores.expiry.remove(utc_now(), FOR_EVER_S)
+    stores.purge.remove(utc_now(), FOR_EVER_S)
     yield stores
     made.client.drop_database(made.name)
     made.client.close()
@@ -44,7 +44,7 @@ def a_pool(stores: Stores) -> Pool:
 
 def a_reservation(stores: Stores) -> Reservation:
     subnet = ObjectId()
-    holding = Holding(subnet, AddressSet.of([ip_address("10.0.0.1")]))
+    holding = SubnetAddresses(subnet, AddressSet.of([ip_address("10.0.0.1")]))
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=1, holdings=(holding,))
     stores.writer.write([stores.reservations.insertion([reservation])])
     return reservation
@@ -77,7 +77,7 @@ def test_what_has_ended_goes_when_its_time_is_over_and_nothing_else(stores):
     kept[timedelta(days=7) - MINUTE] = {**all_, "idempotency": 0}
     kept[timedelta(days=7) + 2 * MINUTE] = {"pools": 1, "reservations": 1, "jobs": 2, "idempotency": 0}
     for age, left in kept.items():
-        stores.expiry.remove(now + age, FOR_EVER_S)
+        stores.purge.remove(now + age, FOR_EVER_S)
         assert count(stores) == left, age
 
 
@@ -85,9 +85,9 @@ def test_what_there_is_no_time_for_goes_with_the_next_look(stores):
     stores.idempotency.begin("key", "fingerprint", ObjectId())
     later = utc_now() + timedelta(days=2)
     for _ in range(3):
-        stores.expiry.remove(later, 0.0)
+        stores.purge.remove(later, 0.0)
     assert count(stores)["idempotency"] == 1
-    stores.expiry.remove(later, FOR_EVER_S)
+    stores.purge.remove(later, FOR_EVER_S)
     assert count(stores)["idempotency"] == 0
 
 
@@ -95,7 +95,7 @@ def test_who_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
     database = stores.pools._collection.database  # noqa: SLF001
     stores.idempotency.begin("key", "fingerprint", ObjectId())
     (minute,) = database["idempotency"].find_one({"_id": "key"})["keys"]
-    dying = ExpiryStore(database)
+    dying = PurgeStore(database)
 
     class Dying:
         def delete_many(self, wanted: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ def test_who_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
         crash.setattr(dying, "_database", dict.fromkeys(EXPIRING, Dying()))
         with pytest.raises(KeyboardInterrupt):
             dying.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
-    stores.expiry.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
+    stores.purge.remove(utc_now() + timedelta(days=2), FOR_EVER_S)
     assert count(stores)["idempotency"] == 0
 
 

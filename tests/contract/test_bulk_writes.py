@@ -7,11 +7,11 @@ from bson import ObjectId
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from ipam.models import writes
+from ipam.models import bulk_writes
+from ipam.models.bulk_writes import _FEW, Writes
 from ipam.models.connection import connect
 from ipam.models.failover import FailoverDatabase
 from ipam.models.stores import Stores
-from ipam.models.writes import _FEW, Writes
 
 TOO_LARGE = "x" * 17_000_000
 
@@ -20,7 +20,7 @@ TOO_LARGE = "x" * 17_000_000
 def written(request, stores: Stores, monkeypatch):
     """What stands in two collections after some steps, by the names of the documents."""
     if request.param != "at once":
-        monkeypatch.setattr(writes, "_FEW", 0)
+        monkeypatch.setattr(bulk_writes, "_FEW", 0)
     pools, jobs = (store._collection for store in (stores.pools, stores.jobs))  # noqa: SLF001
 
     def write(*steps: Writes) -> tuple[dict, dict]:
@@ -45,7 +45,7 @@ def new(name: str, value: int = 0, id_: ObjectId | None = None) -> dict:
 def test_few_are_made_in_one_call_whether_the_database_may_move_or_not(database, database_name, monkeypatch, moves):
     real = connect(database, database_name, 10)
     stores = Stores(cast("Database", FailoverDatabase(real)) if moves else real)
-    monkeypatch.delattr(writes, "insert_missing")
+    monkeypatch.delattr(bulk_writes, "insert_missing")
     first, second = new("a"), new("b")
     stores.writer.write([Writes("pools", inserts=[first]), Writes("jobs", inserts=[second])])
     assert (real["pools"].find_one(first["_id"]), real["jobs"].find_one(second["_id"])) == (first, second)

@@ -17,7 +17,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from ipam.errors import InvalidParameter, NotFound, Stale, Transient, WriteConflict
-from ipam.models import facts, metadata
+from ipam.models import event_factory, metadata
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 from ipam.models.documents import Bson, Document, Job, described, moved_on, succeeded_by
 from ipam.models.events import Event, EventStore, Outbox, telling
@@ -325,7 +325,7 @@ class DocumentStore(Generic[D]):
             self._mark(new, change_["facets"])
             written = self._collection.update_one(
                 {**self._place(old), **self.visible, "revision": old.revision},
-                telling(moved_on(new, **change_), event := facts.updated(new, old)),
+                telling(moved_on(new, **change_), event := event_factory.updated(new, old)),
             )
             if not written.modified_count:
                 raise self._changed(id_)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from ipam.models.address_sets import NO_ADDRESS, AddressSet
+from ipam.models.address_set import NO_ADDRESS, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_bytes
 
 # Together as long as an id must be; a reservation has 65,536 addresses at most.
@@ -17,7 +17,7 @@ _STEM_BYTES, _RANK_BYTES = 10, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class SubnetAddresses:
     """The addresses of a reservation in one subnet.
 
     Attributes:
@@ -39,13 +39,13 @@ class Holding:
         return [self.subnet, self.given.to_bson(), *([self.back.to_bson()] if self.back else [])]
 
     @classmethod
-    def from_bson(cls, bson: Sequence[Any]) -> Holding:
+    def from_bson(cls, bson: Sequence[Any]) -> SubnetAddresses:
         """Return what was stored."""
         subnet, *addresses = bson
         return cls(subnet, *map(AddressSet.from_bson, addresses))
 
 
-def in_order(holdings: Iterable[Holding]) -> list[Holding]:
+def in_order(holdings: Iterable[SubnetAddresses]) -> list[SubnetAddresses]:
     """Return *holdings* in the order of the keys of their leases."""
     return sorted(holdings, key=lambda holding: holding.subnet)
 
@@ -65,7 +65,7 @@ def split_lease_id(id_: ObjectId) -> tuple[bytes, int]:
     return id_.binary[:_STEM_BYTES], int.from_bytes(id_.binary[_STEM_BYTES:], "big")
 
 
-def key_at(rank: int, holdings: Iterable[Holding]) -> bytes | None:
+def key_at(rank: int, holdings: Iterable[SubnetAddresses]) -> bytes | None:
     """Return the key of the lease that has this *rank* among what was given; None if that is not so many."""
     for holding in in_order(holdings):
         if (address := holding.given.at(rank)) is not None:

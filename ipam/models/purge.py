@@ -1,4 +1,4 @@
-"""Removing what was kept long enough: tombstones, jobs that have ended, answers to keyed requests.
+"""The purge of what was kept long enough: tombstones, ended jobs, and answers under idempotency keys.
 
 Each of them has among its `keys` the minute in which it may go, and minutes are gone through one by one. The
 database could do so itself (a TTL index); but then the embedded server goes through whole collections every minute,
@@ -14,7 +14,7 @@ from typing import Any
 from pymongo.database import Database
 
 from ipam.models.connection import KEYS_CHUNK, among, chunks, speaks_mongo
-from ipam.models.keys import minute_of
+from ipam.models.search_keys import minute_of
 
 # The collections whose documents go.
 EXPIRING = ("pools", "reservations", "jobs", "idempotency")
@@ -22,7 +22,7 @@ _POSITION = "expiry"
 
 
 @speaks_mongo
-class ExpiryStore:
+class PurgeStore:
     """Documents of several collections; how far it is stands in `positions`."""
 
     def __init__(self, database: Database[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The event that each kind of change makes."""
+"""Makes the event of each kind of change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.clock import utc_now
 from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, listed
 from ipam.models.events import Event
-from ipam.models.views import job_json, lease_json, pool_json, reservation_json, subnet_json
+from ipam.models.serializers import job_json, lease_json, pool_json, reservation_json, subnet_json
 from ipam.util.lossless_json import dumps
 
 Json = dict[str, Any]

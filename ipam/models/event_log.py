@@ -17,10 +17,10 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from ipam.errors import WriteConflict
+from ipam.models.cidr_cover import prefixes_of_all
 from ipam.models.clock import utc_now
 from ipam.models.connection import KEYS_CHUNK, chunks, keys_among, speaks_mongo
 from ipam.models.events import Event, Outbox, grouped
-from ipam.models.prefixes import prefixes_of_all
 from ipam.models.sizes import fitting
 
 Bson = dict[str, Any]
@@ -35,7 +35,7 @@ _POSITION = "log"
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class PendingEvents:
     """A document of the collection `events`: what was added together and has no number yet."""
 
     key: bytes
@@ -43,7 +43,7 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """An event of the log."""
 
     sequence: int
@@ -51,15 +51,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class LogBucket:
     """A document of the log: what was written together, and when; nothing in it happened later."""
 
     at: datetime
-    entries: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class LogStart:
     """The beginning of the log.
 
     Attributes:
@@ -72,7 +72,7 @@ class Beginning:
 
 
 @speaks_mongo
-class LogStore:
+class EventLogStore:
     """The collections `log` and `positions`."""
 
     def __init__(self, database: Database[Any]) -> None:
@@ -80,7 +80,7 @@ class LogStore:
         self._added = database["events"]
         self._positions = database["positions"]
 
-    def added(self, limit: int) -> tuple[list[Added], bool]:
+    def added(self, limit: int) -> tuple[list[PendingEvents], bool]:
         """Return the first additions that were not settled, by their keys, and whether there may be more.
 
         They are *limit* at most, and come to 2 MiB, one at least.
@@ -129,7 +129,7 @@ class LogStore:
                 raise WriteConflict(f"Another relay has written event {first} of the log.") from None
         return last
 
-    def settle(self, added: Iterable[Added], before: int, last: int) -> None:
+    def settle(self, added: Iterable[PendingEvents], before: int, last: int) -> None:
         """Remove additions whose events are in the log, which ended with *before* and now ends with *last*."""
         for chunk in chunks([one.key for one in added], KEYS_CHUNK):
             self._added.delete_many({"_id": {"$in": chunk}})
@@ -137,15 +137,15 @@ class LogStore:
             hundred = {"$max": {"hundred": last // GROUP}}
             self._positions.update_one({"_id": _POSITION}, hundred, upsert=True)
 
-    def begin(self) -> Beginning:
+    def begin(self) -> LogStart:
         """Return where it begins, after what was forgotten."""
         found = self._positions.find_one({"_id": _POSITION}) or {}
         if not found.get("kept"):
-            return Beginning(1, None)
+            return LogStart(1, None)
         groups = self._log.find({"hundreds": found["kept"]}, {"_id": 1})
         # They may be being removed just now.
         first = min((group["_id"] for group in groups), default=found["kept"] * GROUP)
-        return Beginning(first, found["kept_since"])
+        return LogStart(first, found["kept_since"])
 
     def forget(self, before: datetime, told: int) -> bool:
         """Remove some of what was written before the time *before*, up to the sequence *told*.
@@ -169,24 +169,24 @@ class LogStore:
                 self._log.delete_many({"_id": {"$in": [group["_id"] for group in old]}})
         return bool(first + _FORGOTTEN_AT_ONCE < position.get("hundred", 0))
 
-    def read(self, after: int, subject: str | None = None) -> Iterator[Entry]:
+    def read(self, after: int, subject: str | None = None) -> Iterator[LogEntry]:
         """Yield the events after the sequence *after*, in order, of the path *subject* and the paths below it."""
         for group in self._below(subject, after) if subject else self._all(after):
             for sequence, event in enumerate(group["events"], group["_id"]):
                 if sequence > after and (subject is None or subject in event["paths"]):
-                    yield Entry(sequence, Event.from_bson(event))
+                    yield LogEntry(sequence, Event.from_bson(event))
 
     def about(self, prefixes: Iterable[bytes]) -> list[int]:
         """Return the documents, each by its first sequence, that have one of *prefixes*; ascending."""
         return keys_among(self._log, "prefixes", prefixes)
 
-    def document(self, first: int) -> Written:
+    def document(self, first: int) -> LogBucket:
         """Return the document whose first event has the sequence *first*; one that is gone holds nothing."""
         group = self._log.find_one({"_id": first})
         if group is None:
-            return Written(datetime.min.replace(tzinfo=UTC), ())
+            return LogBucket(datetime.min.replace(tzinfo=UTC), ())
         events = map(Event.from_bson, group["events"])
-        return Written(group["at"], tuple(map(Entry, count(first), events)))
+        return LogBucket(group["at"], tuple(map(LogEntry, count(first), events)))
 
     def since(self, time: datetime) -> int:
         """Return a sequence after which all events stand that were written at *time* or later."""
@@ -219,9 +219,11 @@ class LogStore:
                 return
 
 
-def _added(bson: Bson) -> Added:
+def _added(bson: Bson) -> PendingEvents:
     events, origin = tuple(map(Event.from_bson, bson["events"])), bson.get("outbox")
-    return Added(bson["_id"], Outbox(events, origin["collection"], origin["key"]) if origin else Outbox(events))
+    return PendingEvents(
+        bson["_id"], Outbox(events, origin["collection"], origin["key"]) if origin else Outbox(events)
+    )
 
 
 def _group(first: int, last: int, events: Sequence[Event]) -> Bson:

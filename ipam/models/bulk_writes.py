@@ -1,4 +1,4 @@
-"""Writes that follow each other, of several collections perhaps, in as few calls as the server needs."""
+"""Bulk writes: ordered writes to one or more collections, in as few calls as the server allows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Writes:
 
 
 @speaks_mongo
-class Writer:
+class BulkWriter:
     """Makes writes in the database, after it has asked its server once whether one call may make several."""
 
     def __init__(self, database: Database[Any]) -> None:
