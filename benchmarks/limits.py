@@ -35,7 +35,7 @@ from ipam.models.reserved_addresses import SubnetAddresses
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
-from tests.support.call_counter import Nobody
+from tests.support.call_counter import NoDispatcher
 from tests.support.servers import Process, wait_until
 
 BROKER_VARIABLE = "IPAM_BENCH_EMPTY_BROKER"
@@ -156,7 +156,7 @@ class Batches:
     def __init__(self, database: Database[Any]) -> None:
         self._stores = Stores(database)
         self._stores.indexes.create()
-        self._services = build_services(self._stores, Settings(), Nobody(), AdmissionController())
+        self._services = build_services(self._stores, Settings(), NoDispatcher(), AdmissionController())
         self._relay = Relay(self._stores)
         self._pool = self._services.provisioner.create_pool(Pool(id=ObjectId())).id
         start, end = bounds(parse_network("10.0.0.0/16", ""))

@@ -38,7 +38,7 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import build_services
-from tests.support.call_counter import Calls, Nobody, web_with_worker
+from tests.support.call_counter import Calls, NoDispatcher, web_with_worker
 
 # Measured by the contract on two cores of this kind, over REST.
 NETBOX_A_SECOND = 40.0
@@ -344,7 +344,7 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             database = made.stack.environment["IPAM_DATABASE"]
             # A database of its own, which no worker of the stack looks after.
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
-            watched = build_services(stores, settings, Nobody(), AdmissionController())
+            watched = build_services(stores, settings, NoDispatcher(), AdmissionController())
             client = TestClient(create_app(web_with_worker(stores, plain), lambda: None, Event(), ["*"]))
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json

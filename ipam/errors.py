@@ -78,7 +78,7 @@ class ValidationFailed(Rejected):
         return cls.of([(pointer, detail)])
 
     def within(self, pointer: str) -> Self:
-        """Return the same of a part of a body, which *pointer* leads to."""
+        """Return the error for a part of a body, which *pointer* leads to."""
         faults = [(pointer + fault["pointer"], fault["detail"]) for fault in self.facts["errors"]]
         return type(self).of(faults)
 

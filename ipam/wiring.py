@@ -1,4 +1,4 @@
-"""From settings to services: the only endpoint that chooses implementations."""
+"""From settings to services: the only place that chooses implementations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 # The shares of the request threads that may wait for jobs, for events and for hooks. An eighth is never given to
-# job_waiter, so that reads and polls always find a thread.
+# waiting, so that reads and polls always find a thread.
 _WAITING_SHARE = 0.625
 _LONG_POLL_SHARE = 0.125
 _ADMISSION_SHARE = 0.125

@@ -1,4 +1,4 @@
-"""CascadeDeleter pools and subnets with all that hangs on them; if that is much, by a job, in parts."""
+"""Cascading delete of pools and subnets with all that is in them; if that is much, by a job, in parts."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
 
-# JobRunner claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
+# Jobs claimed at once, and addresses taken at once: large enough that the ledger's write is shared by many,
 # small enough that a batch is over long before its claim runs out.
 BATCH_JOBS = 200
 BATCH_ADDRESSES = 4096

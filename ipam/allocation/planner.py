@@ -31,7 +31,7 @@ from ipam.models.documents import Strategy, Subnet
 from ipam.models.intervals import merged, without
 from ipam.models.ledgers import Grant, Ledger, Release
 
-# Windows looked at together: the first one usually has what is wanted; where it has not, many are read at once.
+# Slices looked at together: the first one usually has what is wanted; where it has not, many are read at once.
 _LOT_FIRST = 1
 _LOT_GROWS = 4
 _LOT_LARGEST = 64
@@ -91,12 +91,12 @@ class SubnetPlan:
         strategy = strategy or self.subnet.strategy
         picked: dict[int, FrozenBitMap] = {}
         cursor, left = self.ledger.cursor, count
-        for window, most in self._shares(strategy, count):
-            free = window.of(self._free[window.block]) - picked.get(window.block, EMPTY)
+        for part, most in self._shares(strategy, count):
+            free = part.of(self._free[part.block]) - picked.get(part.block, EMPTY)
             some = choice(strategy, free, min(left, most))
             if some:
-                picked[window.block] = picked.get(window.block, EMPTY) | some
-                cursor, left = window.block << BLOCK_BITS | some.max(), left - len(some)
+                picked[part.block] = picked.get(part.block, EMPTY) | some
+                cursor, left = part.block << BLOCK_BITS | some.max(), left - len(some)
             if not left:
                 return self._pick(picked, strategy, cursor)
         raise WriteConflict(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
@@ -109,15 +109,15 @@ class SubnetPlan:
         strategy = strategy or self.subnet.strategy
         before: tuple[int, int] = (-1, 0)  # The number of the block before, and how long the run at its end is.
         # Once more from the beginning: a run may lie across the place where the strategy began.
-        for window in chain(self._windows(strategy), self._windows(Strategy.LOWEST)):
-            free = window.of(self._free[window.block])
-            open_, head = before[1] if before[0] == window.block - 1 else 0, run_at_start(free)
+        for part in chain(self._slices(strategy), self._slices(Strategy.LOWEST)):
+            free = part.of(self._free[part.block])
+            open_, head = before[1] if before[0] == part.block - 1 else 0, run_at_start(free)
             if open_ and open_ + head >= count:
-                return self._run((window.block << BLOCK_BITS) - open_, count, strategy)
+                return self._run((part.block << BLOCK_BITS) - open_, count, strategy)
             if starts := run_starts(free, count):
                 first = choice(strategy, starts, 1).min()
-                return self._run(window.block << BLOCK_BITS | first, count, strategy)
-            before = window.block, run_at_end(free)
+                return self._run(part.block << BLOCK_BITS | first, count, strategy)
+            before = part.block, run_at_end(free)
         return None
 
     def within(self, addresses: AddressSet) -> AddressSet:
@@ -170,7 +170,7 @@ class SubnetPlan:
         return Selection(AddressSet.of_blocks(blocks), cursor if strategy is Strategy.NEXT else self.ledger.cursor)
 
     def _shares(self, strategy: Strategy, count: int) -> Iterator[tuple[BlockSlice, int]]:
-        """Yield scan_order in the order of *strategy*, each with how many of *count* addresses it may give.
+        """Yield slices of blocks in the order of *strategy*, each with how many of *count* addresses it may give.
 
         `random` scatters what one request gets over the subnet, as it does what several get; over so many blocks at
         most, for each is read and written. What these do not have is taken wherever it is.
@@ -178,16 +178,16 @@ class SubnetPlan:
         drawn = min(count, _SCATTERED)
         if strategy is Strategy.RANDOM and drawn > 1 and self._space.last - self._space.first >= BLOCK_SIZE:
             some = scattered(self._space, self.ledger.full, drawn)
-            self._look_at({window.block for window in some})
-            yield from ((window, -(-count // drawn) * times) for window, times in some.items())
-        yield from ((window, count) for window in self._windows(strategy))
+            self._look_at({part.block for part in some})
+            yield from ((part, -(-count // drawn) * times) for part, times in some.items())
+        yield from ((part, count) for part in self._slices(strategy))
 
-    def _windows(self, strategy: Strategy) -> Iterator[BlockSlice]:
-        """Yield the scan_order of the subnet in the order of *strategy*, what is free in them being known."""
+    def _slices(self, strategy: Strategy) -> Iterator[BlockSlice]:
+        """Yield the slices of blocks in the order of *strategy*, after reading what is free in them."""
         coming = scan_order(strategy, self._space, self.ledger.full, self.ledger.cursor)
         lot = _LOT_FIRST
         while some := list(islice(coming, lot)):
-            self._look_at({window.block for window in some})
+            self._look_at({part.block for part in some})
             yield from some
             lot = min(lot * _LOT_GROWS, _LOT_LARGEST)
 

@@ -56,7 +56,7 @@ class Provisioner:
             return made
         return self._stores.pools.insert(reviewed)
 
-    def create_subnet(self, id_: ObjectId, pool: ObjectId, draft: SubnetSpec) -> Subnet:
+    def create_subnet(self, id_: ObjectId, pool: ObjectId, spec: SubnetSpec) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
 
         It is stored hidden, then its range is held in the pool, then it is shown: whatever dies in between,
@@ -69,11 +69,11 @@ class Provisioner:
             RejectedByHook: If a hook does not allow it.
         """
         self._stores.pools.get(pool)
-        drafted = _drafted(id_, pool, draft)
+        wanted = _subnet_of(id_, pool, spec)
         try:
-            subnet = self._admission.review_creation(drafted)
+            subnet = self._admission.review_creation(wanted)
         except RejectedByHook:
-            begun = self._stores.subnets.refuse(drafted)  # As above.
+            begun = self._stores.subnets.refuse(wanted)  # As above.
             if begun is None:
                 raise
             return self.finish_creation(begun)
@@ -111,20 +111,20 @@ class Provisioner:
             raise
 
 
-def _drafted(id_: ObjectId, pool: ObjectId, draft: SubnetSpec) -> Subnet:
+def _subnet_of(id_: ObjectId, pool: ObjectId, spec: SubnetSpec) -> Subnet:
     subnet = Subnet(
         id=id_,
-        name=draft.name,
-        tags=draft.tags,
-        metadata=draft.metadata,
+        name=spec.name,
+        tags=spec.tags,
+        metadata=spec.metadata,
         pool=pool,
-        start=draft.start,
-        end=draft.end,
+        start=spec.start,
+        end=spec.end,
         size=0,
-        cidr=draft.cidr,
-        gateway=draft.gateway,
-        exclusions=draft.exclusions,
-        strategy=draft.strategy,
+        cidr=spec.cidr,
+        gateway=spec.gateway,
+        exclusions=spec.exclusions,
+        strategy=spec.strategy,
     )
     size = space_of(subnet).size
     if not size:

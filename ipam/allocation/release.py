@@ -275,7 +275,7 @@ def _release(
     is_partial: bool = False,
     ends: bool = False,
 ) -> Release:
-    """Return that a reservation gives *addresses* back."""
+    """Return the ledger entry by which a reservation gives *addresses* back."""
     return Release(
         id=ObjectId(),
         reservation=reservation,

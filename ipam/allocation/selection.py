@@ -70,11 +70,9 @@ def _these(request: ReservationRequest, plans: Sequence[SubnetPlan]) -> Choice:
     offered = {address for _, some in mine for address in some}
     for index, address in enumerate(addresses):
         if address not in offered:
-            raise ValidationFailed.at(
-                f"/addresses/{index}", f"{address} is never handed out here; select_addresses another"
-            )
+            raise ValidationFailed.at(f"/addresses/{index}", f"{address} is never handed out here; choose another")
     taken = [str(address) for plan, some in mine for address in plan.taken(some)]
     if taken:
         shown = ", ".join(taken[:_SHOWN]) + (f" and {len(taken) - _SHOWN} more" if len(taken) > _SHOWN else "")
-        raise AddressTaken(f"{shown} cannot be had: taken; select_addresses others.", addresses=taken)
+        raise AddressTaken(f"{shown} cannot be had: taken; choose others.", addresses=taken)
     return [(plan, plan.pick_these(some)) for plan, some in mine if some]

@@ -46,7 +46,7 @@ def _fault_of_web(settings: Settings) -> str | None:
 
 
 def _fault_of_worker(settings: Settings) -> str | None:
-    """Return a worker says over the broker that it is at work: so it hears of what there is to do."""
+    """Return why the worker of this machine is to be started again, if it does not answer over the broker."""
     name = worker_name()
     app = create_celery(settings, broker_endpoint(settings))
     try:

@@ -19,13 +19,13 @@ from nats.errors import Error as NatsError
 
 from ipam.errors import InvalidSettings, Transient
 from ipam.hooks.rabbitmq import body_of
+from ipam.hooks.session import CONNECT_TIMEOUT_S
 from ipam.hooks.signing import ID_HEADER, Headers, Secret
 from ipam.settings import without_password
 from ipam.util.lossless_json import dumps, loads
 from ipam.util.nats_connection import connect_once, is_nats
 
 log = logging.getLogger(__name__)
-_CONNECT_TIMEOUT_S = 5
 _LOOKS_UP_AFTER_S = 1.0
 # What a consumer makes of a question: an answer as it goes over the bus, or None, which allows.
 Function = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -82,7 +82,7 @@ class Consumer:
         # The queue goes with its last consumer: so ipam knows at once that there is none.
         queue = Queue(self.subject, durable=True, auto_delete=True)
         lock = threading.Lock()
-        asked, answering = (Connection(self.url, connect_timeout=_CONNECT_TIMEOUT_S) for _ in range(2))
+        asked, answering = (Connection(self.url, connect_timeout=CONNECT_TIMEOUT_S) for _ in range(2))
         errors = (*asked.connection_errors, *asked.channel_errors)
         try:
             with asked, answering:
@@ -119,7 +119,7 @@ class Consumer:
             raise self._away(error) from error
 
     async def _serve_nats(self, pool: Executor, stopped: threading.Event, ready: Callable[[], None]) -> None:
-        client = await connect_once(self.url, _CONNECT_TIMEOUT_S)
+        client = await connect_once(self.url, CONNECT_TIMEOUT_S)
         running: set[asyncio.Task[None]] = set()
 
         async def answer(message: Msg) -> None:
@@ -132,7 +132,7 @@ class Consumer:
             task.add_done_callback(running.discard)
 
         await client.subscribe(self.subject, queue=self.subject, cb=begin)
-        await client.flush(_CONNECT_TIMEOUT_S)
+        await client.flush(int(CONNECT_TIMEOUT_S))
         ready()
         while not stopped.is_set():
             await asyncio.sleep(_LOOKS_UP_AFTER_S)

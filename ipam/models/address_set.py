@@ -61,12 +61,12 @@ class AddressSet:
         return None
 
     def __or__(self, other: AddressSet) -> AddressSet:
-        """Return those of either."""
+        """Return the addresses of either set."""
         numbers = self.blocks.keys() | other.blocks.keys()
         return AddressSet.of_blocks({number: self._of(number) | other._of(number) for number in numbers})
 
     def __sub__(self, other: AddressSet) -> AddressSet:
-        """Return those that *other* does not have."""
+        """Return the addresses that *other* does not have."""
         return AddressSet.of_blocks({number: some - other._of(number) for number, some in self.blocks.items()})
 
     def _of(self, number: int) -> FrozenBitMap:

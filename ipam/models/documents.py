@@ -274,14 +274,14 @@ class Reservation(Document):
         return (lease_key(subnet, address) for subnet, addresses in self.left for address in addresses)
 
     def less(self, subnet: ObjectId, addresses: AddressSet) -> Reservation:
-        """Return the same without *addresses* of *subnet*."""
+        """Return the reservation without *addresses* of *subnet*."""
         holdings = (
             replace(one, back=one.back | addresses) if one.subnet == subnet else one for one in self.holdings
         )
         return _counted(replace(self, holdings=tuple(holdings)))
 
     def without(self, subnet: ObjectId) -> Reservation:
-        """Return the same without all that it has of *subnet*."""
+        """Return the reservation without all that it has of *subnet*."""
         return _counted(replace(self, subnets=tuple(one for one in self.subnets if one != subnet)))
 
     def to_bson(self) -> Bson:

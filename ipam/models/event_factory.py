@@ -43,7 +43,7 @@ def created(document: Pool | Subnet) -> Event:
 
 
 def reserved(reservation: Reservation, audit_context: AuditContext) -> Event:
-    """Return a reservation is there and holds addresses."""
+    """Return the event that *reservation* was created, with its addresses."""
     return _happened(reservation, "created", audit_context, addresses=_addresses(reservation))
 
 
@@ -67,12 +67,12 @@ def deleted(document: Pool | Subnet | Reservation) -> Event:
 
 
 def released(lease: Lease) -> Event:
-    """Return an address was given back and its reservation keeps others; *lease* is how it was last."""
+    """Return the event that *lease* was released while its reservation keeps others."""
     return _happened(lease, "released", current_audit_context())
 
 
 def failed(job: Job) -> Event:
-    """Return a request for addresses came to nothing: it was refused, given up, or cancelled."""
+    """Return the event that a reservation request failed: it was refused, given up, or cancelled."""
     time: datetime = job.finished_at or utc_now()
     return Event(
         id=f"job-{job.id}-ended",  # It ends once, whatever its revision is.

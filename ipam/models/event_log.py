@@ -138,7 +138,7 @@ class EventLogStore:
             self._positions.update_one({"_id": _POSITION}, hundred, upsert=True)
 
     def begin(self) -> LogStart:
-        """Return where it begins, after what was forgotten."""
+        """Return where the log begins, after what was removed."""
         found = self._positions.find_one({"_id": _POSITION}) or {}
         if not found.get("kept"):
             return LogStart(1, None)

@@ -89,7 +89,7 @@ class LeaseStore(DocumentStore[Lease]):
             yield Writes("leases", inserts=chunk)
 
     def taking(self, leases: Iterable[Bson]) -> Iterator[Writes]:
-        """Yield how those are whose addresses were given back; one that a later entry has handed out stays."""
+        """Yield the updates that lease again what was given back; what a later entry has handed out stays."""
         updates: Iterator[tuple[Bson, Bson]] = (
             (
                 {"_id": lease["_id"], **_FREE, "entry": {"$lt": lease["entry"]}},

@@ -33,9 +33,9 @@ class CeleryDispatcher:
     """Sends messages; when that fails what they are about is found later, and the caller is not held up."""
 
     def __init__(self, app: Celery, codec: ResultCodec | None = None) -> None:
-        """Without *codec*, for a process that ends no jobs, nothing is announced."""
+        """Make a dispatcher; without *codec*, for a process that carries out no jobs, it publishes no results."""
         self._app = app
-        self._announcements = codec
+        self._codec = codec
         self._ends = results_exchange(app)
         self._silent_until: dict[str, float] = {}
         self._outages: dict[str, Outage] = {}
@@ -52,10 +52,10 @@ class CeleryDispatcher:
 
     def publish_results(self, ends: JobResults) -> None:
         """Publish *ends* to all web processes. Raises nothing that a broker could cause."""
-        if not ends or self._announcements is None:
+        if not ends or self._codec is None:
             return
         try:
-            message, exchange = self._announcements.write(ends).encode(), self._ends
+            message, exchange = self._codec.write(ends).encode(), self._ends
         except Transient as error:
             log.info("ends of jobs are not announced, and will be looked for: %s", error.detail)
             return
@@ -90,7 +90,7 @@ class CeleryDispatcher:
         return self._outages.setdefault(about, Outage(log, f"the broker takes no message {about}", remedy))
 
     def _producers(self) -> ProducerPool:
-        """Return those of the broker where it is now; a pool never looks whether it has moved."""
+        """Return the producers for the broker at its present endpoint; a pool does not follow it."""
         url = self._app.conf.broker_url
         if self._pool is None or self._pool[0] != url:
             self._connection = self._app.connection_for_write()

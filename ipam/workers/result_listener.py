@@ -1,4 +1,4 @@
-"""Hearing which jobs have ended, as workers publish_results it."""
+"""Receives job results, as workers publish them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ipam.workers.celery_app import results_exchange
 from ipam.workers.result_codec import ForeignMessage, ResultCodec
 
 log = logging.getLogger(__name__)
-# How long it takes at most until it is seen that hearing is to stop.
+# How long it takes at most until the listener stops.
 _LOOKS_UP_AFTER_S = 0.25
 # And until a broker that is away is tried again.
 _PAUSE_S = 1.0
@@ -48,7 +48,7 @@ class ResultListener:
         self._stopped = threading.Event()
         remedy = "It is tried again every second; until then the database is asked. Check --broker."
         self._outage = Outage(log, "job results are not received from the broker", remedy)
-        self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="results", daemon=True)
 
     def start(self) -> None:
         """Begin; a broker that is away, or goes away, is tried again for as long as it takes."""

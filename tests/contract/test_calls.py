@@ -19,7 +19,7 @@ from ipam.models.reservation_request import ReservationRequest
 from ipam.models.stores import Stores
 from ipam.settings import Settings
 from ipam.wiring import Services, build_services
-from tests.support.call_counter import Calls, Nobody, web_with_worker
+from tests.support.call_counter import Calls, NoDispatcher, web_with_worker
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def services(database: str, calls: Calls) -> Iterator[Services]:
     client: MongoClient = MongoClient(database, tz_aware=True, event_listeners=[calls])
     stores = Stores(client[f"calls-{uuid4().hex[:8]}"])
     stores.indexes.create()
-    yield build_services(stores, Settings(), Nobody(), AdmissionController())
+    yield build_services(stores, Settings(), NoDispatcher(), AdmissionController())
     client.close()
 
 

@@ -31,6 +31,7 @@ def test_these_very_addresses_are_had_all_or_none(api: Api):
     assert (given(first), first["count"]) == (["10.0.0.2", "10.0.0.4"], 2)
     taken = api.post(path, {"addresses": ["10.0.0.1", "10.0.0.2", "10.0.0.4"]})
     assert problem(taken) == (409, "address-taken")
+    assert taken.json()["detail"].endswith("cannot be had: taken; choose others.")
     assert taken.json()["addresses"] == ["10.0.0.2", "10.0.0.4"]
     assert fault(api.post(path, {"addresses": ["10.0.0.1", "10.0.0.6"]})) == (422, "invalid", "/addresses/1")
     assert fault(api.post(path, {"addresses": ["2001:db8::1"]})) == (422, "invalid", "/addresses/0")
@@ -90,6 +91,7 @@ def test_a_pool_gives_of_several_subnets_in_order_or_from_the_emptiest(api: Api)
     assert problem(api.post(path, {"count": 2, "contiguous": True})) == (409, "exhausted")  # One is left.
     taken = api.post(path, {"addresses": ["10.0.0.2", "10.0.1.6", "10.0.1.1"]})
     assert problem(taken) == (409, "address-taken")
+    assert taken.json()["detail"].endswith("cannot be had: taken; choose others.")
     assert taken.json()["addresses"] == ["10.0.0.2", "10.0.1.6"]  # All of them, whatever subnet they are of.
     assert_nothing_is_doubled_or_leaked(api, pool, 8 - 1)
 

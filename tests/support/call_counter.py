@@ -49,17 +49,17 @@ class Calls(CommandListener):
         return reads, self.made.total() - reads
 
 
-class Nobody:
-    """Sends nothing."""
+class NoDispatcher:
+    """Sends no message."""
 
     def dispatch(self, target: ObjectId, pause_s: float = 0.0) -> None:
-        """Nobody is to be woken."""
+        """NoDispatcher is to be woken."""
 
     def publish_results(self, ends: JobResults) -> None:
-        """Nobody waits."""
+        """NoDispatcher waits."""
 
 
-class _By(Nobody):
+class _By(NoDispatcher):
     """A *worker* that does what it is asked for at once."""
 
     def __init__(self, worker: Services) -> None:
@@ -70,7 +70,7 @@ class _By(Nobody):
         self._worker.job_runner.run(target)
 
 
-class _To(Nobody):
+class _To(NoDispatcher):
     """Tells a web process, as soon as there is one, of the ends of jobs."""
 
     def __init__(self) -> None:

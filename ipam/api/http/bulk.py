@@ -38,12 +38,12 @@ class ItemResult:
 
     @classmethod
     def accepted(cls, job: Job) -> ItemResult:
-        """Return *job* goes on."""
+        """Return the result of a request whose *job* goes on."""
         return cls(_ACCEPTED, "job", job_json(job), f"/jobs/{job.id}")
 
     @classmethod
     def refused(cls, error: IpamError, job: Job | None = None) -> ItemResult:
-        """Return the request has failed, as its *job* says, if it ever came to have one."""
+        """Return the result of a request that was refused, or whose *job* has failed."""
         shown = problem(error.slug, error.detail, **error.facts)
         return cls(shown["status"], "problem", shown, f"/jobs/{job.id}" if job else None)
 

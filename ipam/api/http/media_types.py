@@ -33,7 +33,7 @@ def fall_back_to_json(req: falcon.Request, kind: str) -> None:
 
 
 def negotiate(req: falcon.Request, *kinds: str) -> None:
-    """Settle how to answer with one of *kinds*: in the plain type if that is parse_prefer, else in the vendor type.
+    """Settle how to answer with one of *kinds*: in the plain type if that is preferred, else in the vendor type.
 
     Raises:
         NotAcceptable: If `Accept` allows neither.

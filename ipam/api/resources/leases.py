@@ -71,7 +71,7 @@ class LeasesOfReservation:
 
 
 def lease_item(services: Services) -> ItemResource[Lease]:
-    """Return one lease; to delete it gives its address back."""
+    """Return the resource of a lease; deleting it gives its address back."""
     return ItemResource(
         services,
         services.stores.leases,

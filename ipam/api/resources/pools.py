@@ -52,7 +52,7 @@ class PoolCollection:
 
 
 def pool_item(services: Services) -> ItemResource[Pool]:
-    """Return one pool."""
+    """Return the resource of a pool."""
     return ItemResource(
         services,
         services.stores.pools,

@@ -80,18 +80,18 @@ class SubnetsOfPool:
         negotiate(req, "subnet")
         refuse_unknown(req)
         body = read_object(req, "subnet")
-        draft = request_schemas.subnet_spec(strip_readonly(body, {"id": None, "pool": id_}, COMPUTED))
+        spec = request_schemas.subnet_spec(strip_readonly(body, {"id": None, "pool": id_}, COMPUTED))
         pool = object_id(id_, "pool")
 
         def create(new: ObjectId) -> None:
-            subnet = self._services.provisioner.create_subnet(new, pool, draft)
+            subnet = self._services.provisioner.create_subnet(new, pool, spec)
             render(req, resp, "subnet", subnet_json(subnet), status=201, location=f"/subnets/{subnet.id}")
 
         self._idempotency.once(req, resp, body, create)
 
 
 def subnet_item(services: Services) -> ItemResource[Subnet]:
-    """Return one subnet."""
+    """Return the resource of a subnet."""
     return ItemResource(
         services,
         services.stores.subnets,
