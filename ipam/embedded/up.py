@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def run(settings: Settings, folder: str) -> None:
     """Run all processes with their data in *folder*, until Ctrl-C or SIGTERM.
 
     Raises:
-        InvalidSettings: If the folder or a port is taken, or a needed package is missing.
+        InvalidSettings: If the folder or a port is taken, a package is missing, or the database is unreadable here.
         Transient: If the database that is to be used does not answer.
     """
     data = Path(folder).absolute()
@@ -91,6 +91,7 @@ def _start_all(
         mongo = mongo_uri(database.port or 0, _password_of_database(supervisor, data))
         _start(supervisor, [database, redis], stopped)
         _watch_database(supervisor, mongo, settings.database, data, stopped)
+    _check_schema(mongo, settings.database)
     servers = variables(settings, mongo, broker, leaving)
     _start(supervisor, ipam_parts(settings, servers), stopped)
     if stopped.is_set():
@@ -98,6 +99,17 @@ def _start_all(
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
     click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
     click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+
+
+def _check_schema(mongo: str, database: str) -> None:
+    """Refuse a database of another version here, where its user sees it; each process does so too.
+
+    Raises:
+        InvalidSettings: If it was written by another version.
+    """
+    stores = Stores(connect(mongo, database, _LOOK_TIMEOUT_S))
+    with closing(stores.whole), suppress(Transient):
+        stores.schema.check()
 
 
 def _watch_database(

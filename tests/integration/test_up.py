@@ -153,13 +153,17 @@ def test_a_database_that_is_there_is_used_and_left_there(folder: Path, database:
         assert [bson["_id"] for bson in client[name]["pools"].find({})] == [ObjectId(pool["id"])]
 
 
+def up_ends(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """`ipam up`, which cannot start as it is called."""
+    ports = ["--port", str(free_port()), "--flower-port", str(free_port())]
+    command = [sys.executable, "-m", "ipam", "up", "--data", str(folder / "data"), *ports, *flags]
+    variables = {**os.environ, "IPAM_MONGO_TIMEOUT_S": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=60)
+
+
 def test_a_database_that_does_not_answer_is_named(folder: Path):
     silent = f"127.0.0.1:{free_port()}"
-    flags = ["--data", str(folder / "data"), "--mongo", f"mongodb://me:secret@{silent}/?w=1"]
-    flags += ["--port", str(free_port()), "--flower-port", str(free_port())]
-    variables = {**os.environ, "IPAM_MONGO_TIMEOUT_S": "1"}
-    command = [sys.executable, "-m", "ipam", "up", *flags]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    ended = up_ends(folder, "--mongo", f"mongodb://me:secret@{silent}/?w=1")
     assert (ended.returncode, ended.stderr) == (
         1,
         f"ipam: --mongo: {silent} does not answer; check that MongoDB runs there.\n",
@@ -216,3 +220,14 @@ def nothing_outlives_its_parent(up: Up) -> None:
     up.process.kill()
     up.process.wait()
     wait_until(lambda: not up.alive(), 60, "all children to be gone")
+
+
+def test_a_database_of_another_version_is_refused_on_the_terminal(folder: Path, database: str):
+    name = f"old-{uuid4().hex[:8]}"
+    with connect(database, name, 20).client as client:
+        client[name]["pools"].insert_one({"_id": ObjectId()})
+        client[name]["positions"].insert_one({"_id": "schema", "version": 0})
+    ended = up_ends(folder, "--mongo", database, "--database", name)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"ipam: --database={name}: this database has schema version 0, and this version")
+    assert ended.stderr.endswith("another --data folder\n")

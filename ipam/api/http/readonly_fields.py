@@ -44,7 +44,7 @@ def strip_readonly(body: Json, fixed: Mapping[str, Any], computed: Collection[st
 
 
 def is_empty(value: Any) -> bool:
-    """Return whether *value* is what clients send that mean nothing; 0 and false are something."""
+    """Return whether *value* means nothing, as an empty text does; 0 and false mean something."""
     return any(is_same(value, empty) for empty in _EMPTY)
 
 

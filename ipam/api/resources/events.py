@@ -31,7 +31,7 @@ class EventCollection:
     """The audit log."""
 
     def __init__(self, services: Services) -> None:
-        self._following = services.log_reader
+        self._log_reader = services.log_reader
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List events in the order of their sequence; `?wait=N` waits up to N seconds for one."""
@@ -47,14 +47,14 @@ class EventCollection:
             until=time_parameter(req, "until"),
         )
         seconds = whole_number(parameter(req, "wait", "0"), "wait", 0, WAIT_MAX_S)
-        following = self._following
+        following = self._log_reader
         page = following.wait(wanted, seconds, req.context.given_up) if seconds else following.page(wanted)
         if page is None:  # Too many wait already.
-            page = self._following.page(wanted)
+            page = self._log_reader.page(wanted)
             resp.set_header("Retry-After", str(_RETRY_AFTER_S))
         after = sequence_text(page.after)
         value: Json = {
-            "events": [cloud_event(entry, self._following.source) for entry in page.entries],
+            "events": [cloud_event(entry, self._log_reader.source) for entry in page.entries],
             "after": after,
         }
         if not page.ended:
@@ -63,7 +63,7 @@ class EventCollection:
 
     def _after(self, text: str) -> int:
         if text == _LATEST:
-            return self._following.last()
+            return self._log_reader.last()
         return whole_number(text, "after", 0, _SEQUENCE_MAX)
 
 
