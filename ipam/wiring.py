@@ -150,7 +150,7 @@ def declared_hooks(settings: Settings) -> tuple[Hook, ...]:
     for hook in hooks:
         if hook.secret_file is not None:
             Secret.read(hook.secret_file, f"--hooks={settings.hooks}: hook {hook.name}, secret_file")
-    _bus_endpoint(settings)
+    _hook_endpoint(settings)
     longest_s = sum(hook.timeout_s for hook in hooks if RESERVE in hook.changes)
     if longest_s and longest_s + _CLAIM_LEFT_S > settings.claim_timeout_s:
         raise InvalidSettings(
@@ -181,7 +181,7 @@ def build_hook_client(settings: Settings) -> HookClient:
     Raises:
         InvalidSettings: If hooks cannot be asked there.
     """
-    endpoint = _bus_endpoint(settings)
+    endpoint = _hook_endpoint(settings)
     if isinstance(endpoint, StaticEndpoint):
         return BusHookClient(endpoint.address)
     client = FailoverHookClient(endpoint.source)
@@ -189,7 +189,7 @@ def build_hook_client(settings: Settings) -> HookClient:
     return client
 
 
-def _bus_endpoint(settings: Settings) -> Endpoint:
+def _hook_endpoint(settings: Settings) -> Endpoint:
     endpoint = bus_endpoint(settings)
     if endpoint is None or (settings.consul_bus or settings.bus or "").startswith("redis"):
         raise InvalidSettings(

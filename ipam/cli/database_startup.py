@@ -10,6 +10,8 @@ from ipam.models.stores import Stores
 from ipam.util.retry import retry_until_available
 
 log = logging.getLogger(__name__)
+# A call to the database of a worker or relay: no caller waits for it, and large reservations take their time.
+BACKGROUND_TIMEOUT_S = 60.0
 
 
 def prepare_database(stores: Stores) -> list[str]:

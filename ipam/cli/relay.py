@@ -7,21 +7,18 @@ import threading
 
 import click
 
-from ipam.cli.database_startup import prepare_database
+from ipam.cli.database_startup import BACKGROUND_TIMEOUT_S, prepare_database
 from ipam.cli.options import BUS, DATABASE, with_settings
 from ipam.settings import Settings
 from ipam.util.gc_tuning import freeze_gc
 from ipam.wiring import build_relay, open_stores
-
-# No caller waits for a relay.
-_DATABASE_TIMEOUT_S = 60.0
 
 
 @click.command()
 @with_settings(*DATABASE, *BUS, "events_keep_days")
 def relay(settings: Settings) -> None:
     """Write what happened to the audit log, and tell the bus, in order; of several one is at work."""
-    stores = open_stores(settings, _DATABASE_TIMEOUT_S)
+    stores = open_stores(settings, BACKGROUND_TIMEOUT_S)
     prepare_database(stores)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

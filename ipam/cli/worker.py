@@ -7,7 +7,7 @@ from functools import cache
 
 import click
 
-from ipam.cli.database_startup import prepare_database
+from ipam.cli.database_startup import BACKGROUND_TIMEOUT_S, prepare_database
 from ipam.cli.options import BROKER, BUS, DATABASE, with_settings
 from ipam.settings import Settings
 from ipam.wiring import Services, broker_endpoint, build_admission, build_services, declared_hooks, open_stores
@@ -17,8 +17,6 @@ from ipam.workers.result_codec import ResultCodec
 from ipam.workers.target_lock import TargetLock, open_lock_file
 from ipam.workers.tasks import register_tasks
 
-# No caller waits on a worker's connection, and large reservations take their time.
-_DATABASE_TIMEOUT_S = 60.0
 # How long a worker that is to stop waits for hooks that it has asked.
 _FINISH_TIMEOUT_S = 5.0
 
@@ -40,7 +38,7 @@ def worker(settings: Settings) -> None:
     def services() -> Services:
         # In a process that was forked: what it follows by is its own, connections included.
         follow_broker(app, broker_endpoint(settings))
-        stores = open_stores(settings, _DATABASE_TIMEOUT_S)
+        stores = open_stores(settings, BACKGROUND_TIMEOUT_S)
         dispatcher = CeleryDispatcher(app, ResultCodec(stores.positions.secret))
         return build_services(stores, settings, dispatcher, build_admission(settings))
 

@@ -24,9 +24,9 @@ class Publisher:
         source: What this installation is called in its events.
     """
 
-    def __init__(self, log: EventLogStore, leadership: LeaderLeaseStore, bus: Bus, source: str) -> None:
+    def __init__(self, log: EventLogStore, leader_lease: LeaderLeaseStore, bus: Bus, source: str) -> None:
         self._log = log
-        self._leadership = leadership
+        self._leader_lease = leader_lease
         self._bus = bus
         self._source = source
 
@@ -35,7 +35,7 @@ class Publisher:
 
         A bus that was never told anything hears of what happens from now on: what was before, the log tells.
         """
-        self._leadership.begin(lead, self._log.last())
+        self._leader_lease.begin(lead, self._log.last())
 
     def step(self, lead: LeaderLease) -> LeaderLease:
         """Publish the next events, `AT_ONCE` of them if there are so many; returns how far the bus is then.
@@ -61,7 +61,7 @@ class Publisher:
         self._bus.close()
 
     def _remember(self, lead: LeaderLease, published: int) -> LeaderLease:
-        return self._leadership.remember(lead, published) if published != lead.published else lead
+        return self._leader_lease.remember(lead, published) if published != lead.published else lead
 
     def _message(self, entry: LogEntry) -> Message:
         event = cloud_event(entry, self._source)

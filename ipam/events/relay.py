@@ -61,7 +61,7 @@ class Relay:
         self._heartbeat = heartbeat
         self._events = stores.events
         self._log = stores.log
-        self._leadership = stores.leader_lease
+        self._leader_lease = stores.leader_lease
         self._publisher = publisher
         self._keep = keep
         self._holder = ObjectId()
@@ -83,7 +83,7 @@ class Relay:
                 publisher.join()
                 self._publisher.close()
         with suppress(Transient):
-            self._leadership.give_up(self._holder)
+            self._leader_lease.give_up(self._holder)
 
     def step(self) -> bool:
         """Move what was added to the log, a limited number; True if there may be more.
@@ -141,10 +141,10 @@ class Relay:
 
     def _lead(self) -> LeaderLease | None:
         """Return the lead, if this relay can have it; None while another has it."""
-        lead = self._leadership.take(self._holder, _HOLD_S)
+        lead = self._leader_lease.take(self._holder, _HOLD_S)
         if lead is not None and lead.published is None and self._publisher is not None:
             self._publisher.begin(lead)
-            lead = self._leadership.take(self._holder, _HOLD_S)
+            lead = self._leader_lease.take(self._holder, _HOLD_S)
         return lead
 
     def _write_until(self, stopped: threading.Event) -> None:

@@ -324,8 +324,8 @@ class Lease(Document):
     more; its `id` does not, so that a client with an old id cannot touch the address's next holder.
 
     Attributes:
-        entry: Version of the ledger's entry that handed it out. tidied: How often its mark was tidied; None if
-        never. Every update of the lease requires that it was not meanwhile.
+        entry: Version of the ledger's entry that handed it out.
+        tidied: How often its mark was tidied; None if never. Updates of the lease require that it was not since.
     """
 
     subnet: ObjectId
@@ -395,9 +395,9 @@ class Job:
         request: The request as JSON: see `ipam.models.reservation_request`, or how many addresses are given back.
         reservation: That which is released; or the id of that to come, chosen before the first write. Of a deletion
             the id of what is deleted.
-        claim: Token of the worker that has it in hand. claimed_until: When the claim lapses and any worker may
-        claim it; long ago for a job without a claim, so that
-            one condition finds both.
+        claim: Token of the worker that has claimed it.
+        claimed_until: When the claim lapses and any worker may claim it; long ago for a job without a claim, so
+            that one condition finds both.
         decision: Token of the claim whose grants count; once set, the job succeeds or is abandoned. A job of one
             subnet needs none: its grant counts as it stands in the ledger.
         attempts: How often it was claimed.
