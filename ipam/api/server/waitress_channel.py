@@ -74,6 +74,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
 
     Attributes:
         taken_at: When the caller last took something of an answer, or a new one began, on the monotonic clock.
+        is_being_cut_off: Whether the loop is about to close it, so that it counts no more and is chosen once.
     """
 
     error_task_class = ProblemTask
@@ -82,6 +83,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
     will_close: bool
     lingers_at_end = False
     taken_at = 0.0
+    is_being_cut_off = False
     _lingers = False
     _is_sending = False
 
@@ -119,16 +121,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
 
     def _make_room(self) -> None:
         """Close connections, first those that have taken nothing for longest, until not too much is unsent."""
-        slow = [one for one in list(self.server.active_channels.values()) if one.total_outbufs_len]
+        open_ = [one for one in list(self.server.active_channels.values()) if not one.is_being_cut_off]
+        slow = [one for one in open_ if one.total_outbufs_len]
         excess = sum(one.total_outbufs_len for one in slow) - UNSENT_MAX_BYTES
         for one in sorted(slow, key=lambda channel: channel.taken_at):
             if excess <= 0:
                 break
             excess -= one.total_outbufs_len
+            one.is_being_cut_off = True
             self.server.trigger.pull_trigger(one.cut_off)
 
     def cut_off(self) -> None:
-        """Close it if there is something unsent; for waitress's loop, which alone may close connections."""
+        """Close it if there is something unsent still; for waitress's loop, which alone may close connections."""
+        self.is_being_cut_off = False
         if self.total_outbufs_len:
             log.info("%s was cut off: it took too little of its answer", self.addr[0])
             self.handle_close()
