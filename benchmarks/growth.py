@@ -23,10 +23,11 @@ from pyroaring import FrozenBitMap
 from benchmarks.installation import Installation, installed
 from ipam.models.address_set import BLOCK_SIZE
 from ipam.models.addresses import to_number, to_place
-from ipam.models.blocks import Block
-from ipam.models.documents import Lease, Subnet, SubnetState
-from ipam.models.ledgers import Ledger
-from ipam.models.subnet_index import SubnetIndex
+from ipam.models.block import Block
+from ipam.models.lease import Lease
+from ipam.models.ledger import Ledger
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.subnet_index import SubnetIndex
 
 SUBNETS = 3000
 FILLED = 4  # Each of a /16, of which this is taken: 200,000 addresses in all.

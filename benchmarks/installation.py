@@ -22,11 +22,12 @@ from ipam.allocation.entry_applier import space_of
 from ipam.embedded.processes import mongo_uri
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number
-from ipam.models.blocks import Block
-from ipam.models.documents import Lease, Reservation
+from ipam.models.block import Block
+from ipam.models.lease import Lease
+from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from tests.support import servers
 from tests.support.servers import wait_until
 from tests.support.stack import Stack

@@ -26,14 +26,18 @@ from ipam.models import event_factory
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import from_number
 from ipam.models.audit_context import AuditContext
-from ipam.models.blocks import Block
+from ipam.models.block import Block
 from ipam.models.cidr import bounds, parse_network
-from ipam.models.clock import utc_now
-from ipam.models.documents import Job, JobKind, Lease, Pool, Reservation, Subnet
+from ipam.models.job import Job, JobKind
+from ipam.models.lease import Lease
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.reserved_addresses import SubnetAddresses
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from ipam.wiring import build_services
 from tests.support.call_counter import NoDispatcher
 from tests.support.servers import Process, wait_until

@@ -33,10 +33,10 @@ from benchmarks.limits import (
 from ipam.allocation.job_runner import BATCH_JOBS
 from ipam.api.app import create_app
 from ipam.hooks.admission import AdmissionController
-from ipam.models.documents import Lease
+from ipam.models.lease import Lease
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import build_services
 from tests.support.call_counter import Calls, NoDispatcher, web_with_worker
 

@@ -34,10 +34,10 @@ from ipam.hooks.admission import AdmissionController
 from ipam.hooks.client import BusHookClient, FailoverHookClient, HookClient
 from ipam.hooks.config import RESERVE, Hook, read_hooks
 from ipam.hooks.signing import Secret
-from ipam.models.connection import connect
-from ipam.models.failover import connect_failover
-from ipam.models.stores import Stores
 from ipam.settings import SERVICE_SCHEMES, Settings
+from ipam.storage.connection import connect
+from ipam.storage.failover import connect_failover
+from ipam.storage.stores import Stores
 from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)

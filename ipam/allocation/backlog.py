@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ipam.errors import Transient, ValidationFailed
-from ipam.models.documents import Job
-from ipam.models.jobs import JobStore
+from ipam.models.job import Job
+from ipam.storage.jobs import JobStore
 
 # What is asked for together is not counted up to so many addresses: that costs no more than to count it.
 UNCOUNTED_MAX = 1024

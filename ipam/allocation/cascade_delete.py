@@ -17,9 +17,10 @@ from ipam.errors import NotFound
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext, use_audit_context
-from ipam.models.bulk_writes import Writes
-from ipam.models.documents import LIVING, Job, JobKind, Subnet, SubnetState
-from ipam.models.stores import Stores
+from ipam.models.job import Job, JobKind
+from ipam.models.subnet import LIVING, Subnet, SubnetState
+from ipam.storage.bulk_writes import Writes
+from ipam.storage.stores import Stores
 
 # What has so many addresses to give back is deleted while the caller waits; what has more, by a job.
 DELETED_WITHOUT_JOB = 256

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bson import ObjectId
 
-from ipam.models.documents import Job
+from ipam.models.job import Job
 
 # Finished jobs by id; None for a job that may have ended, which its waiters have to read.
 JobResults = Mapping[ObjectId, Job | None]

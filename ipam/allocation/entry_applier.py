@@ -15,12 +15,13 @@ from ipam.errors import WriteConflict
 from ipam.models.address_set import EMPTY, AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.audit_context import use_audit_context
-from ipam.models.blocks import Block
-from ipam.models.bulk_writes import Writes
+from ipam.models.block import Block
 from ipam.models.cidr import parse_exclusion
-from ipam.models.documents import Bson, Subnet
-from ipam.models.ledgers import Grant, Release
-from ipam.models.stores import Stores
+from ipam.models.document import Bson
+from ipam.models.ledger import Grant, Release
+from ipam.models.subnet import Subnet
+from ipam.storage.bulk_writes import Writes
+from ipam.storage.stores import Stores
 from ipam.util.retry import retry_on_conflict
 
 

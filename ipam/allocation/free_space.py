@@ -13,14 +13,15 @@ from ipam.allocation.entry_applier import space_of
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import Address, from_number, to_number
-from ipam.models.blocks import Block
+from ipam.models.block import Block
 from ipam.models.cidr import Network
-from ipam.models.connection import chunks
-from ipam.models.document_store import READ_CHUNK, Page, Query
-from ipam.models.documents import Lease, Subnet
 from ipam.models.intervals import Run, joined
+from ipam.models.lease import Lease
 from ipam.models.reserved_addresses import address_in, lease_key
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
+from ipam.storage.connection import READ_CHUNK, chunks
+from ipam.storage.query import Page, Query
+from ipam.storage.stores import Stores
 
 # A map shows a network in so many parts at most, 2 to the power of this.
 _CELL_BITS = 8

@@ -13,10 +13,12 @@ from ipam.allocation.planner import SubnetPlan
 from ipam.allocation.roll_forward import RollForward
 from ipam.allocation.selection import select_addresses
 from ipam.errors import NotFound, Rejected, RetriesExhausted, WriteConflict
-from ipam.models.clock import utc_now
-from ipam.models.documents import Bson, Job, Subnet, SubnetState
+from ipam.models.document import Bson
+from ipam.models.job import Job
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from ipam.util.retry import retry_on_conflict
 
 # A job that has failed so often is given up.

@@ -11,10 +11,12 @@ from ipam.allocation.backlog import Backlog
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.errors import NotQueued, Transient
 from ipam.hooks.admission import AdmissionController
-from ipam.models.connection import chunks
-from ipam.models.documents import Job, JobKind, JobState, Pool, Subnet
+from ipam.models.job import Job, JobKind, JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
+from ipam.storage.connection import chunks
+from ipam.storage.stores import Stores
 from ipam.util.coalescing import Coalescer
 from ipam.util.retry import retry_on_conflict
 

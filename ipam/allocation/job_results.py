@@ -8,11 +8,15 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from ipam.models.documents import Bson, Job, JobState, Lease, Reservation, Subnet
-from ipam.models.ledgers import Grant
+from ipam.models.document import Bson
+from ipam.models.job import Job, JobState
+from ipam.models.lease import Lease
+from ipam.models.ledger import Grant
+from ipam.models.reservation import Reservation
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_id, lease_key, stem_of
 from ipam.models.serializers import Json, lease_json
+from ipam.models.subnet import Subnet
 
 # So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.
 _TOLD = 4096

@@ -18,10 +18,12 @@ from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
 from ipam.errors import Transient, passes
 from ipam.hooks.admission import AdmissionController
-from ipam.models.clock import begun_within, utc_now
-from ipam.models.documents import Job, JobKind, Subnet, SubnetState
+from ipam.models.job import Job, JobKind
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import begun_within
+from ipam.util.clock import utc_now
 from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)

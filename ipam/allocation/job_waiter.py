@@ -13,8 +13,8 @@ from bson import ObjectId
 
 from ipam.allocation.dispatcher import JobResults
 from ipam.errors import Transient
-from ipam.models.documents import Job
-from ipam.models.jobs import JobStore
+from ipam.models.job import Job
+from ipam.storage.jobs import JobStore
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ipam.models.clock import begun_within, utc_now
 from ipam.models.serializers import time_json
-from ipam.models.stores import Stores
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import begun_within
+from ipam.util.clock import utc_now
 
 Json = dict[str, Any]
 # Less is normal: a relay moves events five times a second, and another takes over within seconds.

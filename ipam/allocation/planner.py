@@ -26,10 +26,10 @@ from ipam.allocation.strategies import (
 from ipam.errors import WriteConflict
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
 from ipam.models.address_space import AddressSpace
-from ipam.models.blocks import Block
-from ipam.models.documents import Strategy, Subnet
+from ipam.models.block import Block
 from ipam.models.intervals import merged, without
-from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.ledger import Grant, Ledger, Release
+from ipam.models.subnet import Strategy, Subnet
 
 # Slices looked at together: the first one usually has what is wanted; where it has not, many are read at once.
 _LOT_FIRST = 1

@@ -12,8 +12,9 @@ from ipam.allocation.entry_applier import space_of
 from ipam.errors import NotFound, Rejected, RejectedByHook, SubnetOverlap, ValidationFailed, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.addresses import Address
-from ipam.models.documents import Pool, Strategy, Subnet, SubnetState
-from ipam.models.stores import Stores
+from ipam.models.pool import Pool
+from ipam.models.subnet import Strategy, Subnet, SubnetState
+from ipam.storage.stores import Stores
 from ipam.util.retry import retry_on_conflict
 
 

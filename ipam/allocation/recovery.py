@@ -15,10 +15,11 @@ from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
 from ipam.errors import Rejected, WriteConflict, passes
 from ipam.models.address_set import AddressSet
-from ipam.models.clock import Span, begun_within, utc_now
-from ipam.models.documents import Subnet, SubnetState
 from ipam.models.search_keys import KEEP_TOMBSTONES
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import Span, begun_within
+from ipam.util.clock import utc_now
 
 log = logging.getLogger(__name__)
 # What was kept long enough has so many seconds of each look, so that nothing else waits for it.

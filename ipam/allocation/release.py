@@ -16,14 +16,16 @@ from ipam.errors import NotFound, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_set import NO_ADDRESS, AddressSet
 from ipam.models.audit_context import AuditContext, current_audit_context
-from ipam.models.clock import utc_now
-from ipam.models.document_store import check_revision
-from ipam.models.documents import Job, JobKind, Reservation, Subnet, SubnetState
-from ipam.models.leases import WITHOUT_REST
-from ipam.models.ledgers import Release
-from ipam.models.reservations import WantedRelease
+from ipam.models.document import check_revision
+from ipam.models.job import Job, JobKind
+from ipam.models.ledger import Release
+from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import in_order
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.leases import WITHOUT_REST
+from ipam.storage.reservations import WantedRelease
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from ipam.util.coalescing import Coalescer
 from ipam.util.retry import retry_on_conflict
 

@@ -15,12 +15,15 @@ from ipam.allocation.job_results import granted_at, holdings_of, reservation_of,
 from ipam.errors import RetriesExhausted, passes
 from ipam.models import event_factory
 from ipam.models.audit_context import AuditContext, use_audit_context
-from ipam.models.bulk_writes import Writes, sparing
-from ipam.models.clock import Span, begun_within, held_for, utc_now
-from ipam.models.documents import LIVING, Job, JobState, Reservation, Subnet
-from ipam.models.events import Outbox
-from ipam.models.ledgers import Grant
-from ipam.models.stores import Stores
+from ipam.models.event import Outbox
+from ipam.models.job import Job, JobState
+from ipam.models.ledger import Grant
+from ipam.models.reservation import Reservation
+from ipam.models.subnet import LIVING, Subnet
+from ipam.storage.bulk_writes import Writes, sparing
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import Span, begun_within, held_for
+from ipam.util.clock import utc_now
 
 log = logging.getLogger(__name__)
 # So many leases are written before it is said that it goes on: that is over long before anybody takes the job for

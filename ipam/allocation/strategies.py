@@ -11,8 +11,8 @@ from pyroaring import FrozenBitMap
 
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE
 from ipam.models.address_space import AddressSpace
-from ipam.models.documents import Strategy
 from ipam.models.intervals import Runs, merged, outside
+from ipam.models.subnet import Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import logging
 
 from ipam.discovery.endpoints import resolved
 from ipam.errors import AccessDenied, Transient
-from ipam.models.stores import Stores
+from ipam.storage.stores import Stores
 from ipam.util.retry import retry_until_available
 
 log = logging.getLogger(__name__)

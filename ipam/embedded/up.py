@@ -32,9 +32,9 @@ from ipam.embedded.server_env import variables
 from ipam.embedded.supervisor import Supervisor
 from ipam.embedded.watchdog import Watchdog
 from ipam.errors import AccessDenied, InvalidSettings, Transient
-from ipam.models.connection import connect, create_only_user
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.connection import connect, create_only_user
+from ipam.storage.stores import Stores
 from ipam.util.printable import LineFormatter
 from ipam.wiring import open_stores
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ipam.errors import passes
-from ipam.models.stores import Stores
+from ipam.storage.stores import Stores
 
 _LOOKS_EVERY_S = 2.0
 # One failure may be of the moment.

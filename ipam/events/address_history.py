@@ -20,12 +20,12 @@ from ipam.models.cidr_cover import (
     range_of_subnet,
     ranges_of_holding,
 )
-from ipam.models.clock import utc_now
-from ipam.models.documents import Lease
-from ipam.models.event_log import LogEntry
-from ipam.models.events import Event
+from ipam.models.event import Event
+from ipam.models.lease import Lease
 from ipam.models.serializers import subnet_json, time_json
-from ipam.models.stores import Stores
+from ipam.storage.event_log import LogEntry
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 
 Json = dict[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipam.models.event_log import LogEntry
 from ipam.models.serializers import time_json
+from ipam.storage.event_log import LogEntry
 from ipam.util.lossless_json import RawJSON
 
 # As many digits as 64 bits need: so sequences sort as text, which the CloudEvents extension `sequence` asks for.

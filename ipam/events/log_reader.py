@@ -11,10 +11,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from ipam.errors import InvalidParameter, ValidationFailed
+from ipam.models.event import Event
 from ipam.models.event_factory import TYPES
-from ipam.models.event_log import EventLogStore, LogEntry
-from ipam.models.events import Event
-from ipam.models.sizes import PAGE_MAX_BYTES
+from ipam.storage.event_log import EventLogStore, LogEntry
+from ipam.storage.sizes import PAGE_MAX_BYTES
 
 _PATH = re.compile(r"/(pools|subnets|reservations|leases|jobs)/[0-9a-f]{24}")
 # Events that one page looks at, at most: it may end before it is full, and the next one goes on.

@@ -7,8 +7,8 @@ from itertools import islice
 from ipam.errors import Transient
 from ipam.events.buses import Bus, Message
 from ipam.events.cloudevents import cloud_event
-from ipam.models.event_log import EventLogStore, LogEntry
-from ipam.models.leader_lease import LeaderLease, LeaderLeaseStore
+from ipam.storage.event_log import EventLogStore, LogEntry
+from ipam.storage.leader_lease import LeaderLease, LeaderLeaseStore
 from ipam.util.lossless_json import dumps
 
 # Events for which it is remembered together that the bus has them; after a failure some of them go out again.

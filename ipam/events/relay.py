@@ -17,10 +17,10 @@ from bson import ObjectId
 
 from ipam.errors import Transient, WriteConflict
 from ipam.events.publisher import AT_ONCE, Publisher
-from ipam.models.clock import utc_now
-from ipam.models.events import Event
-from ipam.models.leader_lease import LeaderLease
-from ipam.models.stores import Stores
+from ipam.models.event import Event
+from ipam.storage.leader_lease import LeaderLease
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from ipam.util.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)

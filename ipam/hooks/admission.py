@@ -18,10 +18,11 @@ from ipam.hooks.config import RESERVE, Hook, Silence
 from ipam.hooks.review import AdmissionReview, DryRunObject, UnusableAnswer
 from ipam.models.audit_context import current_audit_context, set_audit_context
 from ipam.models.description import is_described_alike
-from ipam.models.document_store import DocumentStore, check_revision
-from ipam.models.documents import Document, Job
+from ipam.models.document import Document, check_revision
 from ipam.models.event_factory import paths_of, paths_of_job, shown
+from ipam.models.job import Job
 from ipam.models.reservation_request import ReservationRequest
+from ipam.storage.document_store import DocumentStore
 from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""Documents, indexes and the MongoDB stores."""
+"""Resources, events and address arithmetic: pure data, which the stores in `ipam.storage` read and write."""

@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 
 from ipam.models.addresses import ADDRESS_BYTES, MAPPED, Address, to_number
-from ipam.models.events import Event
+from ipam.models.event import Event
 
 Range = tuple[Address, Address]
 

@@ -7,10 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from ipam.models.audit_context import AuditContext, current_audit_context
-from ipam.models.clock import utc_now
-from ipam.models.documents import Document, Job, Lease, Pool, Reservation, Subnet, listed
-from ipam.models.events import Event
+from ipam.models.document import Document
+from ipam.models.event import Event
+from ipam.models.job import Job, listed
+from ipam.models.lease import Lease
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
 from ipam.models.serializers import job_json, lease_json, pool_json, reservation_json, subnet_json
+from ipam.models.subnet import Subnet
+from ipam.util.clock import utc_now
 from ipam.util.lossless_json import dumps
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from ipam.models.documents import Strategy
+from ipam.models.subnet import Strategy
 
 COUNT_MAX = 65_536
 

@@ -6,7 +6,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from ipam.models.documents import Document, Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
+from ipam.models.document import Document
+from ipam.models.job import Job, JobKind, JobState
+from ipam.models.lease import Lease
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
+from ipam.models.subnet import Subnet
 
 Json = dict[str, Any]
 _SHARE_DIGITS = 6

@@ -12,7 +12,7 @@ import bson
 from bson import CodecOptions, ObjectId
 
 from ipam.allocation.dispatcher import JobResults
-from ipam.models.documents import Job
+from ipam.models.job import Job
 from ipam.util.lossless_json import dumps, loads
 
 # A larger result is left out of the message: its waiters read the stored job.

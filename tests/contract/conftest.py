@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from ipam.models.connection import connect
-from ipam.models.stores import Stores
+from ipam.storage.connection import connect
+from ipam.storage.stores import Stores
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from bson import ObjectId
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from ipam.models import bulk_writes
-from ipam.models.bulk_writes import _FEW, Writes
-from ipam.models.connection import connect
-from ipam.models.failover import FailoverDatabase
-from ipam.models.stores import Stores
+from ipam.storage import bulk_writes
+from ipam.storage.bulk_writes import _FEW, Writes
+from ipam.storage.connection import connect
+from ipam.storage.failover import FailoverDatabase
+from ipam.storage.stores import Stores
 
 TOO_LARGE = "x" * 17_000_000
 

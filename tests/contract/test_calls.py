@@ -14,10 +14,12 @@ from ipam.allocation.provisioning import SubnetSpec
 from ipam.api.app import create_app
 from ipam.hooks.admission import AdmissionController
 from ipam.models.cidr import bounds, parse_network
-from ipam.models.documents import Job, JobState, Pool, Subnet
+from ipam.models.job import Job, JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import Services, build_services
 from tests.support.call_counter import Calls, NoDispatcher, web_with_worker
 

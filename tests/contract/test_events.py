@@ -11,10 +11,11 @@ from pymongo import MongoClient
 from ipam.errors import WriteConflict
 from ipam.events.relay import Relay
 from ipam.models.audit_context import AuditContext
-from ipam.models.clock import begun_within, utc_now
-from ipam.models.documents import Pool
-from ipam.models.events import Event, Outbox
-from ipam.models.stores import Stores
+from ipam.models.event import Event, Outbox
+from ipam.models.pool import Pool
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import begun_within
+from ipam.util.clock import utc_now
 from tests.support.processes import in_processes
 
 
@@ -151,8 +152,8 @@ def test_of_many_relays_each_event_gets_one_sequence(stores, database, database_
     code = f"""
 from ipam.errors import WriteConflict
 from ipam.events.relay import Relay
-from ipam.models.clock import utc_now
-from ipam.models.events import Event, Outbox
+from ipam.util.clock import utc_now
+from ipam.models.event import Event, Outbox
 from ipam.models.audit_context import AuditContext
 relay = Relay(stores)
 for id_ in {shared!r}:

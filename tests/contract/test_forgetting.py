@@ -12,10 +12,10 @@ from ipam.errors import InvalidParameter
 from ipam.events.log_reader import EventFilter, LogReader
 from ipam.events.relay import Relay
 from ipam.models.audit_context import AuditContext
-from ipam.models.clock import utc_now
-from ipam.models.connection import connect
-from ipam.models.events import Event, Outbox
-from ipam.models.stores import Stores
+from ipam.models.event import Event, Outbox
+from ipam.storage.connection import connect
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from tests.support.servers import wait_until
 
 ALL = sys.maxsize
@@ -103,7 +103,7 @@ class Dying:
 
 
 def test_a_long_log_is_forgotten_bit_by_bit(stores, monkeypatch):
-    monkeypatch.setattr("ipam.models.event_log._FORGOTTEN_AT_ONCE", 2)
+    monkeypatch.setattr("ipam.storage.event_log._FORGOTTEN_AT_ONCE", 2)
     write(stores, *[100] * 5)
     lengths = []
     while stores.log.forget(later(), ALL):

@@ -10,12 +10,15 @@ import pytest
 from bson import ObjectId
 
 from ipam.models.address_set import AddressSet
-from ipam.models.clock import begun_within, utc_now
-from ipam.models.connection import connect
-from ipam.models.documents import Job, JobKind, Pool, Reservation
-from ipam.models.purge import EXPIRING, PurgeStore
+from ipam.models.job import Job, JobKind
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses
-from ipam.models.stores import Stores
+from ipam.storage.connection import connect
+from ipam.storage.purge import EXPIRING, PurgeStore
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import begun_within
+from ipam.util.clock import utc_now
 
 MINUTE = timedelta(minutes=1)
 FOR_EVER_S = 1e9

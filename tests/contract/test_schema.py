@@ -9,9 +9,9 @@ import pytest
 from pymongo.database import Database
 
 from ipam.errors import InvalidSettings
-from ipam.models.connection import connect
-from ipam.models.schema import SCHEMA_VERSION
-from ipam.models.stores import Stores
+from ipam.storage.connection import connect
+from ipam.storage.schema import SCHEMA_VERSION
+from ipam.storage.stores import Stores
 
 
 @pytest.fixture

@@ -6,16 +6,17 @@ import pytest
 from bson import ObjectId
 
 from ipam.models.audit_context import AuditContext
-from ipam.models.clock import begun_within
-from ipam.models.document_store import Query
-from ipam.models.documents import Job, JobKind, JobState, Pool
-from ipam.models.events import Outbox
+from ipam.models.event import Outbox
+from ipam.models.job import Job, JobKind, JobState
+from ipam.models.pool import Pool
+from ipam.storage.query import Query
+from ipam.storage.time_span import begun_within
 from tests.contract.test_events import an_event, relay
 
 
 @pytest.fixture(autouse=True)
 def few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ipam.models.sizes.PAGE_MAX_BYTES", 3000)
+    monkeypatch.setattr("ipam.storage.sizes.PAGE_MAX_BYTES", 3000)
 
 
 def a_job(target: ObjectId, size: int) -> Job:

@@ -12,16 +12,21 @@ from pyroaring import FrozenBitMap
 from ipam.errors import NotEmpty, NotFound, Stale, SubnetOverlap, Transient, WriteConflict
 from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext
-from ipam.models.blocks import Block
-from ipam.models.clock import begun_within, utc_now
-from ipam.models.connection import connect
-from ipam.models.document_store import Query
-from ipam.models.documents import Job, JobKind, JobState, Lease, Pool, Reservation, Subnet
-from ipam.models.idempotency import Answer
-from ipam.models.indexes import INDEXES
-from ipam.models.ledgers import Grant, Release
+from ipam.models.block import Block
+from ipam.models.job import Job, JobKind, JobState
+from ipam.models.lease import Lease
+from ipam.models.ledger import Grant, Release
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses, lease_id, stem_of
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
+from ipam.storage.connection import connect
+from ipam.storage.idempotency import Answer
+from ipam.storage.indexes import INDEXES
+from ipam.storage.query import Query
+from ipam.storage.stores import Stores
+from ipam.storage.time_span import begun_within
+from ipam.util.clock import utc_now
 from tests.support.processes import PROCESSES, in_processes
 from tests.support.stored import leases_of
 
@@ -193,7 +198,7 @@ def test_of_many_processes_holding_crossing_ranges_one_gets_through(stores, data
 from ipaddress import ip_address
 from itertools import pairwise
 from ipam.errors import SubnetOverlap
-from ipam.models.documents import Subnet
+from ipam.models.subnet import Subnet
 start = ip_address("10.0.0.0")
 for n in range(20):
     first = start + 16 * n
@@ -432,7 +437,7 @@ def test_of_many_processes_taking_over_what_stopped_each_thing_goes_to_one(store
         stores.pools.begin_delete(pool.id, None, only_empty=True)
     code = f"""
 from datetime import datetime, timedelta
-from ipam.models.clock import Span
+from ipam.storage.time_span import Span
 now = datetime.fromisoformat("{utc_now()}")
 recent = Span(now + timedelta(milliseconds=1), now + timedelta(minutes=1))
 for reservation in stores.reservations.take_over_release(recent):
@@ -505,7 +510,7 @@ def test_pages_follow_each_other_without_gap(stores):
 
 def test_a_page_of_large_documents_ends_before_it_is_full(stores, monkeypatch):
     """And one that is larger than all that a page may hold is a page of its own."""
-    monkeypatch.setattr("ipam.models.sizes.PAGE_MAX_BYTES", 1200)
+    monkeypatch.setattr("ipam.storage.sizes.PAGE_MAX_BYTES", 1200)
     tag = str(ObjectId())
     for size in (400, 500, 400, 2000, 1, 1):
         stores.pools.insert(Pool(id=ObjectId(), tags=(tag,), metadata="x" * size))

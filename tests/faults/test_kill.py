@@ -19,9 +19,9 @@ from redis import Redis
 
 from ipam.embedded.processes import mongo_uri
 from ipam.errors import Transient
-from ipam.models.bulk_writes import Writes
-from ipam.models.connection import connect
-from ipam.models.stores import Stores
+from ipam.storage.bulk_writes import Writes
+from ipam.storage.connection import connect
+from ipam.storage.stores import Stores
 from tests.support import servers
 from tests.support.invariants import assert_hands_out_all, assert_ledger_is_true, assert_log_is_true
 from tests.support.seed import SEED

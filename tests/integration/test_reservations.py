@@ -7,10 +7,10 @@ import pytest
 from bson import ObjectId
 
 from ipam.api.http.responses import job_json
-from ipam.models.connection import connect
-from ipam.models.documents import Job
-from ipam.models.stores import Stores
+from ipam.models.job import Job
 from ipam.settings import Settings
+from ipam.storage.connection import connect
+from ipam.storage.stores import Stores
 from ipam.wiring import broker_endpoint
 from ipam.workers.celery_app import create_celery
 from ipam.workers.result_codec import ResultCodec

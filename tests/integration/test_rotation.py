@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipam.embedded.processes import USER, mongo_uri, redis_part, redis_url
-from ipam.models.connection import connect, create_only_user
+from ipam.storage.connection import connect, create_only_user
 from tests.support import servers
 from tests.support.servers import Process, replace, wait_until
 from tests.support.stack import Stack

@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from ipam.embedded.processes import database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings
-from ipam.models.connection import connect
+from ipam.storage.connection import connect
 from tests.support.servers import Consul, _answers, missing, wait_until
 from tests.support.stack import Api, created
 

@@ -14,7 +14,7 @@ from mongomock import DuplicateKeyError
 from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import AutoReconnect, BulkWriteError
 
-from ipam.models.indexes import INDEXES
+from ipam.storage.indexes import INDEXES
 from tests.simulation.scheduler import Command, Scheduler
 
 _DUPLICATE_KEY = 11000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bson import ObjectId
 from mongomock import Database
 
-from ipam.models.ledgers import Release
+from ipam.models.ledger import Release
 
 
 class Refusals:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mongomock import Database
 
-from ipam.models.events import TELLING
+from ipam.storage.outbox import TELLING
 
 Bson = dict[str, Any]
 

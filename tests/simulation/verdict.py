@@ -13,11 +13,12 @@ from mongomock import Database
 from ipam.allocation.entry_applier import space_of
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import from_bytes, from_place
-from ipam.models.blocks import Block
+from ipam.models.block import Block
 from ipam.models.cidr_cover import around_in_subnets
-from ipam.models.documents import Reservation, Subnet
+from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import key_at, split_lease_id, stem_of
 from ipam.models.search_keys import KEEP_JOBS, minute_of
+from ipam.models.subnet import Subnet
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events

@@ -14,7 +14,7 @@ import tenacity.nap
 from bson import ObjectId
 
 from ipam.api.middleware import audit_context
-from ipam.models import clock as real_clock
+from ipam.util import clock as real_clock
 from ipam.util.coalescing import Coalescer
 
 _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,8 +17,8 @@ from ipam.events.buses import Message as EventMessage
 from ipam.events.publisher import Publisher
 from ipam.events.relay import Relay
 from ipam.hooks.admission import AdmissionController
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import Services, build_services
 from tests.simulation.database import Database
 from tests.simulation.hooks import HOOK, Consumers

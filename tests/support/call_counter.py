@@ -9,8 +9,8 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from ipam.allocation.dispatcher import JobResults
 from ipam.hooks.admission import AdmissionController
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import Services, build_services
 
 _READS = ("find", "getMore", "aggregate", "count")

@@ -10,8 +10,8 @@ def in_processes(database: str, name: str, code: str) -> list[str]:
     """What *code* prints in each of several processes that run it at once, `stores` being open in it."""
     script = (
         "from bson import ObjectId\n"
-        "from ipam.models.connection import connect\n"
-        "from ipam.models.stores import Stores\n"
+        "from ipam.storage.connection import connect\n"
+        "from ipam.storage.stores import Stores\n"
         f"stores = Stores(connect({database!r}, {name!r}, 30))\n{code}"
     )
     running = [

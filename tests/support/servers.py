@@ -17,8 +17,8 @@ from redis import Redis
 
 from ipam.embedded.processes import ProcessSpec, database_part, free_port, mongo_uri, redis_part
 from ipam.errors import InvalidSettings, Transient
-from ipam.models.connection import connect
-from ipam.models.stores import Stores
+from ipam.storage.connection import connect
+from ipam.storage.stores import Stores
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 READY_TIMEOUT_S = 60

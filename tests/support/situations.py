@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import to_number
-from ipam.models.blocks import Block
-from ipam.models.documents import Strategy, Subnet
-from ipam.models.ledgers import Grant, Ledger, Release
+from ipam.models.block import Block
+from ipam.models.ledger import Grant, Ledger, Release
+from ipam.models.subnet import Strategy, Subnet
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUBNET = ObjectId()

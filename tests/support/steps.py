@@ -7,10 +7,12 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.models.bulk_writes import Writes
-from ipam.models.documents import NOT_CLAIMED, Job, Pool, Subnet
+from ipam.models.job import NOT_CLAIMED, Job
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.search_keys import OPEN
+from ipam.models.subnet import Subnet
+from ipam.storage.bulk_writes import Writes
 from ipam.wiring import Services
 from tests.support.stored import leases_of
 

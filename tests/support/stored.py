@@ -3,8 +3,8 @@
 from bson import ObjectId
 from pymongo import ASCENDING
 
-from ipam.models.documents import Lease
-from ipam.models.stores import Stores
+from ipam.models.lease import Lease
+from ipam.storage.stores import Stores
 
 
 def leases_of(stores: Stores, reservation: ObjectId) -> list[Lease]:

@@ -7,8 +7,8 @@ from mongomock.collection import BulkOperationBuilder
 
 from ipam.allocation.dispatcher import JobResults
 from ipam.hooks.admission import AdmissionController
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import Services, build_services
 
 

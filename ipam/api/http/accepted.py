@@ -11,7 +11,7 @@ from bson import ObjectId
 from ipam.api.http.prefer import WaitPreference
 from ipam.api.http.responses import job_json, render
 from ipam.errors import Transient
-from ipam.models.documents import Job
+from ipam.models.job import Job
 from ipam.wiring import Services
 
 log = logging.getLogger(__name__)

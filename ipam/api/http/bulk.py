@@ -14,8 +14,8 @@ from ipam.api.http.accepted import POLL_AFTER_S
 from ipam.api.http.problems import problem
 from ipam.api.http.responses import Json, job_json, render
 from ipam.errors import IpamError
-from ipam.models.documents import Job
-from ipam.models.sizes import ANSWER_MAX_BYTES
+from ipam.models.job import Job
+from ipam.storage.sizes import ANSWER_MAX_BYTES
 from ipam.util.lossless_json import RawJSON, dumps
 
 _ACCEPTED, _SERVER_ERROR = 202, 500

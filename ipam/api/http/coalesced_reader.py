@@ -7,9 +7,10 @@ from typing import Generic, TypeVar
 
 from bson import ObjectId
 
-from ipam.models.connection import KEYS_CHUNK
-from ipam.models.document_store import DocumentStore
-from ipam.models.documents import Document, Job
+from ipam.models.document import Document
+from ipam.models.job import Job
+from ipam.storage.connection import KEYS_CHUNK
+from ipam.storage.document_store import DocumentStore
 from ipam.util.coalescing import Coalescer
 
 D = TypeVar("D", bound=Document | Job)

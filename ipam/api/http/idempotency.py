@@ -13,7 +13,7 @@ from ipam.api.http.media_types import JSON, VENDOR, vendor_type
 from ipam.api.http.problems import render_error
 from ipam.errors import InvalidParameter, Rejected, Transient, ValidationFailed
 from ipam.models.audit_context import current_audit_context
-from ipam.models.idempotency import Answer, IdempotencyStore
+from ipam.storage.idempotency import Answer, IdempotencyStore
 from ipam.util.lossless_json import dumps
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from ipam.api.http.query_params import refuse_unknown
 from ipam.api.http.readonly_fields import FIXED, strip_readonly
 from ipam.api.http.responses import Json, render
 from ipam.models.description import patched, replaced
-from ipam.models.document_store import DocumentStore, object_id
-from ipam.models.documents import Document, Job
+from ipam.models.document import Document, object_id
+from ipam.models.job import Job
+from ipam.storage.document_store import DocumentStore
 from ipam.wiring import Services
 
 D = TypeVar("D", bound=Document)

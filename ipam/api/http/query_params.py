@@ -14,8 +14,8 @@ from bson.errors import InvalidId
 from ipam.errors import InvalidParameter, UnknownParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
 from ipam.models.cidr import parse_address
-from ipam.models.document_store import LIMIT_MAX, Query, decode_cursor
 from ipam.models.metadata import metadata_facets, name_facet, tag_facet
+from ipam.storage.query import LIMIT_MAX, Query, decode_cursor
 from ipam.util.rfc3339 import parse_time
 
 # How a list's own filters become conditions on stored fields.

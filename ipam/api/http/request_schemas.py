@@ -22,8 +22,8 @@ from ipam.models.cidr import (
     parse_network,
 )
 from ipam.models.description import Description, Text, parse, written
-from ipam.models.documents import Strategy
 from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
+from ipam.models.subnet import Strategy
 
 Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)

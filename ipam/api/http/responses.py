@@ -13,10 +13,13 @@ from ipam.api.http.etags import entity_tag, is_unchanged
 from ipam.api.http.media_types import JSON, answer_type
 from ipam.api.http.problems import problem_of
 from ipam.models import serializers
-from ipam.models.document_store import Page
-from ipam.models.documents import Document, Job, Pool, Reservation
-from ipam.models.sizes import ANSWER_MAX_BYTES
-from ipam.models.subnets import Usage
+from ipam.models.document import Document
+from ipam.models.job import Job
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation
+from ipam.storage.query import Page
+from ipam.storage.sizes import ANSWER_MAX_BYTES
+from ipam.storage.subnets import Usage
 from ipam.util.lossless_json import RawJSON, dumps
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ from ipam.api.http.query_params import (
 from ipam.api.http.responses import Json, link_next, render
 from ipam.events.cloudevents import cloud_event, sequence_text
 from ipam.events.log_reader import EventFilter, parse_subject, parse_type
-from ipam.models.document_store import LIMIT_DEFAULT, LIMIT_MAX
+from ipam.storage.query import LIMIT_DEFAULT, LIMIT_MAX
 from ipam.wiring import Services
 
 _SEQUENCE_MAX = 2**63 - 1

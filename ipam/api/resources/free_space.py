@@ -14,8 +14,9 @@ from ipam.api.http.responses import Json, render, render_list
 from ipam.errors import InvalidParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
 from ipam.models.cidr import parse_address, parse_network
-from ipam.models.document_store import LIMIT_DEFAULT, LIMIT_MAX, object_id
-from ipam.models.documents import Subnet
+from ipam.models.document import object_id
+from ipam.models.subnet import Subnet
+from ipam.storage.query import LIMIT_DEFAULT, LIMIT_MAX
 from ipam.wiring import Services
 
 _LONGEST = 128

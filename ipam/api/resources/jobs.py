@@ -20,8 +20,8 @@ from ipam.api.http.query_params import (
     whole_number,
 )
 from ipam.api.http.responses import job_json, render, render_page
-from ipam.models.document_store import object_id
-from ipam.models.documents import JobState
+from ipam.models.document import object_id
+from ipam.models.job import JobState
 from ipam.wiring import Services
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ from ipam.api.http.item_resource import ItemResource
 from ipam.api.http.media_types import negotiate
 from ipam.api.http.query_params import address_parameter, id_filter, list_query
 from ipam.api.http.responses import render_page
-from ipam.models.document_store import Page, object_id
-from ipam.models.documents import Lease
+from ipam.models.document import object_id
+from ipam.models.lease import Lease
 from ipam.models.reserved_addresses import lease_key
 from ipam.models.serializers import lease_json
+from ipam.storage.query import Page
 from ipam.wiring import Services
 
 

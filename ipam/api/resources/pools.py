@@ -15,8 +15,8 @@ from ipam.api.http.query_params import bool_param, list_query, refuse_unknown
 from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import Json, pool_json, render, render_page
 from ipam.models.description import described
-from ipam.models.documents import Pool
-from ipam.models.subnets import Usage
+from ipam.models.pool import Pool
+from ipam.storage.subnets import Usage
 from ipam.wiring import Services
 
 COMPUTED = ("subnets", "size", "used", "free", "created_at", "updated_at", "revision")

@@ -26,10 +26,15 @@ from ipam.api.http.query_params import Filters, enum_filter, id_filter, list_que
 from ipam.api.http.readonly_fields import is_empty, strip_readonly
 from ipam.api.http.responses import Json, render, render_page, reservation_json
 from ipam.errors import IpamError, NotFound, Transient, ValidationFailed
-from ipam.models.document_store import LIMIT_MAX, DocumentStore, Query, object_id
-from ipam.models.documents import Job, JobState, Pool, Reservation, ReservationState, Subnet
+from ipam.models.document import object_id
+from ipam.models.job import Job, JobState
+from ipam.models.pool import Pool
+from ipam.models.reservation import Reservation, ReservationState
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.serializers import lease_json
+from ipam.models.subnet import Subnet
+from ipam.storage.document_store import DocumentStore
+from ipam.storage.query import LIMIT_MAX, Query
 from ipam.wiring import Services
 
 log = logging.getLogger(__name__)

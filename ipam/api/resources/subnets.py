@@ -25,10 +25,11 @@ from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import render, render_page
 from ipam.models.addresses import to_place
 from ipam.models.cidr import parse_address, parse_network
-from ipam.models.document_store import Query, object_id
-from ipam.models.documents import Subnet
+from ipam.models.document import object_id
 from ipam.models.serializers import subnet_json
-from ipam.models.subnets import holding
+from ipam.models.subnet import Subnet
+from ipam.storage.query import Query
+from ipam.storage.subnets import holding
 from ipam.wiring import Services
 
 COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")

@@ -9,10 +9,13 @@ from bson import ObjectId
 
 from ipam.allocation import cascade_delete, release, roll_forward
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.models import leases
-from ipam.models.clock import CLOCKS_DIFFER, Span, begun_within, utc_now
-from ipam.models.documents import NOT_CLAIMED, JobState, Pool, SubnetState
+from ipam.models.job import NOT_CLAIMED, JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.subnet import SubnetState
+from ipam.storage import leases
+from ipam.storage.time_span import CLOCKS_DIFFER, Span, begun_within
+from ipam.util.clock import utc_now
 from ipam.wiring import Services
 from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve, used
 

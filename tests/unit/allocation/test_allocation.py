@@ -19,8 +19,10 @@ from ipam.errors import (
     Transient,
     WriteConflict,
 )
-from ipam.models.documents import JobState, Pool, SubnetState
+from ipam.models.job import JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.subnet import SubnetState
 from tests.support.steps import (
     addresses,
     before_each_write,

@@ -9,8 +9,9 @@ from bson import ObjectId
 from ipam.allocation import backlog
 from ipam.allocation.job_runner import BATCH_JOBS, TURN_BATCHES, NextRun
 from ipam.errors import Transient, ValidationFailed
-from ipam.models.documents import JobState, Subnet
+from ipam.models.job import JobState
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.subnet import Subnet
 from ipam.wiring import Services
 from tests.support.steps import carry_out, make_subnet
 

@@ -10,8 +10,10 @@ from ipam.allocation import release
 from ipam.allocation.release import ReleaseChunk, chunks_of
 from ipam.errors import NotFound, Stale
 from ipam.models.audit_context import AuditContext
-from ipam.models.documents import Job, JobState, Reservation, Subnet
-from ipam.models.reservations import WantedRelease
+from ipam.models.job import Job, JobState
+from ipam.models.reservation import Reservation
+from ipam.models.subnet import Subnet
+from ipam.storage.reservations import WantedRelease
 from ipam.wiring import Services
 from tests.support.steps import addresses, die_before_writing_to, make_subnet, reserve, used
 

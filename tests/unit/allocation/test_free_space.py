@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ipam.allocation.free_space import FreeSpace, network_around
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.models.document_store import Query
-from ipam.models.documents import Pool
+from ipam.models.pool import Pool
+from ipam.storage.query import Query
 from tests.support.situations import a_subnet, situations
 from tests.support.steps import die_before_writing_to, make_subnet, reserve
 from tests.support.stored import leases_of

@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from ipam.allocation import job_waiter
 from ipam.allocation.job_waiter import JobWaiter
-from ipam.models.documents import Job
+from ipam.models.job import Job
 from tests.support.servers import wait_until
 
 FOR_EVER_S = 3600

@@ -10,10 +10,12 @@ from ipam.allocation import cascade_delete
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import NotFound, NotQueued
 from ipam.models.audit_context import AuditContext, use_audit_context
-from ipam.models.clock import utc_now
-from ipam.models.documents import Job, JobKind, JobState, Pool, SubnetState
+from ipam.models.job import Job, JobKind, JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.serializers import job_json
+from ipam.models.subnet import SubnetState
+from ipam.util.clock import utc_now
 from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve
 
 ALICE = AuditContext(actor="alice", request_id="r")

@@ -9,10 +9,11 @@ from ipam.allocation import release, roll_forward
 from ipam.allocation.job_runner import SingleProcess
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import NotQueued
-from ipam.models import leases
-from ipam.models.documents import JobKind, JobState, Pool
+from ipam.models.job import JobKind, JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.serializers import job_json
+from ipam.storage import leases
 from tests.support.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
 
 

@@ -9,9 +9,9 @@ from bson import ObjectId
 from ipam.allocation.monitor import Monitor
 from ipam.events.publisher import Publisher
 from ipam.events.relay import Relay
-from ipam.models import clock
-from ipam.models.documents import Pool
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
+from ipam.util import clock
 from tests.support.steps import make_subnet, reserve
 
 

@@ -16,10 +16,10 @@ from ipam.errors import WriteConflict
 from ipam.models.address_set import BLOCK_SIZE, AddressSet
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import to_number
-from ipam.models.blocks import Block
-from ipam.models.documents import Strategy
+from ipam.models.block import Block
 from ipam.models.intervals import merged, outside, size, without
-from ipam.models.ledgers import Ledger
+from ipam.models.ledger import Ledger
+from ipam.models.subnet import Strategy
 from tests.support.situations import NOW, SUBNET, a_release, a_subnet, situations
 
 # Few below the end of a block.

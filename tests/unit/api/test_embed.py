@@ -21,7 +21,7 @@ def test_leases_are_embedded_whole_unless_users_wrote_too_much_on_them(
     services, client, monkeypatch, bytes_each, at_once
 ):
     for module in ("sizes", "leases"):
-        monkeypatch.setattr(f"ipam.models.{module}.PAGE_MAX_BYTES", 1400)
+        monkeypatch.setattr(f"ipam.storage.{module}.PAGE_MAX_BYTES", 1400)
     job = reserve(services, make_subnet(services, COUNT), COUNT)
     path = f"/reservations/{job.reservation}"
     for lease in client.simulate_get(f"{path}/leases").json["leases"]:

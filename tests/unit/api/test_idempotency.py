@@ -11,8 +11,8 @@ from ipam.allocation import job_queue
 from ipam.api.app import create_app
 from ipam.api.resources import reservations
 from ipam.errors import HookUnavailable, NotFound, RetriesExhausted, Transient
-from ipam.models.documents import Subnet
-from ipam.models.stores import Stores
+from ipam.models.subnet import Subnet
+from ipam.storage.stores import Stores
 from ipam.util.lossless_json import dumps
 from ipam.wiring import Services
 from tests.support.call_counter import web_with_worker

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import InvalidParameter, SubnetOverlap
 from ipam.events.relay import Relay
-from ipam.models import cidr_cover, event_log
+from ipam.models import cidr_cover
 from ipam.models.audit_context import AuditContext
 from ipam.models.cidr_cover import around_in_pool, around_in_subnets, prefixes_of_all
-from ipam.models.clock import utc_now
-from ipam.models.documents import Pool, Subnet
-from ipam.models.events import Event
+from ipam.models.event import Event
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.subnet import Subnet
+from ipam.storage import event_log
+from ipam.util.clock import utc_now
 from ipam.wiring import Services
 from tests.support.stored import leases_of
 

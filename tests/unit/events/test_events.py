@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 
@@ -11,11 +12,14 @@ from bson import ObjectId
 
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.errors import Transient
-from ipam.models import documents
+from ipam.models import document
 from ipam.models.audit_context import AuditContext, use_audit_context
-from ipam.models.documents import Pool, Subnet
-from ipam.models.events import Event, EventStore
+from ipam.models.event import Event
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
+from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.outbox import EventStore
+from ipam.util.clock import utc_now
 from ipam.wiring import Services
 from tests.support.stored import leases_of
 
@@ -75,9 +79,9 @@ def test_of_a_reservation_it_is_told_which_addresses_it_holds(services, told, su
 
 def test_of_an_update_it_is_told_what_was_changed(services, told, subnet):
     def change(old):
-        return documents.replace(old, name="new", metadata={"on": False})
+        return replace(old, name="new", metadata={"on": False})
 
-    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, metadata={"on": 0}))
+    services.stores.subnets.describe(subnet.id, lambda old: replace(old, metadata={"on": 0}))
     services.stores.subnets.describe(subnet.id, change)
     *_, event = told("subnet.updated")
     assert event.revision == 3
@@ -162,7 +166,7 @@ def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, t
 
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", fail)
-        changed = store.describe(id_, lambda old: documents.replace(old, name="new"))
+        changed = store.describe(id_, lambda old: replace(old, name="new"))
     assert changed.name == "new"
     assert told(f"{kind}.updated") == []
     monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
@@ -178,23 +182,23 @@ def test_a_tombstone_of_which_nobody_was_told_stays_as_long_as_any(services, tol
     monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
     services.recovery.run()
     assert len(told("subnet.deleted")) == 1
-    assert services.stores.subnets.find(subnet.id).state is documents.SubnetState.DELETED
+    assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
 
 
 def test_what_was_not_told_is_told_before_what_comes_after(services, told, subnet, monkeypatch):
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", lambda *_: None)
-        services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="b"))
-    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="c"))
+        services.stores.subnets.describe(subnet.id, lambda old: replace(old, name="b"))
+    services.stores.subnets.describe(subnet.id, lambda old: replace(old, name="c"))
     assert [json.loads(event.data)["name"] for event in told("subnet.updated")] == ["b", "c"]
 
 
 def test_time_never_goes_back_on_a_resource(services, told, subnet, monkeypatch):
     """The second change is made by a machine whose clock is an hour behind."""
-    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="b"))
-    now = documents.utc_now() - timedelta(hours=1)
-    monkeypatch.setattr(documents, "utc_now", lambda: now)
-    services.stores.subnets.describe(subnet.id, lambda old: documents.replace(old, name="c"))
+    services.stores.subnets.describe(subnet.id, lambda old: replace(old, name="b"))
+    now = utc_now() - timedelta(hours=1)
+    monkeypatch.setattr(document, "utc_now", lambda: now)
+    services.stores.subnets.describe(subnet.id, lambda old: replace(old, name="c"))
     *_, first, second = told("subnet.updated")
     assert [json.loads(event.data)["name"] for event in (first, second)] == ["b", "c"]
     assert first.time <= second.time
@@ -202,7 +206,7 @@ def test_time_never_goes_back_on_a_resource(services, told, subnet, monkeypatch)
 
 def test_an_outbox_that_nobody_empties_does_not_grow_for_ever(services, told, subnet):
     for n in range(50):
-        services.stores.subnets.describe(subnet.id, lambda old, n=n: documents.replace(old, name=str(n)))
+        services.stores.subnets.describe(subnet.id, lambda old, n=n: replace(old, name=str(n)))
     assert len(services.stores.subnets.get(subnet.id).outbox) <= 17
     names = [json.loads(event.data)["name"] for event in told("subnet.updated")]
     assert sorted(set(names), key=int) == [str(n) for n in range(50)]

@@ -6,9 +6,9 @@ import pytest
 
 from ipam.events.log_reader import EventFilter, LogReader
 from ipam.models.audit_context import AuditContext
-from ipam.models.clock import utc_now
-from ipam.models.events import Event
-from ipam.models.stores import Stores
+from ipam.models.event import Event
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 
 
 def write(stores: Stores, *types: str) -> None:

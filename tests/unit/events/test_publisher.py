@@ -12,9 +12,9 @@ from ipam.events.buses import Message
 from ipam.events.publisher import Publisher
 from ipam.events.relay import Relay
 from ipam.models.audit_context import AuditContext
-from ipam.models.clock import utc_now
-from ipam.models.events import Event, Outbox
-from ipam.models.stores import Stores
+from ipam.models.event import Event, Outbox
+from ipam.storage.stores import Stores
+from ipam.util.clock import utc_now
 from tests.support.servers import wait_until
 
 

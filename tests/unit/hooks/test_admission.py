@@ -15,10 +15,11 @@ from ipam.errors import HookUnavailable, NotFound, RejectedByHook, Stale, Transi
 from ipam.hooks.admission import AdmissionController
 from ipam.hooks.config import CHANGES, Hook, Silence
 from ipam.models.audit_context import current_audit_context, set_audit_context
-from ipam.models.documents import JobState, Pool
+from ipam.models.job import JobState
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.stores import Stores
 from ipam.settings import Settings
+from ipam.storage.stores import Stores
 from ipam.wiring import Services, build_services
 from tests.support.steps import carry_out, let_claims_run_out, make_subnet, used
 from tests.support.stored import leases_of

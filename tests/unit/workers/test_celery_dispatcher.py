@@ -20,7 +20,7 @@ from ipam.discovery.endpoints import StaticEndpoint
 from ipam.embedded.processes import free_port
 from ipam.errors import Transient
 from ipam.events.compression import refuse_compressed
-from ipam.models.documents import Job
+from ipam.models.job import Job
 from ipam.settings import Settings
 from ipam.workers.celery_app import RECOVER, create_celery, run_worker
 from ipam.workers.celery_dispatcher import CeleryDispatcher

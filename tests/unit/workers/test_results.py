@@ -8,10 +8,11 @@ from bson import ObjectId
 from ipam.allocation import roll_forward
 from ipam.allocation.job_results import result_of
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.models.clock import begun_within
-from ipam.models.documents import Job, JobKind, Pool
+from ipam.models.job import Job, JobKind
+from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.serializers import lease_json
+from ipam.storage.time_span import begun_within
 from ipam.wiring import Services
 from ipam.workers.result_codec import ResultCodec
 from tests.support.steps import addresses, make_subnet

@@ -1,0 +1,1 @@
+"""The collections in MongoDB: a store for each."""
