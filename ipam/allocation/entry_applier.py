@@ -17,7 +17,7 @@ from ipam.models.address_space import AddressSpace
 from ipam.models.audit_context import use_audit_context
 from ipam.models.block import Block
 from ipam.models.cidr import parse_exclusion
-from ipam.models.document import Bson
+from ipam.models.fields import Bson
 from ipam.models.ledger import Grant, Release
 from ipam.models.subnet import Subnet
 from ipam.storage.bulk_writes import Writes

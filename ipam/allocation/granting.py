@@ -13,7 +13,7 @@ from ipam.allocation.planner import SubnetPlan
 from ipam.allocation.roll_forward import RollForward
 from ipam.allocation.selection import select_addresses
 from ipam.errors import NotFound, Rejected, RetriesExhausted, WriteConflict
-from ipam.models.document import Bson
+from ipam.models.fields import Bson
 from ipam.models.job import Job
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.subnet import Subnet, SubnetState

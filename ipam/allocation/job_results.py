@@ -8,14 +8,13 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from ipam.models.document import Bson
+from ipam.models.fields import Bson, Json
 from ipam.models.job import Job, JobState
 from ipam.models.lease import Lease
 from ipam.models.ledger import Grant
 from ipam.models.reservation import Reservation
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_id, lease_key, stem_of
-from ipam.models.serializers import Json, lease_json
 from ipam.models.subnet import Subnet
 
 # So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.
@@ -99,17 +98,15 @@ def result_of(job: Job) -> tuple[Reservation, list[Json]] | None:
         return None
     held = in_order(job.held)
     stem, first = stem_of(job.reservation), next(iter(held[0].given))
-    like = lease_json(
-        Lease(
-            id=lease_id(stem, 0),
-            subnet=held[0].subnet,
-            pool=job.pool,
-            reservation=job.reservation,
-            address=first,
-            entry=0,
-            created_at=job.held_since,
-        )
-    )
+    like = Lease(
+        id=lease_id(stem, 0),
+        subnet=held[0].subnet,
+        pool=job.pool,
+        reservation=job.reservation,
+        address=first,
+        entry=0,
+        created_at=job.held_since,
+    ).to_json()
     places = ((str(holding.subnet), str(address)) for holding in held for address in holding.given)
     leases = [
         {**like, "id": str(lease_id(stem, rank)), "subnet": subnet, "address": address}

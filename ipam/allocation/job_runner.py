@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 from typing import Protocol
@@ -84,29 +84,22 @@ class SingleProcess:
 _PAUSES_S = {NextRun.NONE: None, NextRun.AT_ONCE: 0.0, NextRun.LATER: 0.0, NextRun.MUCH_LATER: 1.0}
 
 
+@dataclass(kw_only=True)
 class JobRunner:
-    """Carries out jobs, for the worker."""
+    """Carries out jobs, for the worker.
 
-    def __init__(  # noqa: PLR0913 (wiring)
-        self,
-        stores: Stores,
-        roll_forward: RollForward,
-        granter: Granter,
-        releaser: Releaser,
-        cascade_deleter: CascadeDeleter,
-        *,
-        dispatcher: Dispatcher,
-        admission: AdmissionController,
-        claim_timeout_s: float,
-    ) -> None:
-        self._stores = stores
-        self._admission = admission
-        self._roll_forward = roll_forward
-        self._granter = granter
-        self._releaser = releaser
-        self._cascade_deleter = cascade_deleter
-        self._dispatcher = dispatcher
-        self._claim_timeout_s = claim_timeout_s
+    Attributes:
+        claim_timeout_s: So long a claim holds without being renewed.
+    """
+
+    stores: Stores
+    roll_forward: RollForward
+    granter: Granter
+    releaser: Releaser
+    cascade_deleter: CascadeDeleter
+    dispatcher: Dispatcher
+    admission: AdmissionController
+    claim_timeout_s: float
 
     def run(self, target: ObjectId, turns: Turns | None = None) -> None:
         """Carry out the waiting jobs of a subnet or pool; or a part of a release or a deletion.
@@ -121,7 +114,7 @@ class JobRunner:
         if pause_s is not None:
             # Behind what waits already; and after the turn, or the process that receives it would leave it to this
             # one.
-            self._dispatcher.dispatch(target, pause_s)
+            self.dispatcher.dispatch(target, pause_s)
 
     def _carry_out_turn(self, target: ObjectId, turns: Turns) -> float | None:
         """Carry out what waits for *target*, or some of it; returns in how many seconds to go on, None if never."""
@@ -140,8 +133,8 @@ class JobRunner:
         """
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
-        subnet = self._stores.subnets.find(target)
-        waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)
+        subnet = self.stores.subnets.find(target)
+        waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)
         if subnet is not None and subnet.state is SubnetState.ACTIVE:
             new = [job for job in waiting if self._is_new(job)]
             ungranted = [job for job in new if job.id not in subnet.ledger.granted]
@@ -169,7 +162,7 @@ class JobRunner:
             and job.claim is None
             and job.created_at in begun_within(NEW_FOR_S)
             and ReservationRequest.from_json(job.request).count <= BATCH_ADDRESSES
-            and (job.reviewed or not self._admission.is_asked_about(job))
+            and (job.reviewed or not self.admission.is_asked_about(job))
         )
 
     def _grant_new(self, jobs: Sequence[Job], subnet: Subnet) -> bool:
@@ -180,17 +173,17 @@ class JobRunner:
         """
         began = utc_now()
         try:
-            outcome = self._granter.grant_unclaimed(jobs, subnet)
+            outcome = self.granter.grant_unclaimed(jobs, subnet)
             if outcome is None:
                 return False
             begun = {job.id: replace(job, started_at=began) for job in jobs}
-            ended = self._roll_forward.finish(begun, outcome.subnets, outcome.seen)
+            ended = self.roll_forward.finish(begun, outcome.subnets, outcome.seen)
         except Exception as error:
             if passes(error):
                 raise
             log.exception("a batch of %d new jobs failed, the first one being %s", len(jobs), jobs[0].id)
             return False
-        self._dispatcher.publish_results(ended)
+        self.dispatcher.publish_results(ended)
         return True
 
     def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
@@ -199,7 +192,7 @@ class JobRunner:
         *subnet* is that target, if it is one; its ledger was read before them. Returns whether a release or a
         deletion among them is to go on later.
         """
-        token, jobs = self._stores.jobs.claim(waiting, self._claim_timeout_s)
+        token, jobs = self.stores.jobs.claim(waiting, self.claim_timeout_s)
         if not jobs:
             return False
         try:
@@ -212,7 +205,7 @@ class JobRunner:
             unfinished = [job for job in jobs if job.kind is not JobKind.RESERVATION and self._go_on(job, token)]
             return bool(unfinished)
         except Transient:
-            self._stores.jobs.disown([job.id for job in jobs], token)
+            self.stores.jobs.disown([job.id for job in jobs], token)
             raise
 
     def _review(self, token: ObjectId, jobs: Sequence[Job]) -> Sequence[Job]:
@@ -220,55 +213,55 @@ class JobRunner:
 
         The others are held under the claim *token* meanwhile. They come again, with a message.
         """
-        asked = [job for job in jobs if not job.reviewed and self._admission.is_asked_about(job)]
+        asked = [job for job in jobs if not job.reviewed and self.admission.is_asked_about(job)]
 
         def hear(answers: list[Job]) -> None:
-            self._stores.jobs.save_reviews(answers, token)
-            self._stores.jobs.disown([job.id for job in asked], token)
-            self._dispatcher.dispatch(asked[0].target)
+            self.stores.jobs.save_reviews(answers, token)
+            self.stores.jobs.disown([job.id for job in asked], token)
+            self.dispatcher.dispatch(asked[0].target)
 
         if asked:
-            _try(asked, partial(self._admission.review_requests, asked, hear))
+            _try(asked, partial(self.admission.review_requests, asked, hear))
         return [job for job in jobs if job not in asked]
 
     def _go_on(self, job: Job, token: ObjectId) -> bool:
         """Carry out a part of *job*, a release or a deletion; True if there is more to do."""
         more: list[bool] = []
-        go_on = self._releaser.go_on if job.kind is JobKind.RELEASE else self._cascade_deleter.go_on
+        go_on = self.releaser.go_on if job.kind is JobKind.RELEASE else self.cascade_deleter.go_on
         _try([job], lambda: more.append(go_on(job, token)))
         if more == [False]:
-            self._dispatcher.publish_results({job.id: None})
+            self.dispatcher.publish_results({job.id: None})
         return more == [True]
 
     def _resume(self, begun: Sequence[Job]) -> None:
         for job in begun:
             _try([job], partial(self._finish, job))
         if begun:
-            self._dispatcher.publish_results(dict.fromkeys(job.id for job in begun))
+            self.dispatcher.publish_results(dict.fromkeys(job.id for job in begun))
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:
-            self._roll_forward.finish({job.id: job}, self._roll_forward.subnets_of(job))
+            self.roll_forward.finish({job.id: job}, self.roll_forward.subnets_of(job))
         else:
-            self._roll_forward.abandon(job, given_up())
+            self.roll_forward.abandon(job, given_up())
 
     def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> None:
         if _is_of_subnet(jobs[0]):
-            outcome = self._granter.grant_of_subnet(token, jobs, subnet)
+            outcome = self.granter.grant_of_subnet(token, jobs, subnet)
         else:
-            outcome = self._granter.grant_of_pool(token, jobs)
-        self._stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
-        self._dispatcher.publish_results(dict.fromkeys(outcome.refused))
+            outcome = self.granter.grant_of_pool(token, jobs)
+        self.stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
+        self.dispatcher.publish_results(dict.fromkeys(outcome.refused))
         wanted = {job.id: job for job in outcome.jobs if job.id not in outcome.refused}
         if not wanted:
             return
         if not _is_of_subnet(jobs[0]):
-            decided = self._stores.jobs.decide(wanted, token)
+            decided = self.stores.jobs.decide(wanted, token)
             if len(decided) < len(wanted):
                 # The claim has lapsed and other workers have the jobs; the addresses are withdrawn.
-                self._granter.withdraw(token, outcome.subnets, spare=decided)
+                self.granter.withdraw(token, outcome.subnets, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
-        self._dispatcher.publish_results(self._roll_forward.finish(wanted, outcome.subnets, outcome.seen))
+        self.dispatcher.publish_results(self.roll_forward.finish(wanted, outcome.subnets, outcome.seen))
 
 
 def _is_of_subnet(job: Job) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ipam.models.serializers import time_json
 from ipam.storage.stores import Stores
 from ipam.storage.time_span import begun_within
 from ipam.util.clock import utc_now
+from ipam.util.rfc3339 import format_time
 
 Json = dict[str, Any]
 # Less is normal: a relay moves events five times a second, and another takes over within seconds.
@@ -34,7 +34,7 @@ class Monitor:
         at, interval_s = self._stores.positions.recovery()
         if at is None:
             return {"status": MISSING, "detail": "recovery never ran; start ipam beat and ipam worker"}
-        shown: Json = {"status": OK, "last_run_at": time_json(at)}
+        shown: Json = {"status": OK, "last_run_at": format_time(at)}
         if at not in begun_within(max(_RECOVERY_LATE_S, _RECOVERY_INTERVALS * interval_s)):
             shown |= {"status": LATE, "detail": "recovery is overdue; check that ipam beat and ipam worker run"}
         return shown

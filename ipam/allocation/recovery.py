@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -26,34 +27,23 @@ log = logging.getLogger(__name__)
 _EXPIRY_TAKES_S = 1.0
 
 
+@dataclass(kw_only=True)
 class Recovery:
     """Run every few seconds, by any number of processes at once: each step may be done twice.
 
-    Args:
+    Attributes:
         queued_grace_s: A job that has been queued for this long may have lost its message.
         claim_timeout_s: What was begun this long ago has lost the process that began it.
     """
 
-    def __init__(  # noqa: PLR0913 (wiring)
-        self,
-        stores: Stores,
-        roll_forward: RollForward,
-        releaser: Releaser,
-        cascade_deleter: CascadeDeleter,
-        provisioner: Provisioner,
-        *,
-        dispatcher: Dispatcher,
-        queued_grace_s: float,
-        claim_timeout_s: float,
-    ) -> None:
-        self._stores = stores
-        self._roll_forward = roll_forward
-        self._releaser = releaser
-        self._cascade_deleter = cascade_deleter
-        self._provisioner = provisioner
-        self._dispatcher = dispatcher
-        self._queued_grace_s = queued_grace_s
-        self._claim_timeout_s = claim_timeout_s
+    stores: Stores
+    roll_forward: RollForward
+    releaser: Releaser
+    cascade_deleter: CascadeDeleter
+    provisioner: Provisioner
+    dispatcher: Dispatcher
+    queued_grace_s: float
+    claim_timeout_s: float
 
     def run(self) -> None:
         """Look once for everything that was left behind, and finish it.
@@ -61,37 +51,37 @@ class Recovery:
         Raises:
             Transient: If the database is out of reach.
         """
-        for target in self._stores.jobs.stranded(self._queued_grace_s, self._claim_timeout_s):
-            self._dispatcher.dispatch(target)
+        for target in self.stores.jobs.stranded(self.queued_grace_s, self.claim_timeout_s):
+            self.dispatcher.dispatch(target)
         now = utc_now()
-        recent, forgotten_before = begun_within(self._claim_timeout_s), now - KEEP_TOMBSTONES
-        _try(partial(self._stores.events.recover, recent))
-        _try(partial(self._stores.leases.recover, recent))
-        for reservation in self._stores.reservations.take_over_release(recent):
-            _try(partial(self._releaser.finish, reservation))
-        for subnet in self._stores.subnets.unfinished(recent, forgotten_before):
+        recent, forgotten_before = begun_within(self.claim_timeout_s), now - KEEP_TOMBSTONES
+        _try(partial(self.stores.events.recover, recent))
+        _try(partial(self.stores.leases.recover, recent))
+        for reservation in self.stores.reservations.take_over_release(recent):
+            _try(partial(self.releaser.finish, reservation))
+        for subnet in self.stores.subnets.unfinished(recent, forgotten_before):
             _try(partial(self._finish_subnet, subnet, recent, forgotten_before))
-        for pool in self._stores.pools.take_over_sweep(recent):
-            _try(partial(self._cascade_deleter.finish_pool, pool))
-        _try(partial(self._stores.purge.remove, now, _EXPIRY_TAKES_S))
+        for pool in self.stores.pools.take_over_sweep(recent):
+            _try(partial(self.cascade_deleter.finish_pool, pool))
+        _try(partial(self.stores.purge.remove, now, _EXPIRY_TAKES_S))
 
     def _finish_subnet(self, subnet: Subnet, recent: Span, forgotten_before: datetime) -> None:
         if subnet.state is not SubnetState.CREATING:  # A subnet that was never shown has no event.
-            self._stores.subnets.tell(subnet)
+            self.stores.subnets.tell(subnet)
         match subnet.state:
             case SubnetState.CREATING:
                 with suppress(Rejected):  # Then it is swept.
-                    self._provisioner.finish_creation(subnet)
+                    self.provisioner.finish_creation(subnet)
             case SubnetState.DELETING if subnet.updated_at not in recent:
-                if self._stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else another process does.
-                    self._cascade_deleter.finish_subnet(subnet.id)
+                if self.stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else another process does.
+                    self.cascade_deleter.finish_subnet(subnet.id)
             case SubnetState.DELETED if subnet.updated_at < forgotten_before:
-                for block in self._stores.blocks.of_subnet(subnet.id):
-                    self._stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
-                self._stores.blocks.forget(subnet.id)
-                self._stores.subnets.forget(subnet.id)
+                for block in self.stores.blocks.of_subnet(subnet.id):
+                    self.stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
+                self.stores.blocks.forget(subnet.id)
+                self.stores.subnets.forget(subnet.id)
             case SubnetState.ACTIVE:
-                self._roll_forward.settle(subnet, recent)
+                self.roll_forward.settle(subnet, recent)
 
 
 def _try(finish: Callable[[], object]) -> None:

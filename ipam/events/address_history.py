@@ -22,10 +22,10 @@ from ipam.models.cidr_cover import (
 )
 from ipam.models.event import Event
 from ipam.models.lease import Lease
-from ipam.models.serializers import subnet_json, time_json
 from ipam.storage.event_log import LogEntry
 from ipam.storage.stores import Stores
 from ipam.util.clock import utc_now
+from ipam.util.rfc3339 import format_time
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ class AddressHistory:
             raise InvalidParameter("at: is in the future; leave it out to see who holds the address now.")
         kept_since = self._log.begin().time
         if kept_since is not None and time < kept_since:
-            raise InvalidParameter(f"at: the audit log is kept since {time_json(kept_since)} only.")
+            raise InvalidParameter(f"at: the audit log is kept since {format_time(kept_since)} only.")
         subnets = self._subnets_then(address, time)
         leases = {str(one.subnet): one for one in self._stores.leases.at(address, map(ObjectId, subnets))}
         return [
@@ -106,7 +106,7 @@ class AddressHistory:
                     then[data["id"]] = None if is_new else {**data, **data.get("before", {})}
         for subnet in self._stores.subnets.containing(address):
             if subnet.created_at <= time:
-                then.setdefault(str(subnet.id), subnet_json(subnet))
+                then.setdefault(str(subnet.id), subnet.to_json())
         return {
             id_: data["pool"] for id_, data in then.items() if data and lies_in(address, [range_of_subnet(data)])
         }

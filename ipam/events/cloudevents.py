@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipam.models.serializers import time_json
 from ipam.storage.event_log import LogEntry
 from ipam.util.lossless_json import RawJSON
+from ipam.util.rfc3339 import format_time
 
 # As many digits as 64 bits need: so sequences sort as text, which the CloudEvents extension `sequence` asks for.
 _DIGITS = 20
@@ -27,7 +27,7 @@ def cloud_event(entry: LogEntry, source: str) -> dict[str, Any]:
         "source": source,
         "type": event.type,
         "subject": event.paths[0],
-        "time": time_json(event.time),
+        "time": format_time(event.time),
         "sequence": sequence_text(entry.sequence),
         **{name: value for name, value in extensions.items() if value is not None},
         "datacontenttype": "application/json",

@@ -122,9 +122,10 @@ class Relay:
             Transient: If the bus or the database is out of reach.
         """
         lead, self._publishes_by = self._publishes_by or self._lead(), None
-        while lead is not None and self._publisher is not None:
-            before, lead = lead, self._publisher.step(lead)
-            if (lead.published or 0) - (before.published or 0) < AT_ONCE:
+        # Without a beginning, which another relay has prevented, the lead is of no use; the next call begins anew.
+        while lead is not None and lead.published is not None and self._publisher is not None:
+            before, lead = lead.published, self._publisher.step(lead)
+            if (lead.published or 0) - before < AT_ONCE:
                 self._publishes_by = lead
                 return
 

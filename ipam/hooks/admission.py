@@ -19,7 +19,7 @@ from ipam.hooks.review import AdmissionReview, DryRunObject, UnusableAnswer
 from ipam.models.audit_context import current_audit_context, set_audit_context
 from ipam.models.description import is_described_alike
 from ipam.models.document import Document, check_revision
-from ipam.models.event_factory import paths_of, paths_of_job, shown
+from ipam.models.event_factory import paths_of, paths_of_job
 from ipam.models.job import Job
 from ipam.models.reservation_request import ReservationRequest
 from ipam.storage.document_store import DocumentStore
@@ -125,7 +125,9 @@ class AdmissionController:
             document = store.get(id_)
             check_revision(store.kind, document.revision, revisions)
             context = current_audit_context()
-            self._review(AdmissionReview(change, paths_of(document), shown(document), None, shown, context))
+            self._review(
+                AdmissionReview(change, paths_of(document), document.to_json(), None, Document.to_json, context)
+            )
             try:
                 return delete(frozenset({document.revision}))
             except Stale as error:
@@ -182,8 +184,10 @@ class AdmissionController:
         change, paths = f"{type(after).__name__.lower()}.{verb}", paths_of(after)
         if not self.is_asked(change, paths):
             return after
-        was = None if before is None else shown(before)
-        review: AdmissionReview[D] = AdmissionReview(change, paths, was, after, shown, current_audit_context())
+        was = None if before is None else before.to_json()
+        review: AdmissionReview[D] = AdmissionReview(
+            change, paths, was, after, Document.to_json, current_audit_context()
+        )
         self._review(review)
         set_audit_context(review.amended_context)
         return review.after or after

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ipam.models.fields import Codec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditContext:
@@ -35,6 +37,7 @@ class AuditContext:
         return cls(**(kept or {}))
 
 
+AUDIT_CONTEXT = Codec(AuditContext.to_json, AuditContext.from_json)
 _current: ContextVar[AuditContext | None] = ContextVar("audit_context", default=None)
 
 

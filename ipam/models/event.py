@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,6 @@ class Outbox:
     key: Any = None
 
 
-def outbox_of(bson: Bson) -> tuple[Event, ...]:
-    """Return the events in the outbox of a stored document."""
-    return tuple(map(Event.from_bson, bson.get("outbox", ())))
+def outbox_from_bson(stored: Iterable[Bson]) -> tuple[Event, ...]:
+    """Return the events in the *stored* form of an outbox."""
+    return tuple(map(Event.from_bson, stored))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,19 +12,12 @@ from ipam.models.job import Job, listed
 from ipam.models.lease import Lease
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
-from ipam.models.serializers import job_json, lease_json, pool_json, reservation_json, subnet_json
 from ipam.models.subnet import Subnet
 from ipam.util.clock import utc_now
 from ipam.util.lossless_json import dumps
 
 Json = dict[str, Any]
 
-_KINDS: Mapping[type, tuple[str, Callable[[Any], Json]]] = {
-    Pool: ("pool", pool_json),
-    Subnet: ("subnet", subnet_json),
-    Reservation: ("reservation", reservation_json),
-    Lease: ("lease", lease_json),
-}
 # Of all events that there are.
 TYPES = (
     *("ipam.pool.created", "ipam.pool.updated", "ipam.pool.deleted"),
@@ -54,8 +46,7 @@ def reserved(reservation: Reservation, audit_context: AuditContext) -> Event:
 
 def updated(document: Document, before: Document) -> Event:
     """Return the event that *before* was updated to *document*."""
-    _, show = _KINDS[type(document)]
-    was, now = show(before), show(document)
+    was, now = before.to_json(), document.to_json()
     changed = {
         name: was[name]
         for name in now
@@ -86,7 +77,7 @@ def failed(job: Job) -> Event:
         revision=job.revision,
         time=time,
         audit_context=job.audit_context,
-        data=_written(job_json(listed(job))),
+        data=dumps(listed(job).to_json()),
     )
 
 
@@ -97,15 +88,14 @@ def paths_of_job(job: Job) -> tuple[str, ...]:
 
 
 def _happened(document: Document, verb: str, audit_context: AuditContext, **more: Any) -> Event:
-    kind, show = _KINDS[type(document)]
     return Event(
-        id=f"{kind}-{document.id}-{document.revision}",
-        type=f"ipam.{kind}.{verb}",
+        id=f"{document.type_name}-{document.id}-{document.revision}",
+        type=f"ipam.{document.type_name}.{verb}",
         paths=paths_of(document),
         revision=document.revision,
         time=document.updated_at,
         audit_context=audit_context,
-        data=_written({**show(document), **more}),
+        data=dumps({**document.to_json(), **more}),
     )
 
 
@@ -115,16 +105,9 @@ def _addresses(reservation: Reservation) -> list[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
-def shown(document: Document) -> Json:
-    """Return the JSON of *document*."""
-    _, show = _KINDS[type(document)]
-    return show(document)
-
-
 def paths_of(document: Document) -> tuple[str, ...]:
     """Return the path of *document*, and those of what it is in, the nearest first."""
-    kind, _ = _KINDS[type(document)]
-    return (f"/{kind}s/{document.id}", *_around(document))
+    return (f"/{document.type_name}s/{document.id}", *_around(document))
 
 
 def _around(document: Document) -> list[str]:
@@ -138,7 +121,3 @@ def _around(document: Document) -> list[str]:
         case _:
             return []
     return [*inner, f"/pools/{document.pool}"]
-
-
-def _written(value: Json) -> str:
-    return dumps(value)

@@ -5,14 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated, ClassVar
 
 from bson import ObjectId
 
-from ipam.models.audit_context import AuditContext, current_audit_context
-from ipam.models.document import Bson
-from ipam.models.event import Event, outbox_of
-from ipam.models.reserved_addresses import SubnetAddresses
-from ipam.models.search_keys import COUNTED, OPEN
+from ipam.models.audit_context import AUDIT_CONTEXT, AuditContext, current_audit_context
+from ipam.models.document import OUTBOX
+from ipam.models.event import Event
+from ipam.models.fields import (
+    OBJECT_ID,
+    TEXTS,
+    TIME,
+    Access,
+    Bson,
+    Codec,
+    Field,
+    Json,
+    Stored,
+    enumeration,
+    read_fields,
+    shown_fields,
+    stored_fields,
+)
+from ipam.models.reserved_addresses import HOLDINGS, SubnetAddresses
+from ipam.models.search_keys import COUNTED, OPEN, search_keys
 from ipam.util.clock import utc_now
 from ipam.util.lossless_json import dumps, loads
 
@@ -74,94 +90,94 @@ class Job:
         outbox: What was not told yet of its end.
     """
 
-    id: ObjectId
-    kind: JobKind
-    target: ObjectId
-    pool: ObjectId
-    subnet: ObjectId | None
-    request: Bson
-    reservation: ObjectId
-    state: JobState = JobState.QUEUED
-    claim: ObjectId | None = None
-    claimed_until: datetime = NOT_CLAIMED
-    decision: ObjectId | None = None
-    attempts: int = 0
-    failures: int = 0
-    done: int = 0
-    position: int = 0
-    is_counted: bool = False
-    hooks: tuple[str, ...] = ()
-    reviewed: bool = False
-    refused: Bson | None = None
-    held: tuple[SubnetAddresses, ...] | None = None
-    held_since: datetime | None = None
-    error: Bson | None = None
-    created_at: datetime = field(default_factory=utc_now)
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    revision: int = 1
-    audit_context: AuditContext = field(default_factory=current_audit_context)
-    outbox: tuple[Event, ...] = ()
+    type_name: ClassVar[str] = "job"
+
+    id: Annotated[ObjectId, Field(Access.COMPUTED, OBJECT_ID, key="_id")]
+    kind: Annotated[JobKind, Field(Access.COMPUTED, enumeration(JobKind))]
+    state: Annotated[JobState, Field(Access.COMPUTED, enumeration(JobState))] = JobState.QUEUED
+    target: Annotated[ObjectId, Field()]
+    pool: Annotated[ObjectId, Field(Access.COMPUTED, OBJECT_ID)]
+    subnet: Annotated[ObjectId | None, Field(Access.COMPUTED, OBJECT_ID)]
+    request: Annotated[Json, Field(Access.COMPUTED, stored=Stored.NEVER)]
+    reservation: Annotated[ObjectId, Field()]
+    error: Annotated[Json | None, Field(stored=Stored.NEVER)] = None
+    claim: Annotated[ObjectId | None, Field()] = None
+    claimed_until: Annotated[datetime, Field()] = NOT_CLAIMED
+    decision: Annotated[ObjectId | None, Field()] = None
+    attempts: Annotated[int, Field(Access.COMPUTED)] = 0
+    failures: Annotated[int, Field()] = 0
+    done: Annotated[int, Field(stored=Stored.APART)] = 0
+    position: Annotated[int, Field(stored=Stored.APART)] = 0
+    is_counted: Annotated[bool, Field(stored=Stored.NEVER)] = False
+    hooks: Annotated[tuple[str, ...], Field(codec=TEXTS, stored=Stored.IF_SET)] = ()
+    reviewed: Annotated[bool, Field(stored=Stored.APART, key="consulted")] = False
+    refused: Annotated[Json | None, Field(codec=Codec(from_bson=loads), stored=Stored.APART)] = None
+    held: Annotated[tuple[SubnetAddresses, ...] | None, Field(codec=HOLDINGS, stored=Stored.IF_SET)] = None
+    held_since: Annotated[datetime | None, Field(stored=Stored.IF_SET)] = None
+    created_at: Annotated[datetime, Field(Access.COMPUTED, TIME)] = field(default_factory=utc_now)
+    started_at: Annotated[datetime | None, Field(Access.COMPUTED, TIME)] = None
+    finished_at: Annotated[datetime | None, Field(Access.COMPUTED, TIME)] = None
+    revision: Annotated[int, Field(Access.COMPUTED)] = 1
+    audit_context: Annotated[AuditContext, Field(codec=AUDIT_CONTEXT, key="origin")] = field(
+        default_factory=current_audit_context
+    )
+    outbox: Annotated[tuple[Event, ...], OUTBOX] = ()
+
+    @property
+    def shown_reservation(
+        self,
+    ) -> Annotated[ObjectId | None, Field(Access.COMPUTED, OBJECT_ID, shown_as="reservation")]:
+        """The reservation that is released, or that the job has made."""
+        made = self.kind is JobKind.RESERVATION and self.state is JobState.SUCCEEDED
+        return self.reservation if made or self.kind is JobKind.RELEASE else None
+
+    @property
+    def shown_error(self) -> Annotated[Json | None, Field(Access.COMPUTED, shown_as="error")]:
+        """Why it has failed."""
+        if self.error is None:
+            return None
+        return {"type": f"/problems/{self.error['slug']}", "detail": self.error["detail"], **self.error["facts"]}
+
+    @property
+    def progress(self) -> Annotated[Json, Field(Access.COMPUTED)]:
+        """How many of the addresses it is about are done."""
+        total = self.request["count"]
+        return {"done": total if self.state is JobState.SUCCEEDED else min(self.done, total), "total": total}
+
+    @property
+    def actor(self) -> Annotated[str | None, Field(Access.COMPUTED)]:
+        """The name of its caller."""
+        return self.audit_context.actor
+
+    @property
+    def request_id(self) -> Annotated[str | None, Field(Access.COMPUTED)]:
+        """The id of the HTTP request that it comes from."""
+        return self.audit_context.request_id
+
+    @property
+    def traceparent(self) -> Annotated[str | None, Field(Access.COMPUTED)]:
+        """The place of that request in a trace."""
+        return self.audit_context.traceparent
 
     def to_bson(self) -> Bson:
         """Return the stored form of a new job, or what is told of its end."""
-        bson: Bson = {
-            "_id": self.id,
-            "kind": self.kind.value,
-            "target": self.target,
-            "keys": [self.target, OPEN, *([COUNTED] if self.is_counted else ())],
-            "pool": self.pool,
-            "subnet": self.subnet,
-            **request_to_bson(self.request),
-            "reservation": self.reservation,
-            "state": self.state.value,
-            "claim": self.claim,
-            "claimed_until": self.claimed_until,
-            "decision": self.decision,
-            "attempts": self.attempts,
-            "failures": self.failures,
-            "error": None,
-            "created_at": self.created_at,
-            "started_at": self.started_at,
-            "finished_at": self.finished_at,
-            "revision": self.revision,
-            "origin": self.audit_context.to_json(),
-        }
-        if self.hooks:
-            bson["hooks"] = list(self.hooks)
-        if self.is_counted:
-            bson["count"] = self.request["count"]
-        if self.held is not None:
-            bson |= {"held": [holding.to_bson() for holding in self.held], "held_since": self.held_since}
-        return bson
+        counted = {"count": self.request["count"]} if self.is_counted else {}
+        keys = search_keys(self.target, OPEN, *([COUNTED] if self.is_counted else ()))
+        return {**stored_fields(self), **request_to_bson(self.request), "error": None, "keys": keys, **counted}
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Job:
         """Return the job that was stored, or told of."""
+        error = bson.get("large_error") or bson["error"]
         return cls(
-            id=bson["_id"],
-            **{
-                key: bson[key]
-                for key in (
-                    "target", "pool", "subnet", "reservation", "claim", "claimed_until", "decision",
-                    "attempts", "created_at", "started_at", "finished_at", "revision",
-                )
-            },
-            kind=JobKind(bson["kind"]),
-            failures=bson.get("failures", 0),  # Jobs of 0.1 have none.
-            done=bson.get("done", 0),
-            position=bson.get("position", 0),
-            hooks=tuple(bson.get("hooks", ())),
-            reviewed=bson.get("consulted", False),
-            refused=loads(bson["refused"]) if "refused" in bson else None,
-            held=tuple(map(SubnetAddresses.from_bson, bson["held"])) if "held" in bson else None,
-            held_since=bson.get("held_since"),
+            **read_fields(cls, bson),
             request=loads(bson.get("large_request") or bson["request"]),
-            state=JobState(bson["state"]),
-            error=loads(error) if (error := bson.get("large_error") or bson["error"]) else None,
-            audit_context=AuditContext.from_json(bson.get("origin")),
-            outbox=outbox_of(bson),
-        )  # fmt: skip
+            error=loads(error) if error else None,
+        )
+
+    def to_json(self) -> Json:
+        """Return the JSON, as answers and events show it."""
+        return shown_fields(self)
 
 
 def request_to_bson(request: Bson) -> Bson:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from bson import ObjectId
 
 from ipam.models.addresses import Address, from_bytes
-from ipam.models.document import Bson, Document, common_from_bson, common_to_bson
+from ipam.models.document import Document
+from ipam.models.fields import OBJECT_ID, TEXT, Access, Bson, Field, Stored, read_fields
 from ipam.models.reserved_addresses import lease_key
 
 
@@ -23,35 +25,23 @@ class Lease(Document):
         tidied: How often its mark was tidied; None if never. Updates of the lease require that it was not since.
     """
 
-    subnet: ObjectId
-    pool: ObjectId
-    reservation: ObjectId
-    address: Address
-    entry: int
-    tidied: int | None = None
+    type_name: ClassVar[str] = "lease"
+    # Kept, so that a worker that was asleep cannot hand the address out once more.
+    tombstone: ClassVar[tuple[str, ...]] = ("subnet", "entry", "tidied", "outbox")
+
+    id: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID, key="lease")]
+    subnet: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
+    pool: Annotated[ObjectId, Field()]
+    reservation: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
+    address: Annotated[Address, Field(Access.FIXED, TEXT, Stored.NEVER)]
+    entry: Annotated[int, Field()]
+    tidied: Annotated[int | None, Field(stored=Stored.APART)] = None
 
     def to_bson(self) -> Bson:
         """Return the stored form of a lease that is held."""
-        return {
-            "_id": lease_key(self.subnet, self.address),
-            "lease": self.id,
-            **common_to_bson(self),
-            "subnet": self.subnet,
-            "pool": self.pool,
-            "reservation": self.reservation,
-            "entry": self.entry,
-        }
+        return {**Document.to_bson(self), "_id": lease_key(self.subnet, self.address)}
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Lease:
         """Return the held lease that was stored."""
-        return cls(
-            id=bson["lease"],
-            **common_from_bson(bson),
-            subnet=bson["subnet"],
-            pool=bson["pool"],
-            reservation=bson["reservation"],
-            address=from_bytes(bson["_id"][12:]),
-            entry=bson["entry"],
-            tidied=bson.get("tidied"),
-        )
+        return cls(**read_fields(cls, bson), address=from_bytes(bson["_id"][12:]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from ipam.models.document import Bson, Document, common_from_bson, common_to_bson
+from ipam.models.document import Document
+from ipam.models.fields import Bson
 
 
 class PoolState(StrEnum):
@@ -23,11 +25,9 @@ class PoolState(StrEnum):
 class Pool(Document):
     """A set of subnets that do not overlap; the stored `ranges` hold them apart."""
 
+    type_name: ClassVar[str] = "pool"
+    joined: ClassVar[tuple[str, ...]] = ("subnets", "size", "used", "free")
+
     def to_bson(self) -> Bson:
         """Return the stored form of a new pool."""
-        return {"_id": self.id, **common_to_bson(self), "state": PoolState.ACTIVE.value, "ranges": []}
-
-    @classmethod
-    def from_bson(cls, bson: Bson) -> Pool:
-        """Return the pool that was stored."""
-        return cls(id=bson["_id"], **common_from_bson(bson))
+        return {**Document.to_bson(self), "state": PoolState.ACTIVE.value, "ranges": []}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, ClassVar
 
 from bson import ObjectId
 
 from ipam.models.address_set import AddressSet
-from ipam.models.document import Bson, Document, common_from_bson, common_to_bson
-from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_key, stem_of
+from ipam.models.document import Document
+from ipam.models.fields import OBJECT_ID, OBJECT_IDS, TIME, Access, Bson, Field, Stored, enumeration
+from ipam.models.reserved_addresses import HOLDINGS, SubnetAddresses, in_order, lease_key, stem_of
+from ipam.models.search_keys import search_keys
 
 
 class ReservationState(StrEnum):
@@ -32,19 +36,32 @@ class Reservation(Document):
 
     Attributes:
         at_once: Whether, its release being begun, all that it has goes back with one entry in a ledger.
+        unfinished: When its release was worked on last; None while none is begun.
     """
 
-    pool: ObjectId
-    subnets: tuple[ObjectId, ...]
-    count: int
-    holdings: tuple[SubnetAddresses, ...] = ()
-    state: ReservationState = ReservationState.ACTIVE
-    at_once: bool = False
+    type_name: ClassVar[str] = "reservation"
+    joined: ClassVar[tuple[str, ...]] = ("pool_metadata", "subnet_metadata", "leases")
+    tombstone: ClassVar[tuple[str, ...]] = ("count", "state", "created_at", "updated_at", "revision", "outbox")
+
+    pool: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
+    subnets: Annotated[tuple[ObjectId, ...], Field(Access.COMPUTED, OBJECT_IDS)]
+    count: Annotated[int, Field(Access.COMPUTED)]
+    holdings: Annotated[tuple[SubnetAddresses, ...], Field(codec=HOLDINGS)] = ()
+    state: Annotated[ReservationState, Field(Access.COMPUTED, enumeration(ReservationState))] = (
+        ReservationState.ACTIVE
+    )
+    at_once: Annotated[bool, Field(stored=Stored.APART)] = False
+    unfinished: Annotated[datetime | None, Field(stored=Stored.APART)] = None
 
     @property
-    def subnet(self) -> ObjectId | None:
+    def subnet(self) -> Annotated[ObjectId | None, Field(Access.FIXED, OBJECT_ID)]:
         """The subnet that it takes from, None when there are several, or none any more."""
         return self.subnets[0] if len(self.subnets) == 1 else None
+
+    @property
+    def expires_at(self) -> Annotated[datetime | None, Field(Access.COMPUTED, TIME)]:
+        """When it is released by itself: never, in this version."""
+        return None
 
     @property
     def left(self) -> Iterator[tuple[ObjectId, AddressSet]]:
@@ -70,30 +87,7 @@ class Reservation(Document):
 
     def to_bson(self) -> Bson:
         """Return the stored form."""
-        return {
-            "_id": self.id,
-            **common_to_bson(self),
-            "pool": self.pool,
-            "subnets": list(self.subnets),
-            "count": self.count,
-            "holdings": [holding.to_bson() for holding in self.holdings],
-            "keys": [self.pool, *self.subnets, stem_of(self.id)],
-            "state": self.state.value,
-        }
-
-    @classmethod
-    def from_bson(cls, bson: Bson) -> Reservation:
-        """Return the reservation that was stored."""
-        return cls(
-            id=bson["_id"],
-            **common_from_bson(bson),
-            pool=bson["pool"],
-            subnets=tuple(bson["subnets"]),
-            count=bson["count"],
-            holdings=tuple(map(SubnetAddresses.from_bson, bson.get("holdings", ()))),
-            state=ReservationState(bson["state"]),
-            at_once=bson.get("at_once", False),
-        )
+        return {**Document.to_bson(self), "keys": search_keys(self.pool, *self.subnets, stem_of(self.id))}
 
 
 def _counted(reservation: Reservation) -> Reservation:

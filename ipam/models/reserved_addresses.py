@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from ipam.models.address_set import NO_ADDRESS, AddressSet
 from ipam.models.addresses import Address, from_bytes, to_bytes
+from ipam.models.fields import Codec
 
 # Together as long as an id must be; a reservation has 65,536 addresses at most.
 _STEM_BYTES, _RANK_BYTES = 10, 2
@@ -43,6 +44,12 @@ class SubnetAddresses:
         """Return what was stored."""
         subnet, *addresses = bson
         return cls(subnet, *map(AddressSet.from_bson, addresses))
+
+
+HOLDINGS = Codec(
+    lambda holdings: [holding.to_bson() for holding in holdings],
+    lambda stored: tuple(map(SubnetAddresses.from_bson, stored)),
+)
 
 
 def in_order(holdings: Iterable[SubnetAddresses]) -> list[SubnetAddresses]:

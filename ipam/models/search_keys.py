@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from bson import ObjectId
+
 # A job that has not ended.
 OPEN = "open"
 # One that was asked for together with others, or asks alone, for many addresses.
@@ -21,6 +23,24 @@ KEEP_JOBS = timedelta(days=7)
 # A tombstone outlives every process that could still create again what it is of.
 KEEP_TOMBSTONES = KEEP_JOBS
 KEEP_ANSWERS = timedelta(hours=24)
+
+
+def search_keys(*keys: ObjectId | bytes | str) -> list[ObjectId | bytes | str]:
+    """Return the search keys of a document that is not to expire.
+
+    Raises:
+        TypeError: If one is a number or a time: by a number an expired document is found, and removed.
+    """
+    for key in keys:
+        if not isinstance(key, ObjectId | bytes | str):
+            message = f"{key!r} is no search key of a document that is not to expire"
+            raise TypeError(message)
+    return list(keys)
+
+
+def expiry_keys(at: datetime) -> list[int]:
+    """Return the search keys of a document that may be removed after the time *at*; it has no others."""
+    return [minute_of(at)]
 
 
 def minute_of(time: datetime) -> int:

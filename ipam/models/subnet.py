@@ -5,13 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_network
+from typing import Annotated, ClassVar
 
 from bson import ObjectId
 
-from ipam.models.addresses import Address, from_bytes, from_place, to_bytes, to_place
-from ipam.models.audit_context import AuditContext
-from ipam.models.document import Bson, Document, common_from_bson, common_to_bson
+from ipam.models.addresses import Address, to_place
+from ipam.models.audit_context import AUDIT_CONTEXT, AuditContext
+from ipam.models.document import Document
+from ipam.models.fields import (
+    ADDRESS,
+    LARGE_INTEGER,
+    OBJECT_ID,
+    PLACE,
+    TEXTS,
+    Access,
+    Bson,
+    Codec,
+    Field,
+    Stored,
+    enumeration,
+)
 from ipam.models.ledger import Ledger
+
+_SHARE_DIGITS = 6
+_SHARE_LEAST = 10**-_SHARE_DIGITS
+_LEDGER = Codec(Ledger.to_bson, Ledger.from_bson)
 
 
 class Strategy(StrEnum):
@@ -53,38 +71,38 @@ class Subnet(Document):
         deleted_by: Where its deletion comes from, and with it all that happens to its reservations.
     """
 
-    pool: ObjectId
-    start: Address
-    end: Address
-    size: int
-    cidr: str | None = None
-    gateway: Address | None = None
-    exclusions: tuple[str, ...] = ()
-    strategy: Strategy = Strategy.NEXT
-    cooldown: int = 0
-    state: SubnetState = SubnetState.CREATING
-    ledger: Ledger = field(default_factory=Ledger)
-    deleted_by: AuditContext = field(default_factory=AuditContext)
+    type_name: ClassVar[str] = "subnet"
 
-    def to_bson(self) -> Bson:
-        """Return the stored form."""
-        return {
-            "_id": self.id,
-            **common_to_bson(self),
-            "pool": self.pool,
-            "start": to_place(self.start),
-            "end": to_place(self.end),
-            "low": to_place(self.held[0]),
-            "high": to_place(self.held[1]),
-            "size": str(self.size),
-            "cidr": self.cidr,
-            "gateway": to_bytes(self.gateway) if self.gateway else None,
-            "exclusions": list(self.exclusions),
-            "strategy": self.strategy.value,
-            "cooldown": self.cooldown,
-            "state": self.state.value,
-            "ledger": self.ledger.to_bson(),
-        }
+    pool: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
+    start: Annotated[Address, Field(Access.FIXED, PLACE)]
+    end: Annotated[Address, Field(Access.FIXED, PLACE)]
+    cidr: Annotated[str | None, Field(Access.FIXED)] = None
+    gateway: Annotated[Address | None, Field(Access.FIXED, ADDRESS)] = None
+    exclusions: Annotated[tuple[str, ...], Field(Access.FIXED, TEXTS)] = ()
+    strategy: Annotated[Strategy, Field(Access.FIXED, enumeration(Strategy))] = Strategy.NEXT
+    cooldown: Annotated[int, Field(Access.FIXED)] = 0
+    size: Annotated[int, Field(Access.COMPUTED, LARGE_INTEGER)]
+    state: Annotated[SubnetState, Field(codec=enumeration(SubnetState))] = SubnetState.CREATING
+    ledger: Annotated[Ledger, Field(codec=_LEDGER)] = field(default_factory=Ledger)
+    deleted_by: Annotated[AuditContext, Field(codec=AUDIT_CONTEXT, stored=Stored.APART)] = field(
+        default_factory=AuditContext
+    )
+
+    @property
+    def used(self) -> Annotated[int, Field(Access.COMPUTED)]:
+        """How many of its addresses are taken."""
+        return self.ledger.used
+
+    @property
+    def free(self) -> Annotated[int, Field(Access.COMPUTED)]:
+        """How many it can still give out."""
+        return self.size - self.used
+
+    @property
+    def utilization(self) -> Annotated[float, Field(Access.COMPUTED)]:
+        """How much of it is taken, to six digits: 0 only of none, 1 only of all."""
+        share = round(self.used / self.size, _SHARE_DIGITS)
+        return min(max(share, _SHARE_LEAST), 1 - _SHARE_LEAST) if 0 < self.used < self.size else share
 
     @property
     def held(self) -> tuple[Address, Address]:
@@ -94,22 +112,7 @@ class Subnet(Document):
         network = ip_network(self.cidr)
         return network[0], network[-1]
 
-    @classmethod
-    def from_bson(cls, bson: Bson) -> Subnet:
-        """Return the subnet that was stored."""
-        return cls(
-            id=bson["_id"],
-            **common_from_bson(bson),
-            pool=bson["pool"],
-            start=from_place(bson["start"]),
-            end=from_place(bson["end"]),
-            size=int(bson["size"]),
-            cidr=bson["cidr"],
-            gateway=from_bytes(bson["gateway"]) if bson["gateway"] else None,
-            exclusions=tuple(bson["exclusions"]),
-            strategy=Strategy(bson["strategy"]),
-            cooldown=bson["cooldown"],
-            state=SubnetState(bson["state"]),
-            ledger=Ledger.from_bson(bson["ledger"]),
-            deleted_by=AuditContext.from_json(bson.get("deleted_by")),
-        )
+    def to_bson(self) -> Bson:
+        """Return the stored form."""
+        low, high = self.held
+        return {**Document.to_bson(self), "low": to_place(low), "high": to_place(high)}

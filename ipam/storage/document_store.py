@@ -15,8 +15,9 @@ from pymongo.database import Database
 
 from ipam.errors import NotFound, Transient, WriteConflict
 from ipam.models import event_factory, metadata
-from ipam.models.document import Bson, Document, check_revision, description_to_bson, succeeded_by
+from ipam.models.document import Document, check_revision, description_to_bson, succeeded_by
 from ipam.models.event import Event, Outbox
+from ipam.models.fields import Bson
 from ipam.models.job import Job
 from ipam.storage.connection import KEYS_CHUNK, READ_CHUNK, among, chunks, speaks_mongo
 from ipam.storage.outbox import EventStore, telling

@@ -8,7 +8,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.database import Database
 
-from ipam.models.search_keys import KEEP_ANSWERS, minute_of
+from ipam.models.search_keys import KEEP_ANSWERS, expiry_keys
 from ipam.storage.connection import insert_missing, speaks_mongo
 from ipam.util.clock import utc_now
 
@@ -51,7 +51,7 @@ class IdempotencyStore:
             "fingerprint": fingerprint,
             "resource": resource,
             "answer": None,
-            "keys": [minute_of(utc_now() + KEEP_ANSWERS)],
+            "keys": expiry_keys(utc_now() + KEEP_ANSWERS),
         }
         insert_missing(self._collection, [new])
         found = self._collection.find_one({"_id": key}) or new

@@ -12,10 +12,10 @@ from pymongo.database import Database
 
 from ipam.models import event_factory
 from ipam.models.audit_context import current_audit_context
-from ipam.models.document import Bson
 from ipam.models.event import Event
+from ipam.models.fields import Bson
 from ipam.models.job import NOT_CLAIMED, Job, JobState, error_to_bson, request_to_bson
-from ipam.models.search_keys import COUNTED, KEEP_JOBS, OPEN, minute_of
+from ipam.models.search_keys import COUNTED, KEEP_JOBS, OPEN, expiry_keys
 from ipam.storage.bulk_writes import Writes
 from ipam.storage.connection import KEYS_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.storage.document_store import DocumentStore
@@ -34,7 +34,7 @@ _OPEN = {"$in": _OPEN_STATES}
 class JobStore(DocumentStore[Job]):
     """The collection `jobs`."""
 
-    kind = "job"
+    kind = Job.type_name
     unlisted = ("outbox", "large_request", "large_error")
 
     def __init__(self, database: Database[Any]) -> None:
@@ -241,6 +241,6 @@ def _failed(job: Job, error: Bson) -> Job:
 
 def _close(fields: Bson, at: datetime) -> Bson:
     return {
-        "$set": {**fields, "finished_at": at, "keys": [minute_of(at + KEEP_JOBS)]},
+        "$set": {**fields, "finished_at": at, "keys": expiry_keys(at + KEEP_JOBS)},
         "$inc": {"revision": 1},
     }

@@ -15,8 +15,9 @@ from pymongo.database import Database
 from ipam.models import event_factory
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import Address, from_bytes
-from ipam.models.document import Bson, succeeded_by
-from ipam.models.event import Outbox, outbox_of
+from ipam.models.document import succeeded_by
+from ipam.models.event import Outbox, outbox_from_bson
+from ipam.models.fields import Bson
 from ipam.models.lease import Lease
 from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses, key_at, lease_key, split_lease_id, stem_of
@@ -41,14 +42,8 @@ _LONG_S = 120.0
 
 # The mark of a lease that is written on often is tidied so often: what that is found by may be 256 KiB each time.
 _TIDIED_EVERY = 16
-# The fields that only a lease that is held has.
-_HELD = dict.fromkeys(
-    (
-        *("lease", "reservation", "name", "tags", "metadata", "facets", "pool"),
-        *("created_at", "updated_at", "revision"),
-    ),
-    1,
-)
+# What only a lease that is held has.
+_HELD = dict.fromkeys(sorted(Lease.dropped_keys()), 1)
 _FREE = {"reservation": {"$exists": False}}
 
 
@@ -56,7 +51,7 @@ _FREE = {"reservation": {"$exists": False}}
 class LeaseStore(DocumentStore[Lease]):
     """The collection `leases`; a document without `reservation` is of an address that was given back."""
 
-    kind = "lease"
+    kind = Lease.type_name
     _key = bytes
     visible = {"reservation": {"$exists": True}}
 
@@ -205,7 +200,7 @@ class LeaseStore(DocumentStore[Lease]):
         """
         self._collection.update_one({"_id": mark.key}, {"$inc": {"tidied": 1}})
         bson = self._collection.find_one({"_id": mark.key}) or {}
-        self._events.add_and_clear([Outbox(outbox_of(bson), "leases", mark.key)])
+        self._events.add_and_clear([Outbox(outbox_from_bson(bson.get("outbox", ())), "leases", mark.key)])
         self._marks.settle(mark, bson.get("facets", ()) if self._is_visible(bson) else ())
 
     def _is_visible(self, bson: Bson) -> bool:

@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from ipam.models.event import Event, Outbox, outbox_of
+from ipam.models.event import Event, Outbox, outbox_from_bson
 from ipam.storage.bulk_writes import Writes
 from ipam.storage.connection import insert_missing, speaks_mongo
 from ipam.storage.sizes import fitting
@@ -86,7 +86,9 @@ class EventStore:
             found = self._database[collection].find({"outbox_since": side}, {"outbox": 1})
             with found.limit(_RECOVERED_AT_ONCE) as some:
                 left, _ = fitting(some)  # What does not fit is there the next time.
-            self.add_and_clear([Outbox(outbox_of(bson), collection, bson["_id"]) for bson in left])
+            self.add_and_clear(
+                [Outbox(outbox_from_bson(bson.get("outbox", ())), collection, bson["_id"]) for bson in left]
+            )
 
     def add_and_clear(self, outboxes: Sequence[Outbox]) -> None:
         """Add the events of *outboxes*, whose processes have died, and empty these."""

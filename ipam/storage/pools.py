@@ -15,7 +15,7 @@ from ipam.models.addresses import to_place
 from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.document import check_revision, description_to_bson, succeeded_by
 from ipam.models.pool import Pool, PoolState
-from ipam.models.search_keys import KEEP_TOMBSTONES, minute_of
+from ipam.models.search_keys import KEEP_TOMBSTONES, expiry_keys
 from ipam.models.subnet import Subnet
 from ipam.storage.connection import READ_CHUNK, among, chunks, insert_missing, speaks_mongo
 from ipam.storage.document_store import DocumentStore, moved_on
@@ -29,7 +29,7 @@ from ipam.util.retry import retry_on_conflict
 class PoolStore(DocumentStore[Pool]):
     """The collection `pools`."""
 
-    kind = "pool"
+    kind = Pool.type_name
     visible = {"state": PoolState.ACTIVE.value}
     unread = ("ranges",)
 
@@ -160,4 +160,4 @@ class PoolStore(DocumentStore[Pool]):
 
 
 def _dead() -> dict[str, Any]:
-    return {"state": PoolState.DELETED.value, "keys": [minute_of(utc_now() + KEEP_TOMBSTONES)]}
+    return {"state": PoolState.DELETED.value, "keys": expiry_keys(utc_now() + KEEP_TOMBSTONES)}

@@ -13,7 +13,8 @@ from pymongo import ASCENDING
 from pymongo.collection import Collection
 
 from ipam.errors import InvalidParameter
-from ipam.models.document import Bson, Document
+from ipam.models.document import Document
+from ipam.models.fields import Bson
 from ipam.models.job import Job
 
 D = TypeVar("D", bound=Document | Job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from ipam.errors import NotFound, Stale, WriteConflict
 from ipam.models import event_factory
 from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext, current_audit_context, use_audit_context
-from ipam.models.document import Bson, check_revision, succeeded_by
+from ipam.models.document import check_revision, succeeded_by
 from ipam.models.event import Event
+from ipam.models.fields import Bson
 from ipam.models.reservation import Reservation, ReservationState
-from ipam.models.search_keys import KEEP_TOMBSTONES, UNFINISHED, minute_of
+from ipam.models.search_keys import KEEP_TOMBSTONES, UNFINISHED, expiry_keys, search_keys
 from ipam.storage.bulk_writes import Writes
 from ipam.storage.connection import among, insert_missing, speaks_mongo
 from ipam.storage.document_store import DocumentStore, moved_on
@@ -28,7 +29,7 @@ from ipam.util.clock import utc_now
 from ipam.util.retry import retry_on_conflict
 
 # What a tombstone does not keep.
-_UNNAMED = dict.fromkeys(("at_once", "unfinished", "facets", "holdings", "metadata", "pool", "subnets", "tags"), 1)
+_DROPPED = dict.fromkeys(sorted(Reservation.dropped_keys()), 1)
 # What changes when it comes to hold less.
 _HOLDING = ("count", "holdings", "subnets")
 
@@ -46,7 +47,7 @@ class WantedRelease:
 class ReservationStore(DocumentStore[Reservation]):
     """The collection `reservations`."""
 
-    kind = "reservation"
+    kind = Reservation.type_name
     unlisted = ("outbox", "holdings")
     visible = {"state": ReservationState.ACTIVE.value}
 
@@ -61,56 +62,56 @@ class ReservationStore(DocumentStore[Reservation]):
         """Store a new reservation as one whose release was begun, unless it is there already."""
         hidden = succeeded_by(reservation, state=ReservationState.RELEASING)
         bson = hidden.to_bson()
-        bson |= {"unfinished": utc_now(), "keys": [*bson["keys"], UNFINISHED]}
+        bson |= {"unfinished": utc_now(), "keys": search_keys(*bson["keys"], UNFINISHED)}
         insert_missing(self._collection, [telling_new(bson, event_factory.deleted(hidden))])
-
-    def begin_release(self, id_: ObjectId, revisions: frozenset[int] | None, at_once: int = 0) -> Reservation:
-        """Hide the reservation; from here on its addresses will go back, whatever dies.
-
-        Up to so many of one subnet *at_once*.
-
-        Raises:
-            NotFound: If there is no such reservation.
-            Stale: If it has another revision than the caller accepts.
-        """
-
-        def attempt() -> Reservation:
-            reservation = self.get(id_)
-            check_revision(self.kind, reservation.revision, revisions)
-            hidden = self._hide([(reservation, current_audit_context())], at_once)
-            if id_ not in hidden:
-                raise self._changed(id_)
-            return hidden[id_]
-
-        return retry_on_conflict(attempt)
 
     def begin_releases(
         self, wanted: Sequence[WantedRelease], at_once: int = 0
     ) -> list[Reservation | NotFound | Stale | WriteConflict]:
-        """Begin several releases in a few calls; return for each what `begin_release` returns or raises.
+        """Hide reservations; from here on their addresses will go back, whatever dies.
 
-        A concurrent call for the same reservation may get it too: to continue its release twice is no
-        harm.
+        Two calls serve all of them, unless some are changed meanwhile. Two wishes for the same reservation may both
+        get it, also in two processes: to carry out a release twice does no harm.
+
+        Args:
+            wanted: Which reservations.
+            at_once: Up to so many addresses of one subnet go back with one entry in its ledger.
+
+        Returns:
+            For each of *wanted* the reservation as it was, or the error that says why it cannot be released.
         """
-        hidden: dict[ObjectId, Reservation] = {}
-        if len(wanted) > 1:
-            found = self.get_many(one.reservation for one in wanted)
-            contexts = {
-                one.reservation: one.audit_context
-                for one in wanted
-                if one.reservation in found
-                and (one.revisions is None or found[one.reservation].revision in one.revisions)
-            }
-            hidden = self._hide([(found[id_], audit_context) for id_, audit_context in contexts.items()], at_once)
-        outcomes: list[Reservation | NotFound | Stale | WriteConflict] = []
-        for one in wanted:
-            try:
-                with use_audit_context(one.audit_context):
-                    outcome = hidden.get(one.reservation)
-                    outcomes.append(outcome or self.begin_release(one.reservation, one.revisions, at_once))
-            except (NotFound, Stale, WriteConflict) as error:
-                outcomes.append(error)
-        return outcomes
+        outcomes: dict[int, Reservation | NotFound | Stale | WriteConflict] = {}
+
+        def attempt() -> None:
+            left = {place: one for place, one in enumerate(wanted) if place not in outcomes}
+            found = self.get_many(one.reservation for one in left.values())
+            contexts: dict[ObjectId, AuditContext] = {}
+            for place, one in left.items():
+                try:
+                    self._check(one, found)
+                except (NotFound, Stale) as error:
+                    outcomes[place] = error
+                else:
+                    contexts[one.reservation] = one.audit_context
+            hidden = self._hide([(found[id_], context) for id_, context in contexts.items()], at_once)
+            outcomes.update(
+                (place, hidden[one.reservation])
+                for place, one in left.items()
+                if place not in outcomes and one.reservation in hidden
+            )
+            if changed := contexts.keys() - hidden.keys():
+                raise self._changed(min(changed))
+
+        try:
+            retry_on_conflict(attempt)
+        except WriteConflict as error:
+            return [outcomes.get(place, error) for place in range(len(wanted))]
+        return [outcomes[place] for place in range(len(wanted))]
+
+    def _check(self, wanted: WantedRelease, found: Mapping[ObjectId, Reservation]) -> None:
+        if wanted.reservation not in found:
+            raise self.missing(wanted.reservation)
+        check_revision(self.kind, found[wanted.reservation].revision, wanted.revisions)
 
     def _hide(
         self, reservations: Sequence[tuple[Reservation, AuditContext]], at_once: int
@@ -147,7 +148,7 @@ class ReservationStore(DocumentStore[Reservation]):
 
     def burial(self, ids: Sequence[ObjectId]) -> Writes:
         """Return how only tombstones are left of reservations that hold no lease any more."""
-        buried = {"$set": _buried(), "$unset": _UNNAMED}
+        buried = {"$set": _buried(), "$unset": _DROPPED}
         return Writes("reservations", updates=[({"_id": among(ids)}, buried)] if ids else [])
 
     def renew_release(self, id_: ObjectId) -> None:
@@ -215,7 +216,7 @@ class ReservationStore(DocumentStore[Reservation]):
                 update, event = moved_on(new, **changed, keys=bson_wanted["keys"]), event_factory.updated(new, old)
             else:
                 new = succeeded_by(wanted if wanted.subnets else old)
-                update, event = {**moved_on(new, **_buried()), "$unset": _UNNAMED}, event_factory.deleted(new)
+                update, event = {**moved_on(new, **_buried()), "$unset": _DROPPED}, event_factory.deleted(new)
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": old.revision}, telling(update, event)
             )
@@ -227,4 +228,4 @@ class ReservationStore(DocumentStore[Reservation]):
 
 
 def _buried() -> Bson:
-    return {"state": ReservationState.RELEASED.value, "keys": [minute_of(utc_now() + KEEP_TOMBSTONES)]}
+    return {"state": ReservationState.RELEASED.value, "keys": expiry_keys(utc_now() + KEEP_TOMBSTONES)}

@@ -17,8 +17,9 @@ from ipam.errors import NotEmpty, Transient, WriteConflict
 from ipam.models import event_factory
 from ipam.models.addresses import Address, count_addresses, from_place, to_place
 from ipam.models.audit_context import current_audit_context
-from ipam.models.document import Bson, check_revision, description_to_bson, succeeded_by
+from ipam.models.document import check_revision, description_to_bson, succeeded_by
 from ipam.models.event import Outbox
+from ipam.models.fields import Bson
 from ipam.models.ledger import Grant, Ledger, Release
 from ipam.models.subnet import Subnet, SubnetState
 from ipam.storage.bulk_writes import Writes
@@ -62,7 +63,7 @@ class Usage:
 class SubnetStore(DocumentStore[Subnet]):
     """The collection `subnets`."""
 
-    kind = "subnet"
+    kind = Subnet.type_name
     visible = {"state": SubnetState.ACTIVE.value}
 
     def __init__(self, database: Database[Any]) -> None:

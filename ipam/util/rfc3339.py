@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
@@ -11,6 +12,12 @@ _TIME = re.compile(
 # What becomes of `+01:00` where a `+` stands for a space.
 _LOST_PLUS = re.compile(r".*\d [0-2]\d:[0-5]\d", re.ASCII)
 _LEAP_SECOND = "60"
+
+
+@lru_cache(maxsize=256)  # The leases of a reservation have the same.
+def format_time(time: datetime | None) -> str | None:
+    """Return a *time* in UTC to the millisecond; None stays None."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
 
 
 def parse_time(text: str) -> datetime:

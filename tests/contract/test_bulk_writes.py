@@ -42,7 +42,7 @@ def new(name: str, value: int = 0, id_: ObjectId | None = None) -> dict:
 
 
 @pytest.mark.parametrize("moves", [False, True])
-def test_few_are_made_in_one_call_whether_the_database_may_move_or_not(database, database_name, monkeypatch, moves):
+def test_few_writes_are_one_call_with_and_without_failover(database, database_name, monkeypatch, moves):
     real = connect(database, database_name, 10)
     stores = Stores(cast("Database", FailoverDatabase(real)) if moves else real)
     monkeypatch.delattr(bulk_writes, "insert_missing")
@@ -65,11 +65,11 @@ def test_a_call_that_the_server_does_not_journal_is_followed_by_one_that_it_does
     assert journalled() - before == (2 if is_embedded else 0)
 
 
-def test_nothing_is_nothing(written):
+def test_bulk_write_of_nothing_makes_no_call(written):
     assert written() == written(Writes("pools"), Writes("jobs")) == ({}, {})
 
 
-def test_each_step_sees_those_before_it(written):
+def test_step_of_a_bulk_write_sees_those_before_it(written):
     first, second = new("a"), new("b")
     steps = (
         Writes("pools", inserts=[first]),
@@ -80,7 +80,7 @@ def test_each_step_sees_those_before_it(written):
     assert written(*steps) == ({"a": 1}, {"b": 0})
 
 
-def test_what_is_there_already_is_left_alone_and_everything_else_is_made(written):
+def test_bulk_write_leaves_stored_documents_alone_and_makes_the_rest(written):
     there, other = new("there"), new("other")
     written(Writes("pools", inserts=[there]))
     again = new("again", id_=there["_id"])
@@ -117,12 +117,12 @@ def test_behind_one_that_finds_another_version_nothing_is_made(written, number):
     assert written.ended is False
 
 
-def test_many_are_made_as_few_are(written):
+def test_many_writes_come_to_the_same_as_few(written):
     many = [new(str(n)) for n in range(_FEW + 1)]
     assert written(Writes("pools", inserts=many))[0] == {str(n): 0 for n in range(_FEW + 1)}
 
 
-def test_nothing_is_made_behind_what_cannot_be_stored(written):
+def test_bulk_write_ends_at_a_successor_that_cannot_be_stored(written):
     steps = (
         Writes("pools", inserts=[new("before")]),
         Writes("pools", inserts=[{**new("too large"), "more": TOO_LARGE}]),

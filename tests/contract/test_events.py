@@ -66,7 +66,7 @@ def test_an_outbox_is_emptied_only_of_what_was_added(stores):
     assert stores.pools.get(pool.id) == replace(changed, outbox=())
 
 
-def test_what_stands_in_outboxes_for_long_is_added_to_the_events_and_taken_out(stores, database, database_name):
+def test_old_outbox_is_moved_to_the_events(stores, database, database_name):
     pool = a_pool(stores)
     stores.events.recover(begun_within(3600))
     assert stores.pools.get(pool.id).outbox
@@ -77,7 +77,7 @@ def test_what_stands_in_outboxes_for_long_is_added_to_the_events_and_taken_out(s
         assert len(list(added)) == 2  # Once by who made it: an event that is added twice does no harm.
 
 
-def test_what_was_added_more_than_once_is_in_the_log_once(stores):
+def test_event_added_more_than_once_is_in_the_log_once(stores):
     first, second = an_event(), an_event()
     last = stores.log.last()
     stores.events.add([Outbox((first,)), Outbox((first, second))])
@@ -98,7 +98,7 @@ def test_the_log_takes_what_was_added_in_the_order_in_which_it_happened(stores):
     assert [entry.event for entry in stores.log.read(last)] == [earlier, later]
 
 
-def test_what_is_in_the_log_stands_in_no_outbox(stores):
+def test_outbox_is_empty_when_its_events_are_in_the_log(stores):
     pool = a_pool(stores)
     relay(stores)
     assert stores.pools.get(pool.id).outbox == ()
@@ -128,14 +128,14 @@ def test_the_end_of_the_log_is_found_though_nobody_has_written_it_down(stores):
         assert stores.log.last() == last
 
 
-def test_two_cannot_write_to_the_same_place_of_the_log(stores):
+def test_sequence_of_the_log_is_written_once(stores):
     last = stores.log.last()
     stores.log.append(last, [an_event()])
     with pytest.raises(WriteConflict):
         stores.log.append(last, [an_event()])
 
 
-def test_what_was_written_since_a_time_is_found_behind_a_place(stores):
+def test_events_since_a_time_are_found_behind_a_sequence(stores):
     for _ in range(5):
         stores.log.append(stores.log.last(), [an_event() for _ in range(90)])
     now, last = utc_now(), stores.log.last()
@@ -145,7 +145,7 @@ def test_what_was_written_since_a_time_is_found_behind_a_place(stores):
     assert stores.log.since(now + timedelta(hours=1)) <= stores.log.last()
 
 
-def test_of_many_relays_each_event_gets_one_sequence(stores, database, database_name):
+def test_event_written_by_many_relays_gets_one_sequence(stores, database, database_name):
     """Four processes tell of the same and of different events, and write to the log, all at once."""
     begin = stores.log.last()
     shared = [uuid4().hex for _ in range(60)]

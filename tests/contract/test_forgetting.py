@@ -50,7 +50,7 @@ def later() -> timedelta:
     return utc_now() + timedelta(seconds=1)
 
 
-def test_what_is_older_goes_and_the_rest_stays_without_gap(stores):
+def test_log_forgets_old_events_and_keeps_the_rest_without_gap(stores):
     """Groups end on both sides of hundreds; the one that the log has come to stays, however old it is."""
     write(stores, 99, 50, 100, 51, 5)
     assert stores.log.begin().sequence == 1
@@ -63,7 +63,7 @@ def test_what_is_older_goes_and_the_rest_stays_without_gap(stores):
     assert sequences(stores) == list(range(250, 406))
 
 
-def test_only_what_is_old_enough_goes_and_what_the_bus_was_told(stores):
+def test_log_forgets_only_old_events_that_the_bus_has(stores):
     write(stores, 100, 100, 100)
     begin = utc_now()
     stores.log.forget(begin - timedelta(hours=1), ALL)
@@ -73,7 +73,7 @@ def test_only_what_is_old_enough_goes_and_what_the_bus_was_told(stores):
     assert begin - timedelta(hours=1) < stores.log.begin().time <= utc_now()
 
 
-def test_who_forgets_and_dies_is_made_up_for(stores, monkeypatch):
+def test_log_that_a_dead_relay_forgot_in_part_is_forgotten_by_the_next(stores, monkeypatch):
     write(stores, 100, 100, 100, 100)
     with monkeypatch.context() as crash:
         crash.setattr(stores.log, "_log", Dying(stores.log._log))  # noqa: SLF001
@@ -85,7 +85,7 @@ def test_who_forgets_and_dies_is_made_up_for(stores, monkeypatch):
     assert stores.log.document(1).entries == ()
 
 
-def test_where_it_begins_is_known_while_it_is_being_forgotten(stores):
+def test_beginning_of_the_log_is_known_while_it_is_forgotten(stores):
     write(stores, 100, 100, 100)
     stores.log.forget(later(), ALL)
     stores.log._log.delete_many({})  # noqa: SLF001  (by somebody who has come further meanwhile)
@@ -112,7 +112,7 @@ def test_a_long_log_is_forgotten_bit_by_bit(stores, monkeypatch):
     assert sequences(stores)[0] > 400
 
 
-def test_who_asks_for_what_is_gone_is_told_where_to_go_on(stores):
+def test_reader_of_forgotten_events_is_told_where_the_log_begins(stores):
     write(stores, 100, 100, 100)
     stores.log.forget(later(), told=200)
     following = LogReader(stores.log, 1, "/ipam")

@@ -19,6 +19,7 @@ from ipam.storage.purge import EXPIRING, PurgeStore
 from ipam.storage.stores import Stores
 from ipam.storage.time_span import begun_within
 from ipam.util.clock import utc_now
+from tests.support.stored import begin_release
 
 MINUTE = timedelta(minutes=1)
 FOR_EVER_S = 1e9
@@ -61,18 +62,18 @@ def a_job(target: ObjectId | None = None) -> Job:
     )  # fmt: skip
 
 
-def test_what_has_ended_goes_when_its_time_is_over_and_nothing_else(stores):
+def test_purge_removes_expired_documents_and_nothing_else(stores):
     for _ in range(2):  # One of each ends.
         pool, reservation, job, failed = a_pool(stores), a_reservation(stores), a_job(), a_job()
         stores.jobs.insert(job, failed)
     stores.pools.begin_delete(pool.id, None, only_empty=True)
     stores.pools.finish_delete(pool.id)
     stores.pools.refuse(Pool(id=ObjectId()))
-    stores.reservations.begin_release(reservation.id, None)
+    begin_release(stores, reservation.id)
     stores.writer.write([stores.reservations.burial([reservation.id])])
     token, claimed = stores.jobs.claim([failed], 60.0)
     stores.jobs.finish(job.id)
-    stores.jobs.fail([(claimed[0], {})], token)
+    stores.jobs.fail([(claimed[0], {"slug": "given-up", "detail": "", "facts": {}})], token)
     stores.idempotency.begin("key", "fingerprint", ObjectId())
     all_ = {"pools": 3, "reservations": 2, "jobs": 4, "idempotency": 1}
     now = utc_now()
@@ -84,7 +85,7 @@ def test_what_has_ended_goes_when_its_time_is_over_and_nothing_else(stores):
         assert count(stores) == left, age
 
 
-def test_what_there_is_no_time_for_goes_with_the_next_look(stores):
+def test_purge_leaves_what_it_has_no_time_for_to_the_next_run(stores):
     stores.idempotency.begin("key", "fingerprint", ObjectId())
     later = utc_now() + timedelta(days=2)
     for _ in range(3):
@@ -94,7 +95,7 @@ def test_what_there_is_no_time_for_goes_with_the_next_look(stores):
     assert count(stores)["idempotency"] == 0
 
 
-def test_who_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
+def test_purge_that_dies_over_a_minute_leaves_it_to_the_next(stores, monkeypatch):
     database = stores.pools._collection.database  # noqa: SLF001
     stores.idempotency.begin("key", "fingerprint", ObjectId())
     (minute,) = database["idempotency"].find_one({"_id": "key"})["keys"]
@@ -117,7 +118,7 @@ def test_a_reservation_is_found_by_its_keys_as_long_as_it_is_there(stores):
     reservation = a_reservation(stores)
     (subnet,) = reservation.subnets
     assert stores.reservations.of_subnet(subnet, 2) == [reservation]
-    hidden = stores.reservations.begin_release(reservation.id, None)
+    hidden = begin_release(stores, reservation.id)
     assert stores.reservations.of_subnet(subnet, 2) == []
     assert [one.id for one in stores.reservations.take_over_release(begun_within(-1))] == [hidden.id]
     stores.writer.write([stores.reservations.burial([reservation.id])])
@@ -127,7 +128,7 @@ def test_a_reservation_is_found_by_its_keys_as_long_as_it_is_there(stores):
 def test_a_release_that_ends_while_it_is_taken_over_is_left_alone(stores, monkeypatch):
     """Whoever had begun it was only slow, and ends it before what is to be released is read."""
     reservation, read = a_reservation(stores), stores.reservations.releasing
-    stores.reservations.begin_release(reservation.id, None)
+    begin_release(stores, reservation.id)
 
     def end_it_first(ids: list[ObjectId]) -> dict:
         stores.writer.write([stores.reservations.burial(ids)])

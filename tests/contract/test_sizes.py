@@ -62,7 +62,7 @@ def test_a_list_of_jobs_leaves_out_what_is_large_and_reads_none_of_it(stores):
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 5000), (5000, 1), (5000, 5001)])
-def test_what_hooks_make_of_a_large_request_is_what_is_kept(stores, before, after):
+def test_large_request_is_kept_as_hooks_amended_it(stores, before, after):
     job, amended = a_job(ObjectId(), before), {"count": 1, "metadata": "y" * after}
     stores.jobs.insert(job)
     token, (claimed,) = stores.jobs.claim([job], 60.0)
@@ -72,7 +72,7 @@ def test_what_hooks_make_of_a_large_request_is_what_is_kept(stores, before, afte
     assert stores.jobs.get(job.id).request == amended
 
 
-def test_of_jobs_that_are_waited_for_only_those_are_decoded_that_have_ended(stores, monkeypatch):
+def test_waiter_decodes_only_jobs_that_have_ended(stores, monkeypatch):
     jobs = [a_job(ObjectId(), 10) for _ in range(3)]
     stores.jobs.insert(*jobs)
     stores.jobs.finish(jobs[1].id)

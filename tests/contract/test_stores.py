@@ -28,7 +28,7 @@ from ipam.storage.stores import Stores
 from ipam.storage.time_span import begun_within
 from ipam.util.clock import utc_now
 from tests.support.processes import PROCESSES, in_processes
-from tests.support.stored import leases_of
+from tests.support.stored import begin_release, leases_of
 
 
 def a_pool(stores: Stores) -> Pool:
@@ -145,7 +145,7 @@ def test_a_block_comes_back_as_it_was_stored_and_one_that_was_not_is_empty(store
     assert list(stores.blocks.of_subnet(subnet)) == []
 
 
-def test_of_many_processes_changing_a_block_each_change_counts(stores, database, database_name):
+def test_block_changed_by_many_processes_has_each_change(stores, database, database_name):
     subnet = ObjectId()
     code = f"""
 import os
@@ -163,7 +163,7 @@ for n in range(25):
     assert stores.blocks.read(subnet, [0])[0].version == 25 * PROCESSES
 
 
-def test_of_many_processes_changing_a_ledger_each_change_counts(stores, database, database_name):
+def test_ledger_changed_by_many_processes_has_each_change(stores, database, database_name):
     subnet = a_subnet(stores)
     code = f"""
 from dataclasses import replace
@@ -180,7 +180,7 @@ for _ in range(25):
     assert stores.subnets.get(subnet.id).ledger.version == 25 * PROCESSES
 
 
-def test_of_many_processes_claiming_jobs_each_job_goes_to_one(stores, database, database_name):
+def test_job_claimed_by_many_processes_goes_to_one(stores, database, database_name):
     target = ObjectId()
     jobs = [a_job(stores, target) for _ in range(60)]
     code = f"""
@@ -192,7 +192,7 @@ for _ in range(20):
     assert sorted(claimed) == sorted(str(job.id) for job in jobs)
 
 
-def test_of_many_processes_holding_crossing_ranges_one_gets_through(stores, database, database_name):
+def test_overlapping_range_held_by_many_processes_goes_to_one(stores, database, database_name):
     pool = a_pool(stores)
     code = f"""
 from ipaddress import ip_address
@@ -223,7 +223,7 @@ def test_a_stale_ledger_is_not_written(stores):
     assert stores.subnets.get(subnet.id).ledger.cursor == 5
 
 
-def test_nothing_can_be_taken_from_a_subnet_that_is_being_deleted(stores):
+def test_subnet_that_is_being_deleted_gives_no_address(stores):
     subnet = a_subnet(stores)
     stores.subnets.begin_delete(subnet.id, None, only_empty=True)
     with pytest.raises(WriteConflict):
@@ -267,7 +267,7 @@ def test_a_tombstone_keeps_its_place(stores):
     subnet = a_subnet(stores)
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1)
     stores.writer.write([stores.reservations.insertion([reservation])])
-    stores.reservations.begin_release(reservation.id, frozenset([1]))
+    begin_release(stores, reservation.id)
     stores.writer.write([stores.reservations.burial([reservation.id])])
     stores.writer.write([stores.reservations.insertion([reservation])])
     with pytest.raises(NotFound):
@@ -318,7 +318,7 @@ def test_a_claim_that_ran_out_counts_as_a_failure_and_one_given_back_does_not(st
     assert [(one.attempts, one.failures) for one in claimed] == [(3, 1)]
 
 
-def test_what_hooks_have_said_is_kept_once(stores):
+def test_review_of_a_job_is_saved_once(stores):
     target = ObjectId()
     a_job(stores, target)
     for name in ("first", "second"):
@@ -329,7 +329,7 @@ def test_what_hooks_have_said_is_kept_once(stores):
     assert (kept.reviewed, kept.request, kept.audit_context.amended_by) == (True, {"name": "first"}, "first")
 
 
-def test_what_is_struck_out_twice_is_counted_once(stores):
+def test_ledger_entry_removed_twice_is_counted_once(stores):
     subnet = a_subnet(stores)
     some = AddressSet.of([subnet.start, subnet.end])
     release = Release(id=ObjectId(), reservation=ObjectId(), addresses=some, is_partial=False, at=utc_now())
@@ -370,13 +370,13 @@ def test_releases_are_struck_out_all_or_none(stores):
 
 
 @pytest.mark.parametrize("is_going", [False, True])
-def test_of_addresses_that_go_back_at_the_same_moment_all_are_gone(stores, is_going):
+def test_addresses_released_at_the_same_moment_all_go_back(stores, is_going):
     subnet = ObjectId()
     holding = SubnetAddresses(subnet, AddressSet({7: FrozenBitMap(range(30))}))
     reservation = Reservation(id=ObjectId(), pool=ObjectId(), subnets=(subnet,), count=30, holdings=(holding,))
     stores.writer.write([stores.reservations.insertion([reservation])])
     if is_going:
-        stores.reservations.begin_release(reservation.id, None, at_once=30)
+        begin_release(stores, reservation.id, at_once=30)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: stores.reservations.give_back(reservation.id, subnet, some(n)), range(24)))
     if is_going:
@@ -402,7 +402,7 @@ def test_concurrent_changes_of_one_document_are_all_kept(stores):
         stores.pools.describe(pool.id, lambda old: replace(old, name="x"), frozenset([24]))
 
 
-def test_what_many_write_on_a_lease_while_its_mark_is_tidied_is_kept_and_found(stores):
+def test_concurrent_patches_of_a_lease_are_kept_and_found_while_its_mark_is_tidied(stores):
     subnet = a_subnet(stores)
     holding = SubnetAddresses(subnet.id, AddressSet.of([subnet.start]))
     reservation = Reservation(id=ObjectId(), pool=subnet.pool, subnets=(subnet.id,), count=1, holdings=(holding,))
@@ -428,7 +428,7 @@ def test_what_many_write_on_a_lease_while_its_mark_is_tidied_is_kept_and_found(s
     assert stores.leases.get(lease.id).outbox == ()
 
 
-def test_of_many_processes_taking_over_what_stopped_each_thing_goes_to_one(stores, database, database_name):
+def test_abandoned_release_taken_over_by_many_processes_goes_to_one(stores, database, database_name):
     reservations = [Reservation(id=ObjectId(), pool=ObjectId(), subnets=(), count=0) for _ in range(20)]
     for reservation in reservations:
         stores.reservations.insert_unwanted(reservation)
@@ -451,7 +451,7 @@ for pool in stores.pools.take_over_sweep(recent):
     assert sorted(one for one in taken if one in ours) == sorted(ours)
 
 
-def test_only_who_has_claimed_a_job_can_cancel_it(stores):
+def test_job_is_cancelled_only_under_its_claim(stores):
     target = ObjectId()
     first, second = a_job(stores, target), a_job(stores, target)
     token, _ = stores.jobs.claim([first], 60.0)

@@ -203,7 +203,7 @@ def test_a_list_that_is_sent_until_it_is_answered_is_carried_out_once(lone_stack
 
 
 @pytest.mark.timeout(120)
-def test_what_was_written_in_one_call_outlives_the_database(database: Process):
+def test_bulk_write_that_was_acknowledged_outlives_the_database(database: Process):
     """Eight threads write to two collections in one call until the database is killed: nothing is gone."""
     chance = random.Random(SEED)
     acknowledged: list[ObjectId] = []
@@ -231,7 +231,7 @@ def test_what_was_written_in_one_call_outlives_the_database(database: Process):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
-def test_what_was_answered_is_there_when_the_database_is_back(
+def test_answered_reservation_is_there_when_the_database_is_back(
     lone_stack: Stack, broker: Process, database: Process
 ):
     """Eight clients reserve while the database is killed: each that was answered 201 can be read at once."""

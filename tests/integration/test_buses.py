@@ -266,7 +266,7 @@ def test_a_bus_that_is_not_there_is_said_without_its_password(url: str):
     assert "secret" not in error.value.detail
 
 
-def test_whatever_happens_is_heard_on_the_bus_as_the_log_has_it(stack: Stack, tmp_path: Path):
+def test_bus_has_every_event_as_the_log_has_it(stack: Stack, tmp_path: Path):
     """A reservation with all that becomes of it, by the relay of a whole stack."""
     api = stack.api
     with silent_log() as log, consumer("by_kombu.py", tmp_path, stack.environment["IPAM_BROKER"], log) as heard:

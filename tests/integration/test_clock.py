@@ -34,7 +34,7 @@ def stack_and_clock(database: str, redis_url: str, tmp_path: Path) -> Iterator[t
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_what_was_begun_before_the_clocks_were_set_back_by_an_hour_is_finished_at_once(stack_and_clock):
+def test_work_begun_before_the_clock_was_set_back_is_finished_at_once(stack_and_clock):
     stack, set_clocks = stack_and_clock
     api, worker, relay = stack.api, stack.workers[0], stack.relay
     subnet = api.subnet(cidr="10.0.0.0/15")

@@ -58,7 +58,7 @@ def answered(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_is_no_request_is_answered_with_a_problem(api: Api, sent, expected):
+def test_malformed_http_is_answered_with_a_problem(api: Api, sent, expected):
     """Also one whose sender has not come to the end of it when the answer is clear."""
     with connect(api) as connection:
         connection.sendall(sent)
@@ -84,7 +84,7 @@ def test_what_is_no_request_is_answered_with_a_problem(api: Api, sent, expected)
         ("Host: 192.0.2.7:8000", "/readyz", 200),
     ],
 )
-def test_it_answers_to_its_own_names_only(api: Api, host, path, status):
+def test_host_header_of_another_name_is_refused(api: Api, host, path, status):
     """A page in a browser cannot reach it by a name of its own that leads here; a probe may call it as it likes."""
     with connect(api) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n".encode())

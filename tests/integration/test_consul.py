@@ -83,7 +83,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.stop()
 
 
-def test_what_knows_only_an_agent_finds_its_parts_and_is_found(site: Site):
+def test_process_that_knows_only_a_consul_agent_finds_its_parts_and_is_found(site: Site):
     wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy in Consul")
     entry = site.consul.services()[site.web]
     assert (entry["Service"], entry["Address"], entry["Port"]) == ("ipam", "127.0.0.1", site.stack.web.part.port)
@@ -92,14 +92,14 @@ def test_what_knows_only_an_agent_finds_its_parts_and_is_found(site: Site):
     assert site.stack.api.reserve(subnet)["count"] == 1
 
 
-def test_who_is_told_to_stop_is_not_found_any_more(site: Site):
+def test_web_process_told_to_stop_is_deregistered_from_consul(site: Site):
     site.stack.web.stop()
     assert site.web not in site.consul.services()
     site.stack.web.start()
     wait_until(lambda: site.web in site.consul.services(), 30, "the web process to be registered again")
 
 
-def test_who_is_killed_is_not_healthy_any_more(site: Site):
+def test_killed_web_process_fails_its_consul_check(site: Site):
     wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy in Consul")
     site.stack.web.kill()
     wait_until(lambda: site.web_is("critical"), 30, "the web process to be critical in Consul")
@@ -178,7 +178,7 @@ def said_by(*arguments: str, expected: str) -> None:
     assert "Trying again in 1 s." in line
 
 
-def test_it_is_told_what_was_asked_what_was_answered_and_what_to_look_at(site: Site):
+def test_consul_error_tells_question_answer_and_remedy(site: Site):
     agent = site.consul.url
     nobody = f"127.0.0.1:{free_port()}"
     said_by(
@@ -210,7 +210,7 @@ def test_it_is_told_what_was_asked_what_was_answered_and_what_to_look_at(site: S
     )
 
 
-def test_what_says_nothing_about_itself_is_asked_for_by_url(site: Site, tmp_path: Path):
+def test_consul_service_that_says_no_scheme_is_asked_for_by_url(site: Site, tmp_path: Path):
     port = free_port()
     environment = {"IPAM_CONSUL": site.consul.url, "IPAM_CONSUL_BROKER": "queue"}
     site.consul.register("queue", site.redis.part.port)
@@ -224,7 +224,7 @@ def test_what_says_nothing_about_itself_is_asked_for_by_url(site: Site, tmp_path
     web.stop()
 
 
-def test_nobody_finds_or_registers_anything_in_the_agent_of_compose_without_its_token(tmp_path: Path):
+def test_consul_agent_of_compose_needs_its_token(tmp_path: Path):
     token = str(uuid4())
     content = yaml.safe_load(Path("docker-compose.yml").read_text())["configs"]["services"]["content"]
     configuration = json.loads(content.replace("${CONSUL_TOKEN:-}", token))

@@ -95,7 +95,7 @@ def test_a_filter_by_metadata_matches_what_it_says(api: Api, metadata, query, fo
     assert bool(pools) is found
 
 
-def test_what_has_no_name_is_found_by_none(api: Api):
+def test_resource_without_a_name_is_found_by_no_name(api: Api):
     pool = api.pool()
     unnamed, named = api.subnet(pool, cidr="10.0.0.0/24"), api.subnet(pool, cidr="10.0.1.0/24", name="n")
     for name, expected in (("", unnamed), ("n", named)):
@@ -274,7 +274,7 @@ def test_the_media_type_follows_accept(api: Api):
     assert got == expected
 
 
-def test_two_overlapping_subnets_at_once_are_one(api: Api):
+def test_overlapping_subnets_created_at_once_are_one(api: Api):
     pool = api.pool()
 
     def create(n: int) -> int:
@@ -314,7 +314,7 @@ def test_a_patch_that_is_an_object_meets_anything_else_as_an_empty_object(api: A
     assert patched.json()["metadata"] == {"a": {"c": 1}}
 
 
-def test_what_was_answered_can_be_sent_back_though_it_has_moved_meanwhile(api: Api):
+def test_shown_resource_can_be_sent_back_though_computed_fields_have_moved(api: Api):
     pool = api.pool()
     subnet = api.subnet(pool, cidr="2001:db8::/64", exclusions=["2001:DB8::b"], gateway="2001:db8::a")
     reservation = api.reserve(subnet, name="r")

@@ -75,7 +75,7 @@ def test_an_event_is_a_cloudevent(api: Api, redis_stack: Stack):
     }
 
 
-def test_what_is_in_a_pool_is_told_below_it(api: Api):
+def test_events_of_a_pool_include_what_is_in_it(api: Api):
     subnet = api.subnet(cidr="10.0.0.0/28")
     reservation = api.reserve(subnet)
     told = events(api, f"subject=/pools/{subnet['pool']}", 3)
@@ -116,7 +116,7 @@ def test_events_are_paged_without_gap_or_repetition(api: Api):
     assert api.pages(f"/events?subject=/pools/{pool['id']}&limit=4", "events") == told
 
 
-def test_who_waits_for_an_event_gets_it_when_it_happens(api: Api):
+def test_long_poll_returns_an_event_when_it_happens(api: Api):
     pool = api.pool()
     path = f"/events?subject=/pools/{pool['id']}"
     after = events(api, path.removeprefix("/events?"), 1)[0]["sequence"]
@@ -129,7 +129,7 @@ def test_who_waits_for_an_event_gets_it_when_it_happens(api: Api):
     )[0] == ["ipam.pool.updated"]
 
 
-def test_who_waits_in_vain_is_told_where_to_go_on(api: Api):
+def test_long_poll_without_an_event_tells_where_to_go_on(api: Api):
     pool = api.pool()
     events(api, f"subject=/pools/{pool['id']}", 1)
     answer = api.get(f"/events?subject=/pools/{pool['id']}&type=ipam.pool.deleted&wait=1").json()
@@ -159,11 +159,11 @@ def test_a_parameter_that_means_nothing_is_refused(api: Api, query: str, slug: s
     assert problem(api.get(f"/events?{query}")) == (400, slug)
 
 
-def test_there_is_nothing_after_the_last_event(api: Api):
+def test_events_after_the_last_one_are_none(api: Api):
     assert api.get(f"/events?after={2**63 - 1}").json()["events"] == []
 
 
-def test_who_begins_with_the_latest_hears_only_what_comes(api: Api):
+def test_events_after_latest_are_only_those_to_come(api: Api):
     pool = api.pool()
     path = f"/events?subject=/pools/{pool['id']}"
     events(api, path.removeprefix("/events?"), 1)
@@ -174,7 +174,7 @@ def test_who_begins_with_the_latest_hears_only_what_comes(api: Api):
     assert [event["type"] for event in answer["events"]] == ["ipam.pool.updated"]
 
 
-def test_what_cannot_be_followed_is_said_in_a_line(api: Api):
+def test_events_tail_names_what_it_cannot_follow_in_one_line(api: Api):
     command = [sys.executable, "-m", "ipam", "events", "tail", "--url", api.url, "--type", "ipam.pool.creted"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode != 0

@@ -121,7 +121,7 @@ def test_random_addresses_of_one_request_are_scattered_over_the_subnet(api: Api)
     assert_hands_out_all(api, small["id"])
 
 
-def test_what_is_missing_is_told_in_words_that_fit(api: Api):
+def test_missing_resource_is_named_in_words_that_fit(api: Api):
     subnet = api.subnet(start="10.0.0.1", end="10.0.0.3")
     path = f"/subnets/{subnet['id']}/reservations"
     api.reserve(subnet, addresses=["10.0.0.2"])

@@ -25,7 +25,7 @@ def test_free_runs_and_networks_of_a_subnet_are_listed(api: Api):
     assert len(api.pages(f"{path}?prefix_length=32&limit=7", "free")) == subnet["size"] - 2
 
 
-def test_what_is_free_in_a_pool_is_listed_subnet_after_subnet(api: Api):
+def test_free_space_of_a_pool_is_listed_subnet_after_subnet(api: Api):
     pool = api.pool()
     second, first = api.subnet(pool, cidr="2001:db8::/64"), api.subnet(pool, cidr="10.0.0.0/30")
     api.reserve(second, addresses=["2001:db8::7"])
@@ -69,7 +69,7 @@ def test_a_map_shows_how_much_is_taken_and_each_cell_can_be_looked_into(api: Api
         ("map?cell=1", "unknown-parameter"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(api: Api, query: str, slug: str):
+def test_free_space_query_that_cannot_be_answered_is_refused(api: Api, query: str, slug: str):
     subnet = api.subnet(cidr="10.0.0.0/24")
     assert problem(api.get(f"/subnets/{subnet['id']}/{query}")) == (400, slug)
     assert problem(api.get("/subnets/" + "0" * 24 + "/free")) == (404, "not-found")

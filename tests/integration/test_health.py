@@ -146,7 +146,7 @@ def fault(stack: Stack, process: str, **settings: object) -> str | None:
     return fault_of(process, Settings.read(settings, stack.environment))
 
 
-def test_each_process_has_a_health_of_its_own(lone: Stack):
+def test_health_is_asked_of_each_process(lone: Stack):
     created(lone.api.post("/pools", {"name": "p"}))  # Then all of them are up.
     for process in ("worker", "beat", "relay"):
         wait_until(lambda process=process: fault(lone, process) is None, 60, f"{process} to be at work")

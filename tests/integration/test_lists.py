@@ -25,7 +25,7 @@ def given(outcome: Json) -> list[str]:
     return [lease["address"] for lease in outcome["reservation"]["leases"]]
 
 
-def test_each_request_has_its_own_outcome(stack: Stack):
+def test_list_answers_each_request_with_its_own_outcome(stack: Stack):
     api = stack.api
     subnet = api.subnet(cidr="10.0.0.0/29")
     answer = api.post(
@@ -71,7 +71,7 @@ def test_a_thousand_requests_are_one_round_trip(api: Api):
     assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 1000
 
 
-def test_nobody_waits_for_what_is_asked_for_asynchronously(stack: Stack):
+def test_asynchronous_list_is_answered_at_once(stack: Stack):
     api = stack.api
     subnet = api.subnet(cidr="10.0.0.0/24")
     body, key = {"reservations": [{"count": 2}, {"count": -1}, {"count": 3}]}, {"Idempotency-Key": str(uuid4())}
@@ -131,7 +131,7 @@ def test_a_list_of_nothing_asks_for_nothing(api: Api):
         ({"reservations": [{}], "colour": "red"}, "/colour"),
     ],
 )
-def test_what_is_no_list_of_requests_is_refused_as_a_whole(api: Api, body, pointer):
+def test_malformed_list_is_refused_as_a_whole(api: Api, body, pointer):
     subnet = api.subnet(cidr="10.0.0.0/24")
     answer = api.post(path(subnet), body)
     assert problem(answer) == (422, "invalid")

@@ -29,7 +29,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Pro
     database.stop()
 
 
-def test_without_its_database_it_says_so_quickly_and_comes_back_by_itself(parts: tuple[Stack, Process, Process]):
+def test_outage_of_the_database_is_answered_quickly_and_passes_by_itself(parts: tuple[Stack, Process, Process]):
     stack, database, _ = parts
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
     path = f"/subnets/{subnet['id']}/reservations"
@@ -48,7 +48,7 @@ def test_without_its_database_it_says_so_quickly_and_comes_back_by_itself(parts:
     assert created(stack.api.post(path, headers={"Prefer": "wait=30"}))["leases"][0]["address"] == "10.0.0.2"
 
 
-def test_without_its_broker_requests_are_kept_and_carried_out_later(parts: tuple[Stack, Process, Process]):
+def test_outage_of_the_broker_keeps_requests_and_carries_them_out_later(parts: tuple[Stack, Process, Process]):
     stack, _, broker = parts
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
     path = f"/subnets/{subnet['id']}/reservations"
@@ -81,9 +81,7 @@ def test_a_worker_lives_through_the_loss_of_its_broker_in_the_middle_of_its_work
     assert worker.is_alive()
 
 
-def test_who_follows_the_log_on_a_terminal_misses_nothing_while_the_api_is_away(
-    parts: tuple[Stack, Process, Process], tmp_path: Path
-):
+def test_events_tail_misses_nothing_while_the_api_is_away(parts: tuple[Stack, Process, Process], tmp_path: Path):
     stack, _, _ = parts
     pool = stack.api.pool()
     path = f"/pools/{pool['id']}"

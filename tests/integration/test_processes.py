@@ -39,7 +39,7 @@ def ended(stack: Stack, children: list[psutil.Process]) -> bool:
     return not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
-def test_all_of_them_serve_the_same_and_one_that_dies_is_replaced(stack: Stack):
+def test_web_processes_serve_the_same_and_a_dead_one_is_replaced(stack: Stack):
     first = serving(stack)
     assert len(first) == PROCESSES
     wait_until(lambda: stack.web.said().count("serving on") == PROCESSES, 20, "all to serve")
@@ -57,7 +57,7 @@ def test_all_of_them_serve_the_same_and_one_that_dies_is_replaced(stack: Stack):
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="no other system keeps processes to cores")
-def test_each_stays_on_a_core_of_its_own_unless_told_otherwise(stack: Stack):
+def test_web_process_stays_on_its_core_unless_any_core_is_given(stack: Stack):
     usable = psutil.Process().cpu_affinity()
     wait_until(lambda: stack.web.said().count("serving on") == PROCESSES, 20, "all to serve")
     kept = [child.cpu_affinity() for child in serving(stack)]
@@ -84,13 +84,13 @@ def test_told_to_stop_they_answer_what_they_have_begun(stack: Stack):
     assert ended(stack, children)
 
 
-def test_they_end_when_the_one_that_looks_after_them_dies(stack: Stack):
+def test_web_processes_end_with_their_parent(stack: Stack):
     children = serving(stack)
     psutil.Process(stack.web.pid).send_signal(signal.SIGKILL)
     wait_until(lambda: ended(stack, children), 20, "all to end")
 
 
-def test_one_that_cannot_start_is_not_replaced_for_ever():
+def test_web_process_that_cannot_start_is_not_replaced_for_ever():
     wrong = ["--mongo", "mongodb://[::1", "--port", str(free_port())]
     command = [sys.executable, "-m", "ipam", "serve", "--processes", str(PROCESSES), *wrong]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -22,7 +22,7 @@ from tests.support.stack import Api, Stack, all_at_once, created, problem
 SAME_IN_JSON = ({"name": "z", "tags": ["a"]}, {"tags": ["a"], "name": "z"})
 
 
-def test_it_is_told_who_holds_an_address_in_each_pool(api: Api):
+def test_address_shows_its_holder_in_each_pool(api: Api):
     held, free = api.subnet(cidr="198.51.100.0/24"), api.subnet(cidr="198.51.100.0/25")
     reservation = api.reserve(held, name="web-1", addresses=["198.51.100.7"])
     answer = api.get("/addresses/198.51.100.7", headers={"Accept": "*/*"})
@@ -47,7 +47,7 @@ def test_it_is_told_who_holds_an_address_in_each_pool(api: Api):
     assert problem(api.get("/addresses/10.0.0")) == (400, "invalid-parameter")
 
 
-def test_many_addresses_go_back_by_a_job(api: Api):
+def test_release_of_many_addresses_is_a_job(api: Api):
     subnet = api.subnet(cidr="10.0.0.0/20")
     first, second = (api.reserve(subnet, count=1001) for _ in range(2))
     path = f"/reservations/{first['id']}"
@@ -67,7 +67,7 @@ def test_many_addresses_go_back_by_a_job(api: Api):
     assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 0
 
 
-def test_it_is_told_who_held_an_address_at_a_time(api: Api):
+def test_address_shows_its_holder_at_a_time(api: Api):
     subnet = api.subnet(cidr="198.51.100.0/24")
     path = "/addresses/198.51.100.9"
     first = api.reserve(subnet, name="first", addresses=["198.51.100.9"])
@@ -229,7 +229,7 @@ def test_a_released_address_comes_back_when_all_behind_it_had_their_turn(api: Ap
     assert problem(api.post(f"/subnets/{subnet['id']}/reservations"))[0] == 409
 
 
-def test_one_lease_can_be_given_back_alone(api: Api):
+def test_lease_can_be_released_alone(api: Api):
     subnet = api.subnet(cidr="10.0.0.0/29")
     reservation = api.reserve(subnet, count=3)
     lease = reservation["leases"][1]
@@ -254,7 +254,7 @@ def test_an_old_lease_id_cannot_touch_the_next_holder(api: Api):
     assert api.get(f"/subnets/{subnet['id']}").json()["used"] == 1
 
 
-def test_one_address_released_by_many_at_once_is_free_once(api: Api):
+def test_lease_released_by_many_callers_is_free_once(api: Api):
     subnet = api.subnet(cidr="10.0.0.0/28")
     reservation = api.reserve(subnet, count=8)
     paths = [f"/leases/{lease['id']}" for lease in reservation["leases"]] + [f"/reservations/{reservation['id']}"]
@@ -368,7 +368,7 @@ def test_deleting_a_subnet_under_load_leaves_nothing_behind(api: Api):
     assert api.subnet(pool, cidr="10.0.0.0/24")["used"] == 0
 
 
-def test_of_more_leases_than_a_page_has_the_first_are_shown_and_the_others_follow(api: Api):
+def test_reservation_of_more_leases_than_a_page_shows_the_first_and_a_link(api: Api):
     subnet = api.subnet(cidr="10.0.0.0/16")
     path, key = f"/subnets/{subnet['id']}/reservations", {"Idempotency-Key": str(uuid4()), "Prefer": "wait=60"}
     reservation = created(api.post(path, {"count": 10_001}, headers=key))

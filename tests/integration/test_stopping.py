@@ -55,7 +55,7 @@ def hear(connection: socket.socket) -> tuple[int, dict]:
     return answer.status, json.loads(answer.read())
 
 
-def test_who_waits_when_it_stops_is_told_which_job_to_poll(stack):
+def test_waiting_caller_is_told_which_job_to_poll_when_the_web_process_stops(stack):
     """No answer is lost, and the process ends without a fault."""
     subnet = stack.api.subnet(cidr="10.0.0.0/24")
     with ThreadPoolExecutor(1) as threads, connect(stack.api) as following:
@@ -72,7 +72,7 @@ def test_who_waits_when_it_stops_is_told_which_job_to_poll(stack):
         assert hear(following)[1]["events"] == []
 
 
-def test_what_has_begun_is_answered_and_nothing_new_is_begun(stopping_database, redis_url, tmp_path):
+def test_stopping_web_process_answers_what_it_has_begun_and_begins_nothing(stopping_database, redis_url, tmp_path):
     """The database holds its breath meanwhile, so that there is something to wait for."""
     stack = Stack(mongo_uri(stopping_database.part.port), redis_url, tmp_path)
     stack.web.start()
@@ -96,7 +96,7 @@ def test_what_has_begun_is_answered_and_nothing_new_is_begun(stopping_database, 
     stack.stop()
 
 
-def test_what_does_not_end_is_given_up(stopping_database, redis_url, tmp_path):
+def test_stopping_web_process_gives_up_a_request_that_does_not_end(stopping_database, redis_url, tmp_path):
     stack = Stack(mongo_uri(stopping_database.part.port), redis_url, tmp_path, IPAM_STOP_TIMEOUT_S="0.2")
     stack.web.start()
     with connect(stack.api) as connection:

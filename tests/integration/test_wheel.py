@@ -39,7 +39,7 @@ def test_the_wheel_is_all_there_is_to_install(tmp_path: Path):
     assert "--mongo" in run(there / "bin" / "ipam", "serve", "--help")
 
 
-def test_nobody_is_told_to_install_somebody_elses_package():
+def test_docs_never_install_the_package_ipam_of_the_index():
     """The name belongs to another project on the package index."""
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         assert not re.search(r"pip install\s+(-\S+\s+)*['\"]?ipam\b", page.read_text()), page

@@ -31,16 +31,22 @@ _WITH_HOOKS = 5
 # In one of so many all clocks are set back at some time, by so much.
 _CLOCKS_SET_BACK = 11
 _SET_BACK_S = 3600.0
-# In one of so many jobs are cancelled all the time, and a process that falls asleep before a command, the first of
-# two, wakes when another has made the second: in the middle of what is done instead.
-_STALE = 41
-_STALE_BETWEEN = (
-    ("jobs.update_one", "reservations.insert_one"),
-    ("jobs.update_one", "subnets.update_one"),
-    ("subnets.update_one", "jobs.update_one"),
-    ("blocks.update_one", "subnets.update_one"),
-    ("leases.update_one", "blocks.update_one"),
-)
+# In one history of so many a thread that falls asleep before the first of two commands wakes when another has made
+# the second, and users do one thing all the time: so what wakes up comes into the middle of what was done instead.
+# Which commands and which deed these are, the quotient says.
+_STALE = {
+    41: (
+        ("jobs.update_one", "reservations.insert_one", "cancel"),
+        ("jobs.update_one", "subnets.update_one", "cancel"),
+        ("subnets.update_one", "jobs.update_one", "cancel"),
+        ("blocks.update_one", "subnets.update_one", "cancel"),
+        ("leases.update_one", "blocks.update_one", "cancel"),
+    ),
+    43: (
+        ("blocks.find", "blocks.update_one", "swap leases"),
+        ("pools.update_one", "subnets.update_one", "replace a subnet"),
+    ),
+}
 # Between them lie the windows in which others get into the way.
 _COMMANDS = (
     *("leases.find", "leases.insert_one", "leases.update_one", "leases.count_documents"),
@@ -104,17 +110,19 @@ class History:
             step_s=chance.choice([0.02, 0.2, 0.6]),
             fast_s=chance.choice([0, 0.5, 5]),
         )
-        if seed % _STALE == 0:
-            cursed, stirring = _STALE_BETWEEN[seed // _STALE % len(_STALE_BETWEEN)]
-            rates = replace(rates, cursed=cursed, stirring=stirring)
+        often = None
+        for one_of, kinds in _STALE.items():
+            if seed % one_of == 0:
+                cursed, stirring, often = kinds[seed // one_of % len(kinds)]
+                rates = replace(rates, cursed=cursed, stirring=stirring)
         self.scheduler = Scheduler(chance, self.clock, self.story, rates)
         self.database = Database(self.scheduler, self._after_write)
         self.refusals = Refusals(self.database.plain)
         broker = Broker(self.scheduler, chance.choice([0, 0.1, 0.4]))
         self.world = World(self.scheduler, self.database, broker, with_hooks=seed % _WITH_HOOKS == 0)
         weights = {name: weight * chance.choice([0.2, 1, 1, 4]) for name, weight in _USUAL_WEIGHTS.items()}
-        if seed % _STALE == 0:
-            weights["cancel"] = sum(weights.values())
+        if often is not None:
+            weights[often] = sum(weights.values())
         self.users = Users(
             self.world, self.book, weights, at_once=chance.randint(2, 8), poison=chance.choice([0, 0, 0.05])
         )

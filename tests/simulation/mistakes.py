@@ -62,10 +62,6 @@ class Mistake:
 MISTAKES = (
     Mistake("a job is decided for any claim", JobStore, "decide", '"claim": token, "state"', '"state"'),
     Mistake(
-        "what another has in hand is claimed",
-        JobStore, "claim", ', "claimed_until": held_for(hold_s).outside()}', "}",
-    ),
-    Mistake(
         "a job can be cancelled that another has claimed",
         JobStore, "cancel", ', "decision": None, "claim": token}', "}",
     ),
@@ -80,10 +76,10 @@ MISTAKES = (
     Mistake(
         "jobs are read before the ledger of their subnet",
         JobRunner, "_carry_out_some",
-        "    subnet = self._stores.subnets.find(target)\n"
-        "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n",
-        "    waiting, more = self._stores.jobs.waiting(target, BATCH_JOBS, self._claim_timeout_s)\n"
-        "    subnet = self._stores.subnets.find(target)\n",
+        "    subnet = self.stores.subnets.find(target)\n"
+        "    waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)\n",
+        "    waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)\n"
+        "    subnet = self.stores.subnets.find(target)\n",
     ),
     Mistake(
         "what another has claimed is granted addresses without a claim",
@@ -96,7 +92,7 @@ MISTAKES = (
     Mistake(
         "hooks are not asked about what is granted without a claim",
         JobRunner, "_is_new",
-        "        and (job.reviewed or not self._admission.is_asked_about(job))\n", "",
+        "        and (job.reviewed or not self.admission.is_asked_about(job))\n", "",
     ),
     Mistake(
         "a ledger is written over what is not known",

@@ -77,7 +77,7 @@ def test_each_image_can_be_named_by_its_digest():
     assert stages == ["${PYTHON_IMAGE}"] * 2
 
 
-def test_no_container_has_more_than_it_needs():
+def test_container_has_no_capability_and_no_root_user():
     for service in COMPOSE["services"].values():
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["mem_limit"]
@@ -135,7 +135,7 @@ def test_the_lock_files_hold_what_is_asked_for_at_allowed_versions_with_hashes(f
     assert all(tested[name] == entry for name, entry in versions.items()), "run `make lock`"
 
 
-def test_all_that_is_deployed_or_tried_out_is_installed_by_its_hash():
+def test_installations_check_hashes():
     installs = re.findall(r"pip (install .*)", (ROOT / "Dockerfile").read_text())
     installs += re.findall(r"\$\(INSTALL\) (.*)", (ROOT / "Makefile").read_text())
     assert len(installs) == 7

@@ -54,7 +54,7 @@ def sentences(file: Path) -> Iterator[str]:
             )  # The names of arguments, attributes and errors.
 
 
-def test_no_sentence_of_the_documentation_or_the_code_has_names_of_the_code_unless_marked_as_such():
+def test_sentences_mark_names_of_the_code_as_such():
     names = re.compile(rf"(?<![\w./])({'|'.join(sorted(names_of_code()))})(?![\w(=])")
     found = {
         (str(file.relative_to(ROOT)), name)

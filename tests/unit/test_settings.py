@@ -17,7 +17,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default():
     assert (settings.port, settings.host, settings.threads) == (9001, "0.0.0.0", 128)  # noqa: S104
 
 
-def test_all_faults_are_told_at_once_each_with_where_it_came_from():
+def test_settings_tell_all_faults_at_once_each_with_its_source():
     with pytest.raises(InvalidSettings) as caught:
         Settings.read({"port": "many"}, {"IPAM_BROKER": "http://x", "IPAM_THREADS": "0"})
     lines = caught.value.detail.splitlines()
@@ -34,7 +34,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path):
     assert Settings.read({"mongo": "here"}, {"IPAM_MONGO_FILE": name}).mongo == "here"
 
 
-def test_what_is_wrong_with_a_file_is_told_without_what_is_in_it(tmp_path):
+def test_settings_file_fault_is_told_without_its_content(tmp_path):
     (tmp_path / "broker").write_text("http://me:secret@there")
     (tmp_path / "empty").write_text("\n")
     for flags, environment, fault in (

@@ -14,7 +14,7 @@ from ipam.api.http.etags import accepted_revisions
 from ipam.api.http.media_types import fall_back_to_json, negotiate, read_object
 from ipam.api.http.prefer import parse_prefer
 from ipam.api.http.query_params import refuse_unknown
-from ipam.api.http.readonly_fields import FIXED, strip_readonly
+from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import Json, render
 from ipam.models.description import patched, replaced
 from ipam.models.document import Document, object_id
@@ -23,7 +23,6 @@ from ipam.storage.document_store import DocumentStore
 from ipam.wiring import Services
 
 D = TypeVar("D", bound=Document)
-WRITABLE = ("name", "tags", "metadata")
 
 
 class ItemResource(Generic[D]):
@@ -35,10 +34,9 @@ class ItemResource(Generic[D]):
         delete: Removes it, given its id, the revisions that may be removed and the query parameters; returns the
             job that does so, if it takes long.
         parameters: Those that DELETE knows.
-        computed: Fields that it is shown with only sometimes.
     """
 
-    def __init__(  # noqa: PLR0913 (what the kinds differ in)
+    def __init__(
         self,
         services: Services,
         store: DocumentStore[D],
@@ -46,7 +44,6 @@ class ItemResource(Generic[D]):
         delete: Callable[[ObjectId, frozenset[int] | None, Mapping[str, Any]], Job | None],
         *,
         parameters: tuple[str, ...] = (),
-        computed: tuple[str, ...] = (),
     ) -> None:
         self._services = services
         self._store = store
@@ -55,7 +52,6 @@ class ItemResource(Generic[D]):
         self._show = show
         self._delete = delete
         self._parameters = parameters
-        self._computed = computed
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Show it."""
@@ -92,11 +88,9 @@ class ItemResource(Generic[D]):
 
         def changed(document: D) -> D:
             shown = self._show(document)
-            fixed = {name: value for name, value in shown.items() if name in FIXED}
-            computed = {*shown, *self._computed} - {*WRITABLE, *FIXED}
-            return self._services.admission.review_update(
-                document, change(document, strip_readonly(body, fixed, computed))
-            )
+            fixed = {name: shown[name] for name in document.fixed()}
+            written = change(document, strip_readonly(body, fixed, document.computed()))
+            return self._services.admission.review_update(document, written)
 
         written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
         render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")

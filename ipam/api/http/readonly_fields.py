@@ -15,14 +15,6 @@ Json = dict[str, Any]
 
 # Empty as Go and JavaScript clients send what they do not mean to set.
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-# A caller that sends another value for one of these means to change it, and is told that it cannot be. All others
-# that cannot be written are computed: they may have moved since they were read, and are ignored.
-FIXED = frozenset(
-    (
-        *("id", "pool", "subnet", "reservation", "address"),
-        *("start", "end", "cidr", "gateway", "exclusions", "strategy", "cooldown"),
-    )
-)
 
 
 def strip_readonly(body: Json, fixed: Mapping[str, Any], computed: Collection[str]) -> Json:

@@ -59,6 +59,8 @@ class ReservationBody(Description):
 
 # Promised by the contract, not there yet: refused by name, so that no caller believes to have them.
 _LATER = ("ttl", "expires_at")
+# The fields that a request may have; some of them a reservation has as well, as what came of it.
+RESERVATION_FIELDS = frozenset((*ReservationBody.model_fields, *_LATER))
 _OF_POOLS = ("spread", "ipv4", "ipv6")
 
 

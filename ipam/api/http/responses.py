@@ -12,7 +12,6 @@ from bson import ObjectId
 from ipam.api.http.etags import entity_tag, is_unchanged
 from ipam.api.http.media_types import JSON, answer_type
 from ipam.api.http.problems import problem_of
-from ipam.models import serializers
 from ipam.models.document import Document
 from ipam.models.job import Job
 from ipam.models.pool import Pool
@@ -29,13 +28,13 @@ D = TypeVar("D", bound=Document | Job)
 def pool_json(pool: Pool, usage: Usage) -> Json:
     """Return a pool with what its subnets come to."""
     totals = {"subnets": usage.subnets, "size": usage.size, "used": usage.used, "free": usage.size - usage.used}
-    return {**serializers.pool_json(pool), **totals}
+    return {**pool.to_json(), **totals}
 
 
 def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -> Json:
     """Return a reservation with the metadata *around* it: of its pool and, if it is the only one, its subnet."""
     return {
-        **serializers.reservation_json(reservation),
+        **reservation.to_json(),
         "pool_metadata": around[reservation.pool],
         "subnet_metadata": around[reservation.subnet] if reservation.subnet else None,
     }
@@ -43,7 +42,7 @@ def reservation_json(reservation: Reservation, around: Mapping[ObjectId, Any]) -
 
 def job_json(job: Job) -> Json:
     """Return a job, its error being the problem that a request for it was answered."""
-    return {**serializers.job_json(job), "error": problem_of(job.error) if job.error else None}
+    return {**job.to_json(), "error": problem_of(job.error) if job.error else None}
 
 
 def render(  # noqa: PLR0913 (an answer has that many parts)

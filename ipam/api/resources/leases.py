@@ -14,7 +14,6 @@ from ipam.api.http.responses import render_page
 from ipam.models.document import object_id
 from ipam.models.lease import Lease
 from ipam.models.reserved_addresses import lease_key
-from ipam.models.serializers import lease_json
 from ipam.storage.query import Page
 from ipam.wiring import Services
 
@@ -76,10 +75,10 @@ def lease_item(services: Services) -> ItemResource[Lease]:
     return ItemResource(
         services,
         services.stores.leases,
-        lease_json,
+        Lease.to_json,
         lambda id_, revisions, _: services.releaser.release_lease(id_, revisions),
     )
 
 
 def _render(req: falcon.Request, resp: falcon.Response, page: Page[Lease]) -> None:
-    render_page(req, resp, "leases", page, partial(map, lease_json))
+    render_page(req, resp, "leases", page, partial(map, Lease.to_json))

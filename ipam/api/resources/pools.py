@@ -19,8 +19,6 @@ from ipam.models.pool import Pool
 from ipam.storage.subnets import Usage
 from ipam.wiring import Services
 
-COMPUTED = ("subnets", "size", "used", "free", "created_at", "updated_at", "revision")
-
 
 class PoolCollection:
     """All pools."""
@@ -42,7 +40,7 @@ class PoolCollection:
         negotiate(req, "pool")
         refuse_unknown(req)
         body = read_object(req, "pool")
-        description = described(strip_readonly(body, {"id": None}, COMPUTED))
+        description = described(strip_readonly(body, {"id": None}, Pool.computed()))
 
         def create(id_: ObjectId) -> None:
             pool = self._services.provisioner.create_pool(Pool(id=id_, **description))

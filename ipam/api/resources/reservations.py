@@ -31,23 +31,12 @@ from ipam.models.job import Job, JobState
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation, ReservationState
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.serializers import lease_json
 from ipam.models.subnet import Subnet
 from ipam.storage.document_store import DocumentStore
 from ipam.storage.query import LIMIT_MAX, Query
 from ipam.wiring import Services
 
 log = logging.getLogger(__name__)
-COMPUTED = (
-    "subnets",
-    "state",
-    "pool_metadata",
-    "subnet_metadata",
-    "leases",
-    "created_at",
-    "updated_at",
-    "revision",
-)
 FILTERS: Filters = {
     "pool": id_filter("pool"),
     "subnet": id_filter("subnets"),
@@ -148,12 +137,13 @@ class ScopedReservations:
     def _reading(self, target: ObjectId) -> Callable[[Json], ReservationRequest]:
         """Return what reads from a body which addresses of *target* are wanted, or raises `ValidationFailed`."""
         pool = cache(lambda: str(self._owners.get(target).pool))
+        computed = Reservation.computed() - request_schemas.RESERVATION_FIELDS
 
         def read(body: Json) -> ReservationRequest:
             fixed = {"id": None, "subnet": None, "pool": None, self._kind: str(target)}
             if self._kind == "subnet" and not is_empty(body.get("pool")):
                 fixed["pool"] = pool()
-            return request_schemas.reservation_request(strip_readonly(body, fixed, COMPUTED), self._kind)
+            return request_schemas.reservation_request(strip_readonly(body, fixed, computed), self._kind)
 
         return read
 
@@ -220,7 +210,6 @@ class ReservationItem(ItemResource[Reservation]):
             services.stores.reservations,
             lambda reservation: _show(services, reservation),
             lambda id_, revisions, _: services.releaser.release_reservation(id_, revisions),
-            computed=("leases",),
         )
         self._within = coalesce_by_id(partial(_within, services))
 
@@ -305,9 +294,9 @@ def _look_around(services: Services, some: Iterable[Reservation], around: dict[O
 def _leases(services: Services, reservation: Reservation) -> Json:
     """Return all leases; or a page and the link to the next one, if they are many or much is written on them."""
     if reservation.count <= LIMIT_MAX and (leases := services.stores.leases.embedded(reservation)) is not None:
-        return {"leases": [lease_json(lease) for lease in leases]}
+        return {"leases": [lease.to_json() for lease in leases]}
     page = services.free_space.leases(Query(limit=LIMIT_MAX).where(reservation=reservation.id))
-    value: Json = {"leases": [lease_json(lease) for lease in page.items]}
+    value: Json = {"leases": [lease.to_json() for lease in page.items]}
     if (cursor := page.cursor(len(page.items))) is not None:
         value["next"] = f"/reservations/{reservation.id}/leases?{urlencode({'cursor': cursor})}"
     return value

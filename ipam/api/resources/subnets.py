@@ -26,13 +26,10 @@ from ipam.api.http.responses import render, render_page
 from ipam.models.addresses import to_place
 from ipam.models.cidr import parse_address, parse_network
 from ipam.models.document import object_id
-from ipam.models.serializers import subnet_json
 from ipam.models.subnet import Subnet
 from ipam.storage.query import Query
 from ipam.storage.subnets import holding
 from ipam.wiring import Services
-
-COMPUTED = ("size", "used", "free", "utilization", "created_at", "updated_at", "revision")
 
 
 def _of_network(text: str) -> dict[str, Any]:
@@ -81,12 +78,12 @@ class SubnetsOfPool:
         negotiate(req, "subnet")
         refuse_unknown(req)
         body = read_object(req, "subnet")
-        spec = request_schemas.subnet_spec(strip_readonly(body, {"id": None, "pool": id_}, COMPUTED))
+        spec = request_schemas.subnet_spec(strip_readonly(body, {"id": None, "pool": id_}, Subnet.computed()))
         pool = object_id(id_, "pool")
 
         def create(new: ObjectId) -> None:
             subnet = self._services.provisioner.create_subnet(new, pool, spec)
-            render(req, resp, "subnet", subnet_json(subnet), status=201, location=f"/subnets/{subnet.id}")
+            render(req, resp, "subnet", subnet.to_json(), status=201, location=f"/subnets/{subnet.id}")
 
         self._idempotency.once(req, resp, body, create)
 
@@ -96,7 +93,7 @@ def subnet_item(services: Services) -> ItemResource[Subnet]:
     return ItemResource(
         services,
         services.stores.subnets,
-        subnet_json,
+        Subnet.to_json,
         lambda id_, revisions, params: services.cascade_deleter.delete_subnet(
             id_, revisions, cascade=bool_param(params, "cascade", default=True)
         ),
@@ -106,4 +103,4 @@ def subnet_item(services: Services) -> ItemResource[Subnet]:
 
 def _list(services: Services, req: falcon.Request, resp: falcon.Response, query: Query) -> None:
     page = services.stores.subnets.page(query)
-    render_page(req, resp, "subnets", page, partial(map, subnet_json))
+    render_page(req, resp, "subnets", page, partial(map, Subnet.to_json))

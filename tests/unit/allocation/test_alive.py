@@ -163,7 +163,7 @@ def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypa
                 die()
     services.stores.jobs.disown([lost.id])
     busy = services.stores.subnets.get(subnet.id)
-    roll_forward = services.job_runner._roll_forward  # noqa: SLF001
+    roll_forward = services.job_runner.roll_forward
     begun = min(entry.at for entry in busy.ledger.entries)
     assert not roll_forward.settle(busy, Span(begun - timedelta(seconds=1), utc_now() + CLOCKS_DIFFER))
     assert services.stores.subnets.get(subnet.id) == busy
@@ -171,7 +171,7 @@ def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypa
     assert services.stores.subnets.get(subnet.id).ledger.entries == ()
 
 
-def test_many_addresses_go_back_in_batches_and_others_get_their_turn(services, monkeypatch):
+def test_large_reservation_goes_back_in_batches_and_others_get_their_turn(services, monkeypatch):
     monkeypatch.setattr(release, "RELEASED_AT_ONCE", 10)
     subnet = make_subnet(services, 35)
     job = reserve(services, subnet, 35)
@@ -199,7 +199,7 @@ def test_a_release_that_goes_on_is_not_taken_over_and_one_that_stopped_is(servic
     sleep_until(begun)
     reservations.renew_release(job.reservation)
     assert list(reservations.take_over_release(Span(begun, begun + CLOCKS_DIFFER))) == []
-    services.recovery._claim_timeout_s = -2  # noqa: SLF001
+    services.recovery.claim_timeout_s = -2
     services.recovery.run()
     assert used(services, subnet) == 0
 

@@ -48,7 +48,7 @@ def test_a_new_request_is_carried_out_without_a_claim(services):
     assert job.created_at <= job.started_at <= job.finished_at
 
 
-def test_one_that_is_not_new_any_more_is_claimed(services):
+def test_job_that_is_not_new_any_more_is_claimed(services):
     subnet = make_subnet(services)
     job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
     let_claims_run_out(services)
@@ -118,7 +118,7 @@ def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, d
     assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
     let_claims_run_out(services)
     services.job_runner.run(subnet.id)
-    services.job_runner._roll_forward.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    services.job_runner.roll_forward.settle(services.stores.subnets.get(subnet.id))
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert addresses(services, job) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     assert used(services, subnet) == 3
@@ -132,7 +132,7 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
     """It was granted, then slept; another finished its job and the user gave the addresses back."""
     subnet = make_subnet(services, 2)
     job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
-    roll_forward = services.job_runner._roll_forward  # noqa: SLF001
+    roll_forward = services.job_runner.roll_forward
     slept = []
     with monkeypatch.context() as sleep:
         sleep.setattr(roll_forward, "finish", lambda *args: slept.append(args) or {})
@@ -256,7 +256,7 @@ def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(ser
     assert used(services, subnet) == 1
 
 
-def test_what_was_given_back_one_by_one_is_handed_out_again(services):
+def test_addresses_released_one_by_one_are_handed_out_again(services):
     subnet = make_subnet(services, 40)
     job = reserve(services, subnet, 40)
     leases = leases_of(services.stores, job.reservation)
@@ -287,7 +287,7 @@ def test_a_creation_that_died_half_way_is_finished_by_recovery(services, monkeyp
     with pytest.raises(NotFound):
         services.stores.subnets.get(id_)
     recovery = services.recovery
-    recovery._claim_timeout_s = -1  # noqa: SLF001
+    recovery.claim_timeout_s = -1
     recovery.run()
     assert services.stores.subnets.get(id_).size == 9
     assert services.provisioner.create_subnet(id_, pool.id, draft).size == 9
@@ -298,7 +298,7 @@ def test_a_creation_that_died_half_way_is_finished_by_recovery(services, monkeyp
 def test_a_creation_that_slept_while_recovery_finished_it_is_answered_as_created(services, monkeypatch):
     first = make_subnet(services)
     hold, id_ = services.stores.pools.hold_range, ObjectId()
-    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.claim_timeout_s = -1
 
     def sleep_over_what_is_in_the_way(subnet):
         monkeypatch.setattr(services.stores.pools, "hold_range", hold)
@@ -399,19 +399,19 @@ def test_a_job_with_addresses_that_cannot_be_finished_holds_up_no_other_and_ends
         assert reserve(services, subnet, 4).state is JobState.FAILED  # Three are free, and that is what it is told.
     services.job_runner.run(subnet.id)
     assert services.stores.jobs.get(poison.id).error["slug"] == "given-up"
-    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.claim_timeout_s = -1
     services.recovery.run()
     assert used(services, subnet) == 0
     assert reserve(services, subnet, 4).state is JobState.SUCCEEDED
 
 
-def test_who_got_his_addresses_together_with_a_job_that_is_given_up_keeps_what_it_has(services, monkeypatch):
+def test_reservation_keeps_its_addresses_though_a_job_of_its_batch_is_given_up(services, monkeypatch):
     subnet = make_subnet(services)
     poison, healthy = (
         services.job_queue.accept(ObjectId(), subnet, ReservationRequest(name=name))
         for name in ("poison", "healthy")
     )
-    roll_forward = services.job_runner._roll_forward  # noqa: SLF001
+    roll_forward = services.job_runner.roll_forward
     with monkeypatch.context() as crash:
         die_before_writing_to(services, crash, "reservations")
         with pytest.raises(KeyboardInterrupt):
@@ -446,7 +446,7 @@ def test_a_job_that_was_given_back_often_is_not_given_up(services, monkeypatch):
     assert (stored.state, stored.attempts, stored.failures) == (JobState.SUCCEEDED, 16, 0)
 
 
-def test_what_is_not_empty_is_not_deleted_without_cascade(services):
+def test_deletion_without_cascade_of_what_is_not_empty_is_refused(services):
     subnet = make_subnet(services)
     reserve(services, subnet)
     with pytest.raises(NotEmpty):
@@ -459,7 +459,7 @@ def test_what_is_not_empty_is_not_deleted_without_cascade(services):
         services.stores.pools.get(subnet.pool)
 
 
-def test_what_was_deleted_is_remembered_for_seven_days(services):
+def test_tombstone_is_kept_for_seven_days(services):
     """Until nobody can still be at work on it; a creation that is repeated meets the tombstone."""
     subnet = make_subnet(services)
     reserve(services, subnet)
@@ -479,7 +479,7 @@ def test_what_was_deleted_is_remembered_for_seven_days(services):
     assert services.stores.leases._collection.count_documents({"subnet": subnet.id}) == 0  # noqa: SLF001
 
 
-def test_what_a_late_creation_left_of_a_deleted_subnet_does_not_make_its_pool_full(services):
+def test_range_left_by_a_late_creation_does_not_keep_its_pool_from_deletion(services):
     subnet = make_subnet(services)
     services.cascade_deleter.delete_subnet(subnet.id)
     services.stores.pools.hold_range(subnet)  # By a creation that slept until now, and died right after.
@@ -503,7 +503,7 @@ def test_a_job_keeps_every_field_when_stored(services):
     assert replace(stored, created_at=job.created_at) == job
 
 
-def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
+def test_address_in_a_release_entry_is_not_handed_out(services, monkeypatch):
     """Its block says that it is free already, but whoever finishes the release will say so once more."""
     subnet = make_subnet(services, 2)
     first, second = reserve(services, subnet), reserve(services, subnet)
@@ -513,7 +513,7 @@ def test_what_is_on_its_way_back_is_not_handed_out(services, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             services.releaser.release_reservation(first.reservation)
     third = reserve(services, subnet)
-    services.recovery._claim_timeout_s = -1  # noqa: SLF001
+    services.recovery.claim_timeout_s = -1
     services.recovery.run()
     assert addresses(services, third) == ["10.0.0.2"]
     assert used(services, subnet) == 1

@@ -32,7 +32,7 @@ def ask(services: Services, owner: Subnet, *counts: int, ids: tuple[ObjectId, ..
     return [job.id for job in services.job_queue.accept_all(owner, wanted)]
 
 
-def test_what_open_jobs_of_a_target_ask_for_is_bounded(services):
+def test_backlog_of_a_target_is_bounded(services):
     subnet, other = make_subnet(services, 5000), make_subnet(services, 5000)
     ids = ask(services, subnet, 600)
     with pytest.raises(Transient, match="Too many addresses are asked for"):
@@ -45,7 +45,7 @@ def test_what_open_jobs_of_a_target_ask_for_is_bounded(services):
     ask(services, subnet, 1000)
 
 
-def test_what_was_accepted_before_is_accepted_again_whatever_is_asked_for_since(services):
+def test_backlog_accepts_again_what_it_accepted_before(services):
     subnet = make_subnet(services, 5000)
     first = ask(services, subnet, 600)
     carry_out(services, subnet.id)
@@ -56,7 +56,7 @@ def test_what_was_accepted_before_is_accepted_again_whatever_is_asked_for_since(
         ask(services, subnet, 300, 400, ids=(listed[0], ObjectId()))
 
 
-def test_what_all_open_jobs_ask_for_is_bounded(services):
+def test_backlog_of_all_targets_is_bounded(services):
     for _ in range(2):
         ask(services, make_subnet(services, 5000), 1000)
     with pytest.raises(Transient, match="Too many addresses are asked for"):

@@ -16,13 +16,13 @@ from ipam.models.subnet import Subnet
 from ipam.storage.reservations import WantedRelease
 from ipam.wiring import Services
 from tests.support.steps import addresses, die_before_writing_to, make_subnet, reserve, used
+from tests.support.stored import begin_release
 
 
 def hidden(services: Services, subnet: Subnet, *counts: int, at_once: int = 100) -> list[ReleaseChunk]:
     """What is to be given back of reservations of so many addresses, whose releases were begun."""
     jobs = [reserve(services, subnet, count) for count in counts]
-    begin = services.stores.reservations.begin_release
-    return [part for job in jobs for part in chunks_of(begin(job.reservation, None, at_once))]
+    return [part for job in jobs for part in chunks_of(begin_release(services.stores, job.reservation, at_once))]
 
 
 def give_back(services: Services, wanted: list[ReleaseChunk]) -> list[int]:
@@ -38,7 +38,7 @@ def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
 
 
 @pytest.mark.parametrize("at_once", [0, 100])
-def test_they_go_back_with_one_entry_into_the_ledger(services, at_once):
+def test_coalesced_releases_are_one_write_of_the_ledger(services, at_once):
     subnet = make_subnet(services, 12)
     kept = reserve(services, subnet, 3)
     wanted = hidden(services, subnet, 1, 4, 2, at_once=at_once)
@@ -58,7 +58,7 @@ def test_they_go_back_with_one_entry_into_the_ledger(services, at_once):
         ("reservations", 100),  # Which are buried later otherwise.
     ],
 )
-def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before, at_once):
+def test_coalesced_releases_of_a_dead_process_are_finished_by_others(services, monkeypatch, before, at_once):
     subnet = make_subnet(services, 12)
     wanted = hidden(services, subnet, 1, 4, 2, at_once=at_once)
     with monkeypatch.context() as crash:
@@ -77,11 +77,11 @@ def test_who_dies_over_them_leaves_them_to_others(services, monkeypatch, before,
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 3
     assert give_back(services, wanted[:1]) == [0]  # It finishes its own, which was on its way.
     assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
-    services.job_runner._roll_forward.settle(services.stores.subnets.get(subnet.id))  # noqa: SLF001
+    services.job_runner.roll_forward.settle(services.stores.subnets.get(subnet.id))
     assert_all_can_be_had(services, subnet)
 
 
-def test_parts_of_one_that_is_released_twice_go_back_all(services, monkeypatch):
+def test_reservation_released_twice_at_once_goes_back_whole(services, monkeypatch):
     """Each of the two has come to another part."""
     monkeypatch.setattr(release, "RELEASED_AT_ONCE", 3)
     subnet = make_subnet(services, 12)
@@ -93,7 +93,7 @@ def test_parts_of_one_that_is_released_twice_go_back_all(services, monkeypatch):
     assert_all_can_be_had(services, subnet)
 
 
-def test_each_hears_what_came_of_his_own(services):
+def test_coalesced_release_returns_to_each_caller_its_own_outcome(services):
     """One is there, two want the same, one has another revision, one is gone, and one never was."""
     subnet = make_subnet(services, 12)
     one, other, stale, gone = (reserve(services, subnet).reservation for _ in range(4))
@@ -116,7 +116,7 @@ def test_each_hears_what_came_of_his_own(services):
     assert set(reservations.get_many([one, other, stale])) == {stale}
 
 
-def test_what_was_changed_meanwhile_is_looked_at_anew(services, monkeypatch):
+def test_reservation_changed_during_its_release_is_read_again(services, monkeypatch):
     subnet = make_subnet(services, 12)
     one, other = (reserve(services, subnet).reservation for _ in range(2))
     reservations = services.stores.reservations
@@ -134,7 +134,7 @@ def test_what_was_changed_meanwhile_is_looked_at_anew(services, monkeypatch):
     assert (released.id, released.name) == (other, "new")
 
 
-def test_each_is_told_of_by_whom_it_was_asked_for(services, plain):
+def test_coalesced_releases_have_each_the_actor_of_its_request(services, plain):
     subnet = make_subnet(services, 12)
     who = {reserve(services, subnet).reservation: f"user {n}" for n in range(3)}
     services.stores.reservations.begin_releases(

@@ -71,7 +71,7 @@ def test_a_map_counts_what_is_taken_and_what_is_never_handed_out(situation, text
         assert cell.excluded == cell.network.num_addresses - len(here)
 
 
-def test_of_a_large_subnet_nothing_is_written_out():
+def test_free_space_of_a_large_subnet_is_not_written_out():
     network = ip_network("2001:db8::/32")
     subnet = a_subnet(network[0], network[-1], exclusions=("2001:db8::/48",))
     found = surveying({}).free_networks([subnet], None, 64)
@@ -149,7 +149,7 @@ def test_leases_of_an_ipv6_subnet_are_paged_across_its_blocks(services):
     assert pages(services, subnet) == [str(start + n) for n in range(5)]
 
 
-def test_whatever_else_finds_a_lease_is_named_before_that_it_is_held():
+def test_leases_by_a_narrow_filter_are_not_read_by_the_condition_that_they_are_held():
     """The embedded server takes the first name that has an index: by this one it reads all leases that are held."""
     held = {"reservation": {"$exists": True}}
     for query in (

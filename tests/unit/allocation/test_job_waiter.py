@@ -49,7 +49,7 @@ def in_thread(call) -> threading.Thread:
     return thread
 
 
-def test_who_waits_hears_of_the_end(jobs):
+def test_job_waiter_hears_of_the_end(jobs):
     places, job = JobWaiter(jobs, 1), ObjectId()
     heard = []
     waiter = in_thread(lambda: heard.append(end_of(job, places)))
@@ -58,7 +58,7 @@ def test_who_waits_hears_of_the_end(jobs):
     assert [one.id for one in heard] == [job]
 
 
-def test_who_gives_up_gives_his_place_back(jobs):
+def test_job_waiter_that_gives_up_gives_its_place_back(jobs):
     """A caller who has hung up is not waited for, and another one gets his place."""
     places, job, later = JobWaiter(jobs, 1), ObjectId(), ObjectId()
     end_of(job, places, lambda: True)
@@ -68,7 +68,7 @@ def test_who_gives_up_gives_his_place_back(jobs):
     assert later in jobs.watched
 
 
-def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
+def test_job_waiters_hear_of_the_end_soon_after_an_outage(jobs, monkeypatch):
     """However long the database let the query wait that it did not answer."""
     job, away_s = ObjectId(), [0]
     answered = jobs.ended
@@ -88,7 +88,7 @@ def test_after_an_outage_those_who_wait_hear_of_it_soon(jobs, monkeypatch):
     assert not waiter.is_alive()
 
 
-def test_one_job_keeps_few_waiting(jobs, monkeypatch):
+def test_job_has_few_waiters(jobs, monkeypatch):
     monkeypatch.setattr(job_waiter, "_WAITERS_OF_A_JOB", 2)
     places, job = JobWaiter(jobs, 10), ObjectId()
     waiters = [in_thread(lambda: end_of(job, places)) for _ in range(2)]
@@ -112,7 +112,7 @@ def announced(jobs, monkeypatch) -> JobWaiter:
     return places
 
 
-def test_while_ends_are_announced_only_those_jobs_are_looked_at(jobs, announced):
+def test_job_waiter_reads_only_announced_jobs_while_there_are_announcements(jobs, announced):
     first, second, other = ObjectId(), ObjectId(), ObjectId()
     waiters = [in_thread(lambda job=job: end_of(job, announced)) for job in (first, second)]
     wait_until(lambda: len(announced._waited) == 2, 20, "both wait")  # noqa: SLF001
@@ -150,7 +150,7 @@ def test_an_end_that_is_told_is_not_looked_at(jobs, announced, comes):
     assert (jobs.looks, list(announced._announced)) == ([], [other.id])  # noqa: SLF001
 
 
-def test_of_announced_ends_only_the_last_are_remembered(announced, monkeypatch):
+def test_job_waiter_remembers_only_the_last_announcements(announced, monkeypatch):
     monkeypatch.setattr(job_waiter, "_REMEMBERED", 3)
     ends = [ObjectId() for _ in range(5)]
     announced.on_results(dict.fromkeys(ends[:2]))
@@ -186,7 +186,7 @@ def test_when_the_announcing_ends_he_looks_by_himself(jobs, announced):
 
 
 @pytest.mark.parametrize("comes", ["before", "while"])
-def test_who_waits_for_several_goes_on_when_all_have_ended(jobs, announced, comes):
+def test_job_waiter_of_several_goes_on_when_all_have_ended(jobs, announced, comes):
     """Some of which are told, and some to be looked at."""
     told, looked_at = [ended() for _ in range(3)], [ObjectId() for _ in range(3)]
     wanted = [*(job.id for job in told), *looked_at]
@@ -208,7 +208,7 @@ def test_who_waits_for_several_goes_on_when_all_have_ended(jobs, announced, come
     assert not announced._waited  # noqa: SLF001
 
 
-def test_what_is_not_new_is_looked_at_once(jobs, announced):
+def test_job_that_is_not_new_is_read_at_once(jobs, announced):
     """That it has ended may have been told to somebody else."""
     first, second, going_on = ended(), ObjectId(), ObjectId()
     announced.on_results({first.id: first})
@@ -219,7 +219,7 @@ def test_what_is_not_new_is_looked_at_once(jobs, announced):
     assert jobs.looks == [{second, going_on}]
 
 
-def test_who_gives_up_has_those_that_have_ended_by_then(announced):
+def test_job_waiter_that_gives_up_has_those_that_have_ended(announced):
     first, other = ended(), ObjectId()
     announced.on_results({first.id: first})
     assert announced.wait([other, first.id], FOR_EVER_S, lambda: True) == {first.id: first}

@@ -13,7 +13,6 @@ from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.job import Job, JobKind, JobState
 from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.serializers import job_json
 from ipam.models.subnet import SubnetState
 from ipam.util.clock import utc_now
 from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve
@@ -35,7 +34,7 @@ def chunks_of(services, job: Job) -> list[int]:
     done = []
     while not services.stores.jobs.get(job.id).state.terminal:
         services.job_runner.run(job.target)
-        done.append(job_json(services.stores.jobs.get(job.id))["progress"]["done"])
+        done.append(services.stores.jobs.get(job.id).to_json()["progress"]["done"])
     return done
 
 
@@ -53,27 +52,27 @@ def hours_ago(services) -> None:
             store._collection.update_many({name: {"$exists": True}}, long_ago)  # noqa: SLF001
 
 
-def test_few_addresses_are_taken_back_at_once(services):
+def test_deletion_of_few_addresses_needs_no_job(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 4)
     assert services.cascade_deleter.delete_subnet(subnet.id) is None
     assert is_gone(services, subnet)
 
 
-def test_many_are_taken_back_in_parts_by_a_job(services, dispatcher):
+def test_deletion_job_takes_addresses_back_in_parts(services, dispatcher):
     subnet = make_subnet(services, 20)
     held = [reserve(services, subnet, 2) for _ in range(4)]
     with use_audit_context(ALICE):
         job = services.cascade_deleter.delete_subnet(subnet.id)
     assert (job.kind, job.target, job.pool, job.subnet) == (JobKind.DELETION, subnet.id, subnet.pool, subnet.id)
-    assert (job.audit_context, job_json(job)["reservation"]) == (ALICE, None)
+    assert (job.audit_context, job.to_json()["reservation"]) == (ALICE, None)
     with pytest.raises(NotFound):
         services.stores.subnets.get(subnet.id)  # From the first moment on.
     # Three, three and two addresses; with the last of these the first two reservations, then the others.
     assert chunks_of(services, job) == [3, 6, 8, 8]
     assert is_gone(services, subnet)
     assert services.stores.reservations.get_many(one.reservation for one in held) == {}
-    assert job_json(services.stores.jobs.get(job.id))["reservation"] is None
+    assert services.stores.jobs.get(job.id).to_json()["reservation"] is None
     assert dispatcher.announced[-1] == job.id
 
 
@@ -107,7 +106,7 @@ def test_a_reservation_that_spans_subnets_keeps_what_it_has_in_others(services):
     assert addresses(services, made) == [f"10.0.1.{n}" for n in range(1, 6)]
 
 
-def test_who_asks_for_addresses_of_it_meanwhile_is_told_that_it_is_not_there(services):
+def test_request_to_a_subnet_that_is_being_deleted_is_not_found(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
     late = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
@@ -119,7 +118,7 @@ def test_who_asks_for_addresses_of_it_meanwhile_is_told_that_it_is_not_there(ser
     assert is_gone(services, subnet)
 
 
-def test_whoever_dies_over_a_part_is_replaced(services, dispatcher, monkeypatch):
+def test_deletion_job_of_a_dead_worker_is_finished_by_another(services, dispatcher, monkeypatch):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
     job = services.cascade_deleter.delete_subnet(subnet.id)
@@ -152,7 +151,7 @@ def test_a_deletion_whose_web_process_died_before_there_was_a_job_gets_one(servi
     assert is_gone(services, subnet)
 
 
-def test_two_who_are_at_it_at_once_take_nothing_back_twice_and_leave_nothing(services, monkeypatch):
+def test_deletion_by_two_processes_takes_nothing_back_twice_and_leaves_nothing(services, monkeypatch):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
     job = services.cascade_deleter.delete_subnet(subnet.id)
@@ -169,7 +168,7 @@ def test_two_who_are_at_it_at_once_take_nothing_back_twice_and_leave_nothing(ser
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
 
 
-def test_it_cannot_be_cancelled(services):
+def test_deletion_job_cannot_be_cancelled(services):
     subnet = make_subnet(services, 20)
     reserve(services, subnet, 8)
     job = services.cascade_deleter.delete_subnet(subnet.id)

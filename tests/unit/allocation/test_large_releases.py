@@ -12,9 +12,9 @@ from ipam.errors import NotQueued
 from ipam.models.job import JobKind, JobState
 from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.serializers import job_json
 from ipam.storage import leases
 from tests.support.steps import before_each_write, let_claims_run_out, make_subnet, reserve, used
+from tests.support.stored import begin_release
 
 
 @pytest.fixture(autouse=True)
@@ -24,17 +24,17 @@ def _few_are_many(monkeypatch):
 
 
 def progress(services, job) -> tuple[int, int]:
-    shown = job_json(services.stores.jobs.get(job))["progress"]
+    shown = services.stores.jobs.get(job).to_json()["progress"]
     return shown["done"], shown["total"]
 
 
-def test_few_addresses_go_back_at_once(services):
+def test_release_of_few_addresses_needs_no_job(services):
     subnet = make_subnet(services)
     assert services.releaser.release_reservation(reserve(services, subnet, 4).reservation) is None
     assert used(services, subnet) == 0
 
 
-def test_many_go_back_in_parts_and_others_get_their_turn_between(services, dispatcher):
+def test_release_job_goes_on_in_parts_and_others_get_their_turn_between(services, dispatcher):
     subnet = make_subnet(services, 20)
     reservation = reserve(services, subnet, 8).reservation
     job = services.releaser.release_reservation(reservation)
@@ -76,7 +76,7 @@ def test_a_part_lets_go_of_its_turn_before_the_next_one_is_asked_for(services, d
     assert (asked_in_turn, dispatcher.dispatched[before:]) == ([0], [reservation])
 
 
-def test_they_go_back_to_each_of_several_subnets(services):
+def test_release_job_gives_back_to_each_of_several_subnets(services):
     pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     for first in (1, 11, 21, 31):
         start = ip_address(f"10.0.0.{first}")
@@ -92,7 +92,7 @@ def test_they_go_back_to_each_of_several_subnets(services):
     assert parts > 4
 
 
-def test_while_one_has_it_in_hand_another_leaves_it_alone(services, monkeypatch):
+def test_release_job_is_carried_out_by_one_worker_at_a_time(services, monkeypatch):
     subnet = make_subnet(services, 20)
     job = services.releaser.release_reservation(reserve(services, subnet, 8).reservation)
     put_back, nested = services.stores.leases.put_back, []
@@ -109,7 +109,7 @@ def test_while_one_has_it_in_hand_another_leaves_it_alone(services, monkeypatch)
     assert used(services, subnet) == 5
 
 
-def test_whoever_dies_over_a_part_is_replaced_and_goes_on_where_it_was(services, dispatcher, monkeypatch):
+def test_release_job_of_a_dead_worker_goes_on_where_it_was(services, dispatcher, monkeypatch):
     subnet = make_subnet(services, 20)
     job = services.releaser.release_reservation(reserve(services, subnet, 8).reservation)
     services.job_runner.run(job.target)
@@ -129,7 +129,7 @@ def test_whoever_dies_over_a_part_is_replaced_and_goes_on_where_it_was(services,
 
 def test_a_release_whose_web_process_died_before_there_was_a_job_gets_one(services):
     subnet = make_subnet(services, 20)
-    reservation = services.stores.reservations.begin_release(reserve(services, subnet, 8).reservation, None)
+    reservation = begin_release(services.stores, reserve(services, subnet, 8).reservation)
     services.stores.reservations._collection.update_one(  # noqa: SLF001
         {"_id": reservation.id}, {"$set": {"unfinished": reservation.created_at.replace(year=2020)}}
     )
@@ -140,7 +140,7 @@ def test_a_release_whose_web_process_died_before_there_was_a_job_gets_one(servic
     assert used(services, subnet) == 0
 
 
-def test_it_cannot_be_cancelled(services):
+def test_release_job_cannot_be_cancelled(services):
     job = services.releaser.release_reservation(reserve(services, make_subnet(services, 20), 8).reservation)
     with pytest.raises(NotQueued, match="begins at once and cannot be undone"):
         services.job_queue.cancel(job.id)

@@ -51,7 +51,7 @@ def test_sets_of_addresses_are_joined_and_taken_away_as_sets_are(one, other, bot
 
 
 @given(st.lists(st.one_of(addresses, st.integers(0, 200).map(FIRST.__add__)), max_size=60), st.integers(1, 9))
-def test_parts_of_a_set_are_all_of_it_in_order_and_full(drawn, size):
+def test_address_set_parts_are_all_of_it_in_order_and_full(drawn, size):
     made = AddressSet.of(drawn)
     parts = list(made.parts(size))
     assert [address for part in parts for address in part] == list(made)
@@ -80,11 +80,11 @@ def test_runs_without_a_number_have_all_others(drawn, number):
 
 
 @given(small_runs, st.integers(0, 50), st.integers(0, 50))
-def test_what_is_outside_of_runs_is_found_in_order(drawn, first, last):
+def test_addresses_outside_of_runs_are_found_in_order(drawn, first, last):
     assert list(outside(merged(drawn), first, last)) == sorted({*range(first, last + 1)} - numbers(drawn))
 
 
-def test_what_is_outside_is_found_one_by_one_and_not_written_out():
+def test_addresses_outside_of_runs_are_not_written_out():
     found = outside(((0, 2**100),), 0, 2**111)
     assert [next(found), next(found)] == [2**100 + 1, 2**100 + 2]
 
@@ -182,7 +182,7 @@ def test_a_run_may_lie_across_two_blocks(count):
 
 
 @given(situations(), st.data())
-def test_of_certain_addresses_those_that_are_taken_are_known(situation, data):
+def test_taken_ones_of_certain_addresses_are_known(situation, data):
     inside = situation.inside
     plan, _ = planned(situation)
     wanted = data.draw(st.sets(st.sampled_from([*inside, inside[0] - 1, inside[-1] + 1]), min_size=1))
@@ -206,7 +206,7 @@ def test_a_block_is_known_as_full_when_nothing_in_it_is_free_nor_comes_back(situ
 
 
 @given(situations())
-def test_who_knows_the_full_blocks_finds_the_same(situation):
+def test_plan_with_known_full_blocks_finds_the_same(situation):
     plan, _ = planned(situation)
     knowing, _ = planned(situation, ledger=looked_around(situation).ledger)
     for _ in situation.free:

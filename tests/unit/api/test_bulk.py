@@ -25,7 +25,7 @@ def test_ids_are_the_same_for_the_same_list_and_ascend_with_their_places():
 
 
 @pytest.mark.parametrize(("most", "shown"), [(10**6, 3), (250, 1), (10, 0)])
-def test_of_what_does_not_fit_it_is_only_said_where_it_is(monkeypatch, most, shown):
+def test_bulk_answer_links_to_outcomes_that_do_not_fit(monkeypatch, most, shown):
     monkeypatch.setattr(bulk, "ANSWER_MAX_BYTES", most)
     all_ = [ItemResult(201, "reservation", {"name": "x" * 150}, f"/reservations/{place}") for place in range(3)]
     refused = ItemResult.refused(Exhausted("None is free."))

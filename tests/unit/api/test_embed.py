@@ -33,7 +33,7 @@ def test_leases_are_embedded_whole_unless_users_wrote_too_much_on_them(
 
 
 @pytest.mark.parametrize("most", [COUNT, COUNT - 1])
-def test_of_many_leases_those_of_the_first_page_are_embedded(services, client, monkeypatch, most):
+def test_embedded_leases_are_those_of_the_first_page(services, client, monkeypatch, most):
     monkeypatch.setattr("ipam.api.resources.reservations.LIMIT_MAX", most)
     job = reserve(services, make_subnet(services, COUNT), COUNT)
     page = client.simulate_get(f"/reservations/{job.reservation}", params={"embed": "leases"}).json

@@ -113,7 +113,7 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same(services, subnet, p
     assert used(services, subnet) == 1
 
 
-def test_of_a_list_that_is_accepted_in_part_that_part_is_carried_out(services, subnet, post, monkeypatch):
+def test_list_accepted_in_part_is_carried_out_in_part(services, subnet, post, monkeypatch):
     monkeypatch.setattr(job_queue, "STORED_AT_ONCE", 2)
     insert, stored = services.stores.jobs.insert, []
 
@@ -141,7 +141,7 @@ def test_of_a_list_that_is_accepted_in_part_that_part_is_carried_out(services, s
     ("error", "status"),
     [(HookUnavailable("silent", hook="h", reason="r"), 503), (RetriesExhausted("ten times"), 500)],
 )
-def test_what_has_failed_for_a_reason_that_may_pass_is_tried_anew_under_its_key(post, plain, error, status):
+def test_idempotency_key_of_a_passing_failure_is_tried_anew(post, plain, error, status):
     first = post({"count": 301})  # There are not so many; what is looked at is another reason to fail.
     assert first.status_code == 409
     (job,) = plain["jobs"].find({})

@@ -26,7 +26,7 @@ def test_a_host_that_cannot_be_listened_on_is_named():
         listen_on(host, 80)
 
 
-def test_who_has_bound_a_port_and_is_late_to_listen_is_told_that_it_is_taken(monkeypatch):
+def test_port_that_another_listens_on_is_refused_though_it_could_be_bound(monkeypatch):
     """Between binding and listening lies the wait for the database."""
     (quicker,) = listen_on("127.0.0.1", 0)
     port = quicker.getsockname()[1]
@@ -237,7 +237,7 @@ def test_callers_who_take_nothing_of_their_answers_are_cut_off_and_hold_no_threa
     wait_until(lambda: sum(unsent(served)) == 0, 20, "the others to be cut off")
 
 
-def test_what_is_kept_for_callers_who_take_nothing_is_bounded_in_sum(served, ask, monkeypatch):
+def test_unsent_answers_are_bounded_in_sum(served, ask, monkeypatch):
     monkeypatch.setattr("ipam.api.server.waitress_channel.UNSENT_MAX_BYTES", 2 * Pages.size)
     slow = [ask("/page") for _ in range(6)]
     assert all(connection.recv(1) == b"H" for connection in slow)

@@ -33,7 +33,7 @@ def test_a_file_is_read_again_and_one_that_cannot_be_used_is_told_once(tmp_path,
     assert not any(secret in caplog.text for secret in ("first", "second", "wrong"))
 
 
-def test_what_was_not_found_yet_is_told_at_once(tmp_path):
+def test_endpoint_that_was_not_found_yet_is_told_at_once(tmp_path):
     heard = []
     FileEndpoint(lambda: "here", "--bus-file").follow(heard.append)
     wait_until(lambda: heard == ["here"], 10, "the place")

@@ -50,13 +50,13 @@ def test_settings_say_what_instances_do_not_and_win_over_their_tags(text, tags, 
         ("10.0.0.1", 7000, {"options": "w=1&authMechanism=PLAIN&authSource"}, "has 'authMechanism', 'authSource'"),
     ],
 )
-def test_what_could_lead_elsewhere_is_no_instance(host, port, tags, why):
+def test_consul_instance_that_could_lead_elsewhere_is_ignored(host, port, tags, why):
     refusal = Service.parse("mongodb", "--flag", ("mongodb",)).refusal(Instance(host, port, tags))
     assert (refusal is None) == (why is None)
     assert why is None or why in refusal
 
 
-def test_each_client_is_given_several_servers_in_its_own_way():
+def test_url_of_several_servers_has_the_form_of_its_client():
     hosts = ("10.0.0.1", "fd00::1", "db.example")
     assert address("m", scheme="mongodb", hosts=hosts) == "mongodb://10.0.0.1:7000,[fd00::1]:7000,db.example:7000/"
     assert (
@@ -66,7 +66,7 @@ def test_each_client_is_given_several_servers_in_its_own_way():
     assert address("n", "scheme=nats", hosts=hosts[:2]) == "nats://10.0.0.1:7000/,nats://[fd00::1]:7000/"
 
 
-def test_of_what_is_asked_for_and_not_known_it_is_said_how_to_say_it():
+def test_url_with_an_unknown_scheme_tells_how_to_say_it():
     with pytest.raises(Transient, match=r"speak to the service 'queue': give --flag a URL .* amqp://queue"):
         address("queue")
     assert address("rabbitmq") == "amqp://10.0.0.1:7000/"
@@ -94,7 +94,7 @@ def test_of_what_is_asked_for_and_not_known_it_is_said_how_to_say_it():
         ({"consul_broker": "redis://r"}, "--consul-broker='redis://r': needs --consul as well"),
     ],
 )
-def test_what_cannot_be_a_service_or_an_agent_is_refused_at_start(flags, fault):
+def test_consul_setting_that_names_no_service_is_refused_at_start(flags, fault):
     with pytest.raises(InvalidSettings) as caught:
         Settings.read(flags, {})
     assert fault in caught.value.detail
@@ -130,6 +130,6 @@ def test_a_web_process_is_found_and_checked_at_its_address(settings, address, ch
     assert (entry["Address"], entry["Check"]["HTTP"]) == (address, checked)
 
 
-def test_of_several_addresses_none_shows_its_password():
+def test_url_of_several_addresses_shows_no_password():
     shown = without_password("amqp://me:se;cret@a//;amqp://me:se,cret@b//")
     assert shown == "amqp://***@a//;amqp://***@b//"

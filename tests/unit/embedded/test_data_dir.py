@@ -20,7 +20,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_what_others_could_read_they_cannot_any_more(tmp_path):
+def test_data_folder_that_others_could_read_is_closed(tmp_path):
     (tmp_path / "data" / "database").mkdir(parents=True)
     old, outside = tmp_path / "data" / "database" / "file", tmp_path / "outside"
     old.touch()
@@ -42,7 +42,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, monkeypatch):
     assert mode(tmp_path) == 0o700  # As it was.
 
 
-def test_what_cannot_be_a_folder_is_said(tmp_path):
+def test_data_folder_that_cannot_be_one_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSettings, match="cannot be used"):
         private_folder(tmp_path / "file" / "data")

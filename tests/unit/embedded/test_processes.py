@@ -44,12 +44,12 @@ def test_mongod_is_taken_where_there_is_one(programs, data):
     assert ("--auth" in open_.command, "--auth" in closed.command) == (False, True)
 
 
-def test_without_mongod_it_is_secantusdb(programs, data):
+def test_embedded_database_without_mongod_is_secantusdb(programs, data):
     part = database_part(data, auth=True)
     assert (part.command[0], part.program) == (str(programs / "secantusd-py"), "SecantusDB")
 
 
-def test_what_one_has_written_the_other_is_not_given(programs, data):
+def test_data_folder_of_one_database_is_not_given_to_the_other(programs, data):
     written = database_part(data, auth=True).command
     Path(written[written.index("--storage-path") + 1]).mkdir()
     mongod = install(programs, "mongod")
@@ -63,7 +63,7 @@ def test_what_one_has_written_the_other_is_not_given(programs, data):
         database_part(other, auth=True)
 
 
-def test_with_neither_it_is_said_what_to_install(programs, data):
+def test_embedded_database_with_neither_says_what_to_install(programs, data):
     (programs / "secantusd-py").unlink()
     with pytest.raises(InvalidSettings, match="pip install"):
         database_part(data, auth=True)

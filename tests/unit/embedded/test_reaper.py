@@ -46,7 +46,7 @@ def test_a_group_is_signalled_while_it_is_the_one_that_was_started(start):
     assert group.signal(0) is False
 
 
-def test_what_is_left_of_a_group_whose_leader_has_ended_is_ended(start):
+def test_reaper_ends_a_group_whose_leader_has_ended(start):
     leader = start(FORKS)
     group = Group.of(leader.pid)
     leader.stdout.readline()
@@ -57,7 +57,7 @@ def test_what_is_left_of_a_group_whose_leader_has_ended_is_ended(start):
 
 
 @pytest.mark.parametrize(("last", "is_ended"), [("", True), (f"{STOPPED}\n", False)])
-def test_after_an_orderly_stop_nobody_is_signalled(start, last, is_ended):
+def test_reaper_signals_nobody_after_an_orderly_stop(start, last, is_ended):
     child = start(WAITS)
     child.stdout.readline()
     group = Group.of(child.pid)

@@ -30,7 +30,7 @@ def looked_after(tmp_path, monkeypatch):
     return case
 
 
-def test_one_that_works_or_is_not_there_is_left_alone(looked_after):
+def test_watchdog_leaves_a_database_alone_that_works_or_is_away(looked_after):
     for looked_after.answers in (True, False):
         for _ in range(5):
             looked_after.look()
@@ -40,7 +40,7 @@ def test_one_that_works_or_is_not_there_is_left_alone(looked_after):
     assert (looked_after.restarts, looked_after.said) == (0, [])
 
 
-def test_one_that_fails_three_times_in_a_row_is_started_again(looked_after):
+def test_watchdog_restarts_a_database_that_fails_three_times_in_a_row(looked_after):
     for looked_after.works in (False, False, True, False, False):
         looked_after.look()
     assert looked_after.restarts == 0
@@ -51,7 +51,7 @@ def test_one_that_fails_three_times_in_a_row_is_started_again(looked_after):
     assert looked_after.restarts == 2
 
 
-def test_one_without_room_waits_for_it_and_that_is_said_once(looked_after):
+def test_watchdog_waits_for_room_and_says_so_once(looked_after):
     looked_after.works, looked_after.free = False, 10**6
     for _ in range(9):
         looked_after.look()

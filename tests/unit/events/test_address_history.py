@@ -95,7 +95,7 @@ class History:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_who_held_an_address_is_who_was_seen_to_hold_it(services, monkeypatch, seed):
+def test_address_history_is_what_was_seen_at_each_moment(services, monkeypatch, seed):
     """Also where many events lie between, and an address comes back again and again."""
     monkeypatch.setattr(event_log, "GROUP", 3)
     history = History(services, seed)
@@ -108,7 +108,7 @@ def test_who_held_an_address_is_who_was_seen_to_hold_it(services, monkeypatch, s
         assert all(lease in (None, right) for lease, right in leases)
 
 
-def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
+def test_address_history_of_a_deleted_subnet_ends_with_it(services):
     pool = services.provisioner.create_pool(Pool(id=ObjectId()))
     start = ip_address("10.0.0.0")
     lower, upper = (SubnetSpec(start=start + first, end=start + first + 3) for first in (0, 4))
@@ -126,7 +126,7 @@ def test_what_a_deleted_subnet_gave_out_is_not_held_in_its_successor(services):
     assert holder.name == "both"
 
 
-def test_of_what_is_older_than_the_log_is_told_what_still_is_or_was_told_later(services, monkeypatch):
+def test_address_history_before_the_log_is_what_is_known_since(services, monkeypatch):
     monkeypatch.setattr(event_log, "GROUP", 2)
     history = History(services, 0)
     history.look()

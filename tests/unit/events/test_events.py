@@ -58,7 +58,7 @@ def lease_of(services: Services, reservation: ObjectId):
     return leases_of(services.stores, reservation)[0]
 
 
-def test_of_a_subnet_it_is_told_where_it_is_and_what_it_is_like(services, told, subnet):
+def test_event_of_a_subnet_has_its_paths_and_its_json(services, told, subnet):
     (of_subnet,) = told("subnet.created")
     assert [event.paths for event in told("pool.created")] == [(f"/pools/{subnet.pool}",)]
     assert of_subnet.id == f"subnet-{subnet.id}-1"
@@ -67,7 +67,7 @@ def test_of_a_subnet_it_is_told_where_it_is_and_what_it_is_like(services, told, 
     assert (data["start"], data["end"], data["size"], data["used"]) == ("10.0.0.0", "10.0.0.9", 10, 0)
 
 
-def test_of_a_reservation_it_is_told_which_addresses_it_holds(services, told, subnet):
+def test_event_of_a_reservation_has_its_addresses(services, told, subnet):
     reservation = reserve(services, subnet, name="r", addresses=("10.0.0.1", "10.0.0.5", "10.0.0.6"), count=3)
     (event,) = told("reservation.created")
     assert event.paths == (f"/reservations/{reservation}", f"/subnets/{subnet.id}", f"/pools/{subnet.pool}")
@@ -77,7 +77,7 @@ def test_of_a_reservation_it_is_told_which_addresses_it_holds(services, told, su
     assert event.time == services.stores.reservations.get(reservation).created_at
 
 
-def test_of_an_update_it_is_told_what_was_changed(services, told, subnet):
+def test_event_of_an_update_has_what_was_changed(services, told, subnet):
     def change(old):
         return replace(old, name="new", metadata={"on": False})
 
@@ -90,12 +90,12 @@ def test_of_an_update_it_is_told_what_was_changed(services, told, subnet):
     assert (data["name"], data["metadata"]) == ("new", {"on": False})
 
 
-def test_what_changed_nothing_is_not_told(services, told, subnet):
+def test_update_that_changes_nothing_has_no_event(services, told, subnet):
     services.stores.subnets.describe(subnet.id, lambda old: old)
     assert told("subnet.updated") == []
 
 
-def test_of_an_address_given_back_the_lease_and_its_reservation_are_told(services, told, subnet):
+def test_released_lease_has_an_event_and_so_has_its_reservation(services, told, subnet):
     reservation = reserve(services, subnet, count=2)
     lease = lease_of(services, reservation)
     services.releaser.release_lease(lease.id)
@@ -125,7 +125,7 @@ def test_a_cancelled_request_is_told(services, told, subnet):
     assert json.loads(event.data)["state"] == "cancelled"
 
 
-def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_it(services, told, subnet):
+def test_events_of_a_deleted_pool_have_the_actor_of_its_deletion(services, told, subnet):
     reservation = reserve(services, subnet)
     with use_audit_context(ALICE):
         services.cascade_deleter.delete_pool(subnet.pool)
@@ -138,7 +138,7 @@ def test_with_a_pool_all_that_is_in_it_goes_and_all_is_told_of_whoever_deleted_i
     assert {event.audit_context for event in events} == {ALICE}
 
 
-def test_whoever_finishes_what_another_began_tells_who_asked_for_it(services, told, subnet, monkeypatch):
+def test_events_of_recovered_work_have_the_actor_of_the_request(services, told, subnet, monkeypatch):
     """A worker carries out the request, recovery the deletion: the origin is that of the request each time."""
     with use_audit_context(ALICE):
         job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(count=2))
@@ -169,7 +169,7 @@ def test_a_change_is_told_later_when_the_database_goes_away_after_it(services, t
         changed = store.describe(id_, lambda old: replace(old, name="new"))
     assert changed.name == "new"
     assert told(f"{kind}.updated") == []
-    monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
+    monkeypatch.setattr(services.recovery, "claim_timeout_s", -1)
     services.recovery.run()
     assert len(told(f"{kind}.updated")) == 1
     assert store.get(id_).outbox == ()
@@ -179,13 +179,13 @@ def test_a_tombstone_of_which_nobody_was_told_stays_as_long_as_any(services, tol
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", lambda *_: None)
         services.cascade_deleter.delete_subnet(subnet.id)
-    monkeypatch.setattr(services.recovery, "_claim_timeout_s", -1)
+    monkeypatch.setattr(services.recovery, "claim_timeout_s", -1)
     services.recovery.run()
     assert len(told("subnet.deleted")) == 1
     assert services.stores.subnets.find(subnet.id).state is SubnetState.DELETED
 
 
-def test_what_was_not_told_is_told_before_what_comes_after(services, told, subnet, monkeypatch):
+def test_outbox_of_a_dead_process_is_published_before_what_comes_after(services, told, subnet, monkeypatch):
     with monkeypatch.context() as outage:
         outage.setattr(EventStore, "add", lambda *_: None)
         services.stores.subnets.describe(subnet.id, lambda old: replace(old, name="b"))
@@ -212,7 +212,7 @@ def test_an_outbox_that_nobody_empties_does_not_grow_for_ever(services, told, su
     assert sorted(set(names), key=int) == [str(n) for n in range(50)]
 
 
-def test_what_is_new_was_updated_when_it_was_created():
+def test_new_document_was_updated_when_it_was_created():
     """Else now and then a millisecond later, which is how long it takes to ask the clock twice."""
     made = (Pool(id=ObjectId()) for _ in range(20_000))
     assert [pool for pool in made if pool.created_at != pool.updated_at] == []

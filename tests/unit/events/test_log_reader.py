@@ -67,7 +67,7 @@ def test_a_page_of_large_events_ends_before_it_is_full(stores, following, monkey
     assert (sequences(page), page.after, page.ended) == ([4, 5], 5, True)
 
 
-def test_who_waits_gets_what_comes(stores, following):
+def test_log_reader_that_waits_gets_what_comes(stores, following):
     write(stores, "a")
     found = []
     waiting = threading.Thread(
@@ -80,20 +80,20 @@ def test_who_waits_gets_what_comes(stores, following):
     assert [sequences(page) for page in found] == [[3]]
 
 
-def test_who_waits_in_vain_learns_how_far_he_came(stores, following):
+def test_log_reader_that_waits_in_vain_learns_how_far_it_came(stores, following):
     write(stores, "a", "a")
     page = following.wait(EventFilter(type="b", limit=10), 0.2, patient)
     assert (sequences(page), page.after, page.ended) == ([], 2, True)
 
 
-def test_who_gives_up_is_not_waited_for(stores, following):
+def test_log_reader_gives_up_with_its_caller(stores, following):
     write(stores, "a")
     given_up = iter([False, False, True, True])
     page = following.wait(EventFilter(type="b", limit=10), 3600, lambda: next(given_up))
     assert (sequences(page), page.after) == ([], 1)
 
 
-def test_there_are_so_many_places_to_wait_and_each_is_given_back(stores, following):
+def test_log_reader_has_places_to_wait_and_each_is_given_back(stores, following):
     waiting = threading.Thread(target=lambda: following.wait(EventFilter(type="b", limit=10), 30, patient))
     waiting.start()
     while following.wait(EventFilter(type="a", limit=10), 0, patient) is not None:

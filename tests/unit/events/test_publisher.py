@@ -77,7 +77,7 @@ def test_a_bus_that_was_never_told_anything_hears_what_happens_from_now_on(store
     assert wire.sequences == list(range(4, 254))
 
 
-def test_after_a_failure_it_goes_on_with_what_was_not_taken(stores, publishing, wire):
+def test_publisher_goes_on_after_a_failure_with_what_was_not_taken(stores, publishing, wire):
     relay = Relay(stores, publishing)
     relay.publish()
     write(stores, 5)
@@ -89,7 +89,7 @@ def test_after_a_failure_it_goes_on_with_what_was_not_taken(stores, publishing, 
     assert wire.sequences == [1, 2, 3, 4, 5]
 
 
-def test_one_relay_is_at_work_and_another_takes_over_when_it_gives_up_or_is_silent(stores, publishing, wire):
+def test_leader_lease_goes_to_another_relay_when_its_holder_gives_up_or_is_silent(stores, publishing, wire):
     first, second, third = Relay(stores, publishing), Relay(stores, publishing), ObjectId()
     first.publish()
     write(stores, 1)
@@ -121,7 +121,7 @@ def test_a_relay_that_lost_the_lead_without_knowing_tells_in_order_until_it_hear
     assert stores.leader_lease.take(at_work, 60).published == 0
 
 
-def test_who_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
+def test_relay_that_has_lost_the_lead_cannot_say_how_far_the_bus_is(stores, publishing):
     publishing.begin(stores.leader_lease.take(ObjectId(), -1))
     first = stores.leader_lease.take(ObjectId(), -1)
     second = stores.leader_lease.take(ObjectId(), 5)
@@ -149,7 +149,27 @@ def test_a_bus_has_one_beginning(stores, publishing):
     assert stores.leader_lease.take(holder, 5).published == 0
 
 
-def test_what_is_too_large_for_the_bus_says_where_it_is(stores, publishing, wire):
+def test_relay_whose_beginning_another_relay_has_prevented_publishes_all_the_same(
+    stores, publishing, wire, monkeypatch
+):
+    """The other one takes the lead before the first beginning is stored, and dies: the simulation's seed 15867."""
+    relay, begin = Relay(stores, publishing), publishing.begin
+
+    def begin_late(lead) -> None:
+        monkeypatch.setattr(publishing, "begin", begin)
+        stores.leader_lease.give_up(relay._holder)  # noqa: SLF001
+        stores.leader_lease.take(ObjectId(), -1.0)
+        begin(lead)
+
+    monkeypatch.setattr(publishing, "begin", begin_late)
+    relay.publish()
+    relay.publish()
+    write(stores, 3)
+    relay.publish()
+    assert wire.sequences == [1, 2, 3]
+
+
+def test_event_too_large_for_the_bus_says_where_it_is(stores, publishing, wire):
     relay = Relay(stores, publishing)
     relay.publish()
     write(stores, 1, json.dumps({"addresses": ["10.0.0.1"] * 200}))

@@ -80,7 +80,7 @@ def request(services: Services, subnet, **fields):
     return services.job_queue.accept(ObjectId(), subnet, ReservationRequest(**fields))
 
 
-def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(with_hooks):
+def test_resource_is_created_as_hooks_amended_it_one_after_the_other(with_hooks):
     services, consumers = with_hooks(
         hook("first"),
         hook("second"),
@@ -97,7 +97,7 @@ def test_what_is_created_is_as_the_hooks_have_amended_it_one_after_the_other(wit
     assert current_audit_context().amended_by == "first, second"
 
 
-def test_nothing_is_made_of_what_one_refuses_and_those_behind_it_are_not_asked(with_hooks, plain):
+def test_refusal_of_a_hook_prevents_the_change_and_asks_no_further_hook(with_hooks, plain):
     services, consumers = with_hooks(
         hook("first"), hook("second"), first=refusing("too many"), second=lambda _: YES
     )
@@ -109,7 +109,7 @@ def test_nothing_is_made_of_what_one_refuses_and_those_behind_it_are_not_asked(w
     assert plain["pools"].count_documents({"state": "active"}) == 0
 
 
-def test_only_those_are_asked_that_want_to_know(with_hooks):
+def test_hook_is_asked_only_about_changes_that_it_declares(with_hooks):
     services, consumers = with_hooks(hook("one", "subnet.create"), one=lambda _: YES)
     make_subnet(services)
     assert [asked["change"] for asked in consumers.asked] == ["subnet.create"]
@@ -191,7 +191,7 @@ def test_an_update_is_shown_with_what_was_there_before_and_not_asked_about_if_no
     assert len(consumers.asked) == 1
 
 
-def test_what_may_not_be_deleted_stays(with_hooks):
+def test_deletion_refused_by_a_hook_leaves_the_resource(with_hooks):
     services, consumers = with_hooks(
         hook("one", *(c for c in CHANGES if c.endswith("delete"))), one=refusing("in use")
     )
@@ -221,7 +221,7 @@ def test_what_may_not_be_deleted_stays(with_hooks):
     ]
 
 
-def test_what_is_deleted_is_as_the_hook_was_shown_it(with_hooks):
+def test_deletion_needs_the_revision_that_the_hook_was_shown(with_hooks):
     """It is changed while the hook is asked: so that is asked again, unless a revision was named."""
     shown: list[str] = []
 
@@ -264,9 +264,7 @@ def test_a_patch_to_a_deletion_means_nothing(with_hooks):
     ],
 )
 @pytest.mark.parametrize("silence_allows", [True, False])
-def test_what_is_declared_for_silence_happens_when_there_is_no_answer_that_can_be_used(
-    with_hooks, caplog, said, why, silence_allows
-):
+def test_hook_without_a_usable_answer_counts_as_its_silence_says(with_hooks, caplog, said, why, silence_allows):
     services, _ = with_hooks(hook("one", silence_allows=silence_allows), one=lambda _: said)
     pool = Pool(id=ObjectId(), name="p")
     for time in (1, 2):
@@ -337,7 +335,7 @@ def test_a_reservation_is_made_as_it_was_amended(with_hooks, plain, dispatcher):
     assert "'amended_by': 'one'" in str(told[0])
 
 
-def test_one_that_is_refused_takes_nothing_and_those_beside_it_get_theirs(with_hooks):
+def test_request_refused_by_a_hook_takes_nothing_from_those_beside_it(with_hooks):
     def say(question):
         return YES if question["after"]["name"] == "good" else {"allow": False, "reason": "bad"}
 
@@ -353,7 +351,7 @@ def test_one_that_is_refused_takes_nothing_and_those_beside_it_get_theirs(with_h
     assert used(services, subnet) == 2
 
 
-def test_whoever_dies_while_asking_is_replaced_and_it_is_asked_again(with_hooks):
+def test_hook_is_asked_again_when_the_worker_dies_while_asking(with_hooks):
     answers = [Exception("the worker dies here"), YES]
 
     def say(_question):
@@ -375,7 +373,7 @@ def test_whoever_dies_while_asking_is_replaced_and_it_is_asked_again(with_hooks)
     assert [asked["after"]["id"] for asked in consumers.asked] == [str(job.reservation)] * 2
 
 
-def test_whoever_lost_the_jobs_while_asking_changes_nothing_of_them(with_hooks):
+def test_worker_that_lost_its_jobs_while_asking_hooks_changes_nothing(with_hooks):
     """Its answers come when another has them in hand already."""
 
     def say(question):

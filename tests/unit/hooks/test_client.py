@@ -84,7 +84,7 @@ def test_a_bus_that_is_not_there_is_said_at_once_and_without_its_password(url):
     client.close()
 
 
-def test_while_nobody_knows_where_the_bus_is_nobody_can_be_asked():
+def test_hook_client_without_a_known_bus_gets_no_answer():
     assert FailoverHookClient("--consul-bus").ask(HOOK, [b"{}"]) == [
         Silence("it is not known yet where the bus is: --consul-bus")
     ]
@@ -99,7 +99,7 @@ def test_while_nobody_knows_where_the_bus_is_nobody_can_be_asked():
         (lambda _: {"allow": object()}, b'{"error":"TypeError"}'),
     ],
 )
-def test_what_a_function_makes_of_a_question_is_an_answer_whatever_it_is(function, answer):
+def test_consumer_answers_whatever_its_function_returns(function, answer):
     assert answer_with(function, b'{"change": "pool.create"}') == answer
 
 

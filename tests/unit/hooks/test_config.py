@@ -97,7 +97,7 @@ def test_hooks_are_read_in_the_order_of_the_file(tmp_path):
         ('[[hook]]\nname = "a"\nchanges = ["*"]\nsilence = "deny"\nsubject = "a.*"', ["hook 1, subject: string"]),
     ],
 )
-def test_all_faults_are_told_at_once(tmp_path, text, faults):
+def test_hooks_file_tells_all_faults_at_once(tmp_path, text, faults):
     path = write(tmp_path, text)
     with pytest.raises(InvalidSettings) as caught:
         read_hooks(path)
@@ -137,7 +137,7 @@ def test_a_change_that_breaks_a_rule_is_not_rehearsed(tmp_path):
         dry_run(Settings(hooks=path, bus="amqp://there"), change)
 
 
-def test_what_runs_embedded_takes_the_bus_from_one_place_and_its_hooks():
+def test_up_gives_its_parts_bus_and_hooks_by_one_variable_each():
     said = ipam_parts(Settings(bus="nats://there", hooks="hooks.toml"), {})[0].environment
     assert (said["IPAM_BUS"], said["IPAM_BUS_FILE"], said["IPAM_HOOKS"]) == ("nats://there", "", "hooks.toml")
     unsaid = ipam_parts(Settings(), {})[0].environment

@@ -33,7 +33,7 @@ def test_an_integer_may_have_more_digits_than_python_takes():
 
 
 @given(NUMBERS, NUMBERS)
-def test_two_spellings_are_the_same_when_the_numbers_are(one, other):
+def test_facets_of_two_spellings_are_the_same_when_the_numbers_are(one, other):
     assert (canonical_number(one) == canonical_number(other)) is (Decimal(one) == Decimal(other))
 
 
@@ -62,7 +62,7 @@ def test_two_paths_never_share_a_facet(one, other, value):
         (400, 60, None),  # As much as a thousand in a list may ask for, each.
     ],
 )
-def test_what_a_document_is_found_by_is_bounded_and_begins_at_the_beginning(key_length, numbers, bounded_by):
+def test_facets_of_a_document_are_bounded_and_begin_at_the_beginning(key_length, numbers, bounded_by):
     long_paths = {"first": 1, "k" * key_length: {f"{n:04}": 7 for n in range(numbers)}, "last": 1}
     found = facets("name", ("tag",), long_paths)
     assert found[:3] == ["name=name", "tag=tag", "metadata.first#=1e0"]
@@ -77,7 +77,7 @@ def test_flat_metadata_is_found_by_all_of_it():
 
 
 @given(KEYS, st.sampled_from(["7", "7.0", "x", "true"]))
-def test_what_is_escaped_in_a_query_is_found(keys, value):
+def test_metadata_key_escaped_in_a_query_is_found(keys, value):
     """Percent signs and dots in keys have to be written by their numbers; `=` and `#` may be."""
     metadata = value
     for key in reversed(keys):

@@ -32,14 +32,14 @@ def test_a_write_that_no_majority_has_is_not_taken_for_done(faults):
         insert_missing(Answering(writeErrors=faults, writeConcernErrors=[NO_MAJORITY]), [{"_id": 1}])
 
 
-def test_what_is_there_already_is_left_alone_and_any_other_fault_is_told():
+def test_insert_leaves_stored_documents_alone_and_raises_any_other_fault():
     insert_missing(Answering(writeErrors=[{"code": 11000}], writeConcernErrors=[]), [{"_id": 1}])
     with pytest.raises(BulkWriteError):
         insert_missing(Answering(writeErrors=[{"code": 2}], writeConcernErrors=[]), [{"_id": 1}])
 
 
 @pytest.mark.parametrize(("code", "said"), [(18, "authentication failed"), (13, "not authorized on ipam")])
-def test_who_is_not_let_in_yet_may_try_again_and_is_told_why(code, said):
+def test_access_denied_by_the_database_is_told_and_may_pass(code, said):
     """In a container the server may be there before its user is."""
 
     @speaks_mongo

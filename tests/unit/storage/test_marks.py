@@ -57,7 +57,7 @@ def test_a_lease_is_found_by_what_it_has_now(services, plain):
     assert (mark["facets"], "changed_at" in mark) == (["tag=both", "tag=new"], False)
 
 
-def test_with_the_last_word_on_a_lease_its_mark_goes(services, plain):
+def test_mark_goes_with_the_last_word_on_its_lease(services, plain):
     lease = a_lease(services)
     tag(services, lease, "x")
     tag(services, lease)
@@ -78,7 +78,7 @@ def test_the_next_holder_is_not_found_by_what_was_written_on_the_lease_before(se
 
 
 @pytest.mark.parametrize("is_there_before", [False, True])
-def test_what_is_written_while_the_mark_is_tidied_is_found(services, monkeypatch, is_there_before):
+def test_mark_that_is_tidied_finds_what_is_written_meanwhile(services, monkeypatch, is_there_before):
     """Whoever put the mark fell asleep over it, and it was taken for abandoned."""
     lease = a_lease(services)
     if is_there_before:
@@ -99,7 +99,7 @@ def test_what_is_written_while_the_mark_is_tidied_is_found(services, monkeypatch
     assert services.stores.leases.get(lease.id).revision == written.revision
 
 
-def test_what_a_dead_process_wrote_is_told_and_what_it_was_about_to_is_forgotten(services, plain, monkeypatch):
+def test_mark_of_a_dead_process_tells_what_it_wrote_and_forgets_the_rest(services, plain, monkeypatch):
     written, unwritten = a_lease(services), a_lease(services)
     with monkeypatch.context() as crash:
         crash.setattr(EventStore, "add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -129,7 +129,7 @@ def test_a_mark_that_is_put_again_while_it_is_tidied_stays(services, plain, monk
     assert (mark["facets"], "changed_at" in mark) == (["tag=x", "tag=y"], True)
 
 
-def test_of_a_lease_that_is_written_on_often_little_is_kept(services, plain):
+def test_mark_of_a_lease_that_is_written_on_often_stays_small(services, plain):
     lease = a_lease(services)
     for n in range(40):
         tag(services, lease, f"{n}")
@@ -137,7 +137,7 @@ def test_of_a_lease_that_is_written_on_often_little_is_kept(services, plain):
     assert tagged(services, "39") == [lease.id]
 
 
-def test_with_the_leases_of_a_deleted_subnet_their_marks_go(services, plain):
+def test_marks_go_with_the_leases_of_a_deleted_subnet(services, plain):
     lease = a_lease(services)
     tag(services, lease, "x")
     services.stores.leases.forget(lease.subnet, AddressSet.of([lease.address]))

@@ -56,7 +56,7 @@ def facets(plain, subnet: Subnet) -> list[str]:
     return plain["subnet_index"].find_one({"_id": subnet.id})["facets"]
 
 
-def test_all_that_fit_are_found_page_by_page(services, pool):
+def test_subnets_by_facet_are_found_page_by_page(services, pool):
     other = services.provisioner.create_pool(Pool(id=ObjectId()))
     mine = [put(services, pool, f"10.0.{n}.0", f"10.0.{n}.200", "even" if n % 2 == 0 else "odd") for n in range(7)]
     others = [put(services, other, f"10.0.{n}.100", f"10.0.{n}.120", "even") for n in range(3)]
@@ -94,7 +94,7 @@ def test_a_subnet_is_found_by_each_of_its_addresses_and_no_other(services, pool,
             assert services.stores.subnets.containing(type(subnet.start)(number)) == []
 
 
-def test_it_is_found_as_it_was_stored_whoever_shows_it(services, plain, pool, monkeypatch):
+def test_subnet_is_found_as_it_was_stored_whichever_process_shows_it(services, plain, pool, monkeypatch):
     """The same request, sent twice, and a hook has amended it once; who was first has died since."""
     id_, start = ObjectId(), ip_address("10.0.0.1")
     draft = SubnetSpec(start=start, end=start)
@@ -106,7 +106,7 @@ def test_it_is_found_as_it_was_stored_whoever_shows_it(services, plain, pool, mo
     assert facets(plain, made) == ["tag=amended"]
 
 
-def test_it_is_found_only_by_what_was_written_last(services, plain, pool):
+def test_subnet_is_found_only_by_what_was_written_last(services, plain, pool):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
     tag(services, subnet, "b", "c")
     tag(services, subnet, "b")
@@ -114,7 +114,7 @@ def test_it_is_found_only_by_what_was_written_last(services, plain, pool):
     assert [list(pages(services, tagged(one))) for one in "abc"] == [[], [subnet.id], []]
 
 
-def test_who_writes_while_another_tidies_is_found(services, plain, pool, monkeypatch):
+def test_subnet_written_while_its_index_entry_is_narrowed_is_found(services, plain, pool, monkeypatch):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
     narrow = SubnetIndex.narrow
 
@@ -130,7 +130,7 @@ def test_who_writes_while_another_tidies_is_found(services, plain, pool, monkeyp
     assert facets(plain, subnet) == ["tag=c"]
 
 
-def test_what_cannot_be_tidied_is_written_all_the_same(services, plain, pool, monkeypatch):
+def test_subnet_whose_index_entry_cannot_be_narrowed_is_written_all_the_same(services, plain, pool, monkeypatch):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
 
     def fail(*_):

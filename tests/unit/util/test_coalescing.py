@@ -58,13 +58,13 @@ def asked(slow: Slow, wanted: Sequence) -> list:
     return all_at_once(len(wanted), ask, wanted)
 
 
-def test_who_is_alone_is_served_at_once_and_the_others_share_the_next_calls(slow):
+def test_coalescer_serves_a_single_caller_at_once_and_others_together(slow):
     assert asked(slow, range(6)) == [0, 2, 4, 6, 8, 10]
     assert [len(call) for call in slow.calls] == [1, 3, 2]
     assert sorted(one for call in slow.calls for one in call) == list(range(6))
 
 
-def test_what_is_wrong_with_one_is_nothing_to_the_others(slow):
+def test_coalescer_fails_only_the_item_that_is_wrong(slow):
     assert asked(slow, [1, "wrong", 2]) == [2, TypeError, 4]
     assert [len(call) for call in slow.calls] == [1, 2, 1, 1]
 
@@ -75,7 +75,7 @@ def test_a_database_that_is_away_is_so_for_all_of_them(slow):
     assert [len(call) for call in slow.calls] == [1, 2]
 
 
-def test_who_asks_about_something_else_waits_for_nobody(slow):
+def test_coalescer_keeps_other_keys_waiting_for_nobody(slow):
     coalescer: Coalescer = Coalescer(slow, MAX_BATCH)
     with ThreadPoolExecutor(3) as threads:
         first = threads.submit(coalescer, 1, "this")

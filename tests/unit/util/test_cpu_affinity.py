@@ -40,7 +40,7 @@ def test_the_quietest_core_comes_first(monkeypatch: pytest.MonkeyPatch):
     assert least_used_cpus() == [2, 1, 0, 3]
 
 
-def test_who_is_kept_to_one_core_is_counted_there_until_he_ends(child: int):
+def test_process_kept_to_a_core_is_counted_there_until_it_ends(child: int):
     core = min(os.sched_getaffinity(0))
     before = pinned_processes()[core]
     pin_to_cpu([core], pid=child)
@@ -63,6 +63,6 @@ def test_a_process_that_cannot_be_kept_goes_on_as_it_is(monkeypatch: pytest.Monk
     assert os.sched_getaffinity(0) == usable
 
 
-def test_where_processes_cannot_be_kept_there_are_no_cores_to_choose_from(monkeypatch: pytest.MonkeyPatch):
+def test_cpu_affinity_has_no_cores_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     assert least_used_cpus() == []

@@ -39,7 +39,7 @@ def test_a_heartbeat_neither_follows_a_link_nor_stops_a_process(tmp_path):
     Heartbeat("relay", "ipam", tmp_path / "nowhere").beat()
 
 
-def test_what_is_in_the_file_of_a_heartbeat_may_be_anything(tmp_path):
+def test_heartbeat_file_with_other_content_has_no_age(tmp_path):
     heart = Heartbeat("relay", "ipam", tmp_path)
     (tmp_path / f"ipam-relay-ipam-{os.geteuid()}.heartbeat").write_text("soon")
     assert heart.age_s() is None

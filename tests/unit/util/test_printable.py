@@ -18,7 +18,7 @@ from ipam.util.printable import LineFormatter, printable
         ("\u202eevil\u2028", r"\u202eevil\u2028"),
     ],
 )
-def test_what_is_no_letter_is_escaped(text, shown):
+def test_printable_escapes_control_characters(text, shown):
     assert printable(text) == shown
     assert json.loads(printable(json.dumps(text, ensure_ascii=False))) == text
 

@@ -44,6 +44,6 @@ def test_a_time_is_read_as_rfc_3339_has_it(text, expected):
         ("9999-12-31T23:59:60Z", "calendar"),
     ],
 )
-def test_what_is_no_time_by_rfc_3339_is_refused_with_what_to_change(text, why):
+def test_text_that_is_no_rfc_3339_time_is_refused_with_what_to_change(text, why):
     with pytest.raises(ValueError, match=why):
         parse_time(text)

@@ -11,7 +11,6 @@ from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.job import Job, JobKind
 from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.serializers import lease_json
 from ipam.storage.time_span import begun_within
 from ipam.wiring import Services
 from ipam.workers.result_codec import ResultCodec
@@ -58,19 +57,19 @@ def test_leases_of_several_subnets_are_told_with_the_ids_that_they_are_found_by(
     _, leases = result_of(told[job.id])
     assert len({lease["subnet"] for lease in leases}) == 2
     ids = [ObjectId(lease["id"]) for lease in leases]
-    assert list(map(lease_json, leases_of(services.stores, job.reservation))) == leases
-    assert [lease_json(services.stores.leases.get(id_)) for id_ in ids] == leases
+    assert [lease.to_json() for lease in leases_of(services.stores, job.reservation)] == leases
+    assert [services.stores.leases.get(id_).to_json() for id_ in ids] == leases
     services.releaser.release_lease(ids[1])
     assert set(services.stores.leases.get_many(ids)) == {*ids} - {ids[1]}
 
 
-def test_of_a_large_job_only_the_end_is_told(services, told):
+def test_announcement_of_a_large_job_has_only_its_id(services, told):
     wordy, large = ask(services, metadata="x" * 20_000), ask(services, count=4097)
     assert through_a_message({wordy.id: told[wordy.id]}) == {wordy.id: None}
     assert result_of(told[large.id]) is None
 
 
-def test_who_took_long_tells_the_end_only(services, told, monkeypatch):
+def test_announcement_of_a_slow_job_has_only_its_id(services, told, monkeypatch):
     """Somebody else may have ended it otherwise meanwhile."""
     monkeypatch.setattr(roll_forward, "begun_within", lambda seconds: begun_within(seconds - 3600))
     job = ask(services)

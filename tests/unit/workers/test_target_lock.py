@@ -72,7 +72,7 @@ def test_alone_he_does_his_work_once(turns):
     assert [calls_of(turns, ONE), calls_of(turns, ONE)] == [1, 1]
 
 
-def test_who_finds_another_at_work_leaves_and_the_other_looks_once_more(turns):
+def test_target_lock_sends_a_second_process_away_and_the_first_looks_once_more(turns):
     holder = Holder(turns, ONE)
     assert [calls_of(turns, ONE), calls_of(turns, ONE)] == [0, 0]
     holder.let_go()
@@ -96,7 +96,7 @@ class Large(Holder):
         turns.take_large(lambda: NextRun.NONE if self._work() is None else NextRun.LATER)
 
 
-def test_only_some_of_the_processes_do_large_jobs(turns):
+def test_large_jobs_are_done_by_some_of_the_processes(turns):
     turns._large = 2  # noqa: SLF001
     first, second = (Large(turns, ONE) for _ in range(2))
     assert turns.take_large(lambda: NextRun.NONE) is NextRun.MUCH_LATER
@@ -117,7 +117,7 @@ def test_other_targets_are_nobodys_concern(turns):
     assert holder.calls.value == 1
 
 
-def test_nobody_relies_for_ever_on_who_does_not_come_to_an_end(turns):
+def test_target_lock_is_not_relied_on_for_longer_than_a_claim(turns):
     holder = Holder(turns, ONE)
     turns._patience_s = 0.0  # noqa: SLF001
     assert calls_of(turns, ONE) == 1
@@ -154,7 +154,7 @@ def test_workers_of_one_machine_give_turns_to_each_other(tmp_path: Path):
 
 
 @pytest.mark.parametrize("put", [lambda path: path.symlink_to(path.parent / "own"), os.mkfifo, Path.mkdir])
-def test_what_somebody_else_has_put_in_its_place_is_not_used(tmp_path: Path, put: Callable[[Path], None]):
+def test_target_lock_file_planted_by_another_user_is_not_used(tmp_path: Path, put: Callable[[Path], None]):
     own = tmp_path / "own"
     own.write_bytes(b"untouched")
     put(tmp_path / f"ipam-turns-{os.geteuid()}")
@@ -163,7 +163,7 @@ def test_what_somebody_else_has_put_in_its_place_is_not_used(tmp_path: Path, put
     assert own.read_bytes() == b"untouched"
 
 
-def test_of_many_processes_none_leaves_its_work_to_nobody(turns):
+def test_target_lock_loses_no_work_among_many_processes(turns):
     """Each adds a piece of work and takes its turn, over and over; whoever has the turn does all that is there."""
     todo, done = FORK.Value("i", 0), FORK.Value("i", 0)
     begin: Event = FORK.Event()
