@@ -88,13 +88,13 @@ class Declarations:
     Attributes:
         written: Name, key, conversion and default of each field that is stored with the document. The default of
             one that is always stored equals no value.
-        read: Name, key and conversion of each field that is read from it, and whether it must be there.
+        read: Name, key and conversion of each field that is read from it.
         shown: Name, name in JSON and conversion of each field and property that is shown.
         names: The names in JSON by who sets them.
     """
 
     written: tuple[tuple[str, str, Convert | None, Any], ...]
-    read: tuple[tuple[str, str, Convert | None, bool], ...]
+    read: tuple[tuple[str, str, Convert | None], ...]
     shown: tuple[tuple[str, str, Convert | None], ...]
     names: Mapping[Access, frozenset[str]]
 
@@ -120,18 +120,15 @@ def stored_fields(resource: Any) -> Bson:
 
 
 def read_fields(resource: type, bson: Bson) -> dict[str, Any]:
-    """Return the fields of *resource* in its stored form, by name; those that are not in there have their default.
+    """Return the fields of *resource* in its stored form, by name.
 
-    Raises:
-        KeyError: If a field is missing that is always stored.
+    Those that are not in there, as in a list that leaves out what is long, are not returned and have their default.
     """
     read: dict[str, Any] = {}
-    for name, key, convert, is_required in declarations(resource).read:
+    for name, key, convert in declarations(resource).read:
         if key in bson:
             value = bson[key]
             read[name] = convert(value) if convert is not None and value is not None else value
-        elif is_required:
-            raise KeyError(key)
     return read
 
 
@@ -146,7 +143,7 @@ def shown_fields(resource: Any) -> Json:
 
 def stored_keys(resource: type) -> frozenset[str]:
     """Return the names that the fields of *resource* have in its document, but for `_id`."""
-    return frozenset(key for _, key, _, _ in declarations(resource).read) - {"_id"}
+    return frozenset(key for _, key, _ in declarations(resource).read) - {"_id"}
 
 
 def _compile(resource: type) -> Declarations:
@@ -166,10 +163,7 @@ def _compile(resource: type) -> Declarations:
             for name, field in stored.items()
             if field.stored is not Stored.APART
         ),
-        read=tuple(
-            (name, field.key or name, field.codec.from_bson, field.stored is Stored.ALWAYS)
-            for name, field in stored.items()
-        ),
+        read=tuple((name, field.key or name, field.codec.from_bson) for name, field in stored.items()),
         shown=tuple(
             (name, field.shown_as or name, field.codec.to_json)
             for name, field in declared.items()

@@ -30,10 +30,10 @@ class Lease(Document):
     tombstone: ClassVar[tuple[str, ...]] = ("subnet", "entry", "tidied", "outbox")
 
     id: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID, key="lease")]
+    address: Annotated[Address, Field(Access.FIXED, TEXT, Stored.NEVER)]
     subnet: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
     pool: Annotated[ObjectId, Field()]
     reservation: Annotated[ObjectId, Field(Access.FIXED, OBJECT_ID)]
-    address: Annotated[Address, Field(Access.FIXED, TEXT, Stored.NEVER)]
     entry: Annotated[int, Field()]
     tidied: Annotated[int | None, Field(stored=Stored.APART)] = None
 

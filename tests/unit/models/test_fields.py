@@ -174,6 +174,12 @@ def test_document_that_expires_has_no_other_search_key():
     assert isinstance(key, int)
 
 
+def test_list_may_leave_out_what_is_long():
+    reservation = EXAMPLES[2]
+    listed = {name: value for name, value in reservation.to_bson().items() if name not in ("holdings", "outbox")}
+    assert Reservation.from_bson(listed) == replace(reservation, holdings=())
+
+
 def test_field_without_a_declaration_is_refused():
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Undeclared(Pool):
