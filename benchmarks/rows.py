@@ -31,7 +31,7 @@ from benchmarks.limits import (
     wait_until_done,
 )
 from ipam.allocation.job_runner import BATCH_JOBS
-from ipam.api.app import create_app
+from ipam.api.app import CallerPolicy, create_app
 from ipam.hooks.admission import AdmissionController
 from ipam.models.lease import Lease
 from ipam.models.reservation_request import ReservationRequest
@@ -345,7 +345,9 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             # A database of its own, which no worker of the stack looks after.
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
             watched = build_services(stores, settings, NoDispatcher(), AdmissionController())
-            client = TestClient(create_app(web_with_worker(stores, plain), lambda: None, Event(), ["*"]))
+            client = TestClient(
+                create_app(web_with_worker(stores, plain), lambda: None, Event(), CallerPolicy(["*"]))
+            )
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json
             for size in batches:

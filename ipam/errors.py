@@ -116,6 +116,24 @@ class CrossSite(Rejected):
     slug = "cross-site"
 
 
+class Unauthorized(Rejected):
+    """The request has no token, or one that cannot be used."""
+
+    slug = "unauthorized"
+
+
+class Forbidden(Rejected):
+    """The token of the request may not do this; `role`, if it is given, is what would be needed."""
+
+    slug = "forbidden"
+
+
+class TooManyAttempts(Rejected):
+    """The caller's address has sent wrong tokens too often; it may try again after `retry_after` seconds."""
+
+    slug = "too-many-attempts"
+
+
 class TooLarge(Rejected):
     """The body is over the limit."""
 

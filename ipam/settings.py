@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +28,8 @@ SERVICE = re.compile(
     r"(?P<path>/[^?]*)?(?:\?(?P<options>.*))?"
 )
 _FILE = "_file"
+# What else makes an address safe to listen on, by the setting that names it; Flower knows no tokens.
+_REMEDY = {"host": "--auth token, or "}
 
 
 def without_password(value: str) -> str:
@@ -93,9 +95,19 @@ class Settings(BaseModel):
         description="Names, separated by commas, that the HTTP API answers to besides localhost and --host, as "
         "requests have them in Host; * for any.",
     )
+    auth: str = Field(
+        "none",
+        pattern="^(none|token)$",
+        description="token: each request needs one, made by `ipam token create`. none: anyone may do everything.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Proxies, addresses or CIDRs separated by commas, that say in X-Forwarded-For where a request "
+        "comes from.",
+    )
     insecure: bool = Field(
         False,  # noqa: FBT003 (as all of them)
-        description="Listen on other than loopback addresses, where anyone can do everything.",
+        description="Listen on other than loopback addresses without --auth token: anyone can do everything there.",
     )
     processes: int = Field(
         1, ge=1, le=64, description="Web processes that share the port; each uses one core at most."
@@ -243,6 +255,13 @@ class Settings(BaseModel):
             raise ValueError(message)
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: str) -> str:
+        for text in _listed(value):
+            ip_network(text, strict=False)  # Its error says what is wrong.
+        return value
+
     def read_again(self, name: str) -> str:
         """Return the setting *name* as the file has it now that it was read from.
 
@@ -266,23 +285,27 @@ class Settings(BaseModel):
         return _url_of_agent(self.consul or "")
 
     def refuse_open(self, *names: str) -> None:
-        """Refuse to listen on other than loopback addresses without --insecure, for there is no authentication.
+        """Refuse to listen on other than loopback addresses where callers need no token, unless `insecure` is set.
 
         Raises:
-            InvalidSettings: If one of the settings *names* is no address of loopback, unless `insecure` is set.
+            InvalidSettings: If one of the settings *names* is no address of loopback, and neither is the case.
         """
         lines = [
             f"{_flag(name)}={address}: anyone who reaches this address can do everything, for there is no "
-            "authentication; say --insecure if a firewall or a proxy keeps others out"
+            f"authentication; say {_REMEDY.get(name, '')}--insecure if a firewall or a proxy keeps others out"
             for name in names
-            if not _is_loopback(address := getattr(self, name))
+            if not _is_loopback(address := getattr(self, name)) and not (name in _REMEDY and self.auth == "token")
         ]
         if lines and not self.insecure:
             raise InvalidSettings("\n".join(lines))
 
     def own_hosts(self) -> list[str]:
         """Return the names that requests may have in `Host`, besides those of loopback."""
-        return [in_url(self.host), *(name.strip() for name in self.hosts.split(",") if name.strip())]
+        return [in_url(self.host), *_listed(self.hosts)]
+
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Return the networks of the proxies whose word on a caller's address is taken."""
+        return [ip_network(text, strict=False) for text in _listed(self.trusted_proxies)]
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -328,6 +351,11 @@ class Settings(BaseModel):
             elif environment.get(variable):
                 given[name], origin[name] = environment[variable], variable
         return given, origin
+
+
+def _listed(text: str) -> list[str]:
+    """Return what *text* has between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _url_of_agent(text: str) -> str:

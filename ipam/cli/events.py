@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -24,6 +24,7 @@ def events() -> None:
 @click.option("--actor", metavar="NAME", help="Only what this one asked for.")
 @click.option("--after", metavar="SEQUENCE", help="Begin behind this event, 0 for all.  [default: from now on]")
 @click.option("--bus", metavar="URL", callback=check_bus, help="Listen to this bus and not to the log.")
+@click.option("--token-file", metavar="FILE", type=click.File(), help="File that holds the token for the API.")
 @click.option("--json", "as_json", is_flag=True, help="Print events whole, each as a line of JSON.")
 def events_tail(  # noqa: PLR0913 (an option each)
     *,
@@ -33,6 +34,7 @@ def events_tail(  # noqa: PLR0913 (an option each)
     actor: str | None,
     after: str | None,
     bus: str | None,
+    token_file: IO[str] | None,
     as_json: bool,
 ) -> None:
     """Print events as they happen, until Ctrl-C.
@@ -44,11 +46,14 @@ def events_tail(  # noqa: PLR0913 (an option each)
     def show(event: dict[str, Any]) -> None:
         click.echo(printable(dumps(event) if as_json else as_line(event)))
 
-    if bus is not None and (subject or actor or after):
-        raise click.UsageError("--subject, --actor and --after are for the log; leave them out with --bus.")
+    if bus is not None and (subject or actor or after or token_file):
+        raise click.UsageError(
+            "--subject, --actor, --after and --token-file are for the log; leave them out with --bus."
+        )
     if bus is not None:
         tail_bus(bus, type_, show)
         return
     with suppress(KeyboardInterrupt):
         wanted = {"after": after or "latest", "type": type_, "subject": subject, "actor": actor}
-        tail_log(url, {name: value for name, value in wanted.items() if value is not None}, show)
+        token = token_file.read().strip() if token_file is not None else None
+        tail_log(url, token, {name: value for name, value in wanted.items() if value is not None}, show)

@@ -9,7 +9,7 @@ from functools import partial
 
 import click
 
-from ipam.api.app import create_app
+from ipam.api.app import CallerPolicy, create_app
 from ipam.api.resources.health import ROUTES as HEALTH_ROUTES
 from ipam.api.server.prefork import run_prefork
 from ipam.api.server.request_threads import RequestThreads
@@ -38,7 +38,18 @@ _PING_TIMEOUT_S = 1.0
 
 @click.command()
 @with_settings(
-    *("host", "port", "hosts", "insecure", "processes", "any_core", "threads", "stop_timeout_s"),
+    *(
+        "host",
+        "port",
+        "hosts",
+        "auth",
+        "trusted_proxies",
+        "insecure",
+        "processes",
+        "any_core",
+        "threads",
+        "stop_timeout_s",
+    ),
     *(*DATABASE, "mongo_timeout_s", *BROKER, "claim_timeout_s"),
     *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s", "hooks", *BUS),
 )
@@ -71,7 +82,7 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             services,
             dispatcher.check,
             stopping,
-            settings.own_hosts(),
+            CallerPolicy(settings.own_hosts(), settings.auth == "token", settings.proxies()),
             partial(ping_workers, app, _PING_TIMEOUT_S),
         ),
         sockets=sockets,

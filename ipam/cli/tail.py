@@ -25,8 +25,10 @@ _SERVER_FAULT = 500
 Event = dict[str, Any]
 
 
-def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None]) -> None:
+def tail_log(url: str, token: str | None, wanted: Mapping[str, Any], show: Callable[[Event], None]) -> None:
     """Show the *wanted* events of the log behind the API at *url*, then each as it comes, for ever.
+
+    The *token* is sent if there is one.
 
     While the API is away nothing is lost: it goes on where it was.
 
@@ -36,7 +38,7 @@ def tail_log(url: str, wanted: Mapping[str, Any], show: Callable[[Event], None])
     after, notice = wanted["after"], RetryNotice()
     while True:
         try:
-            page = _asked(url, {**wanted, "after": after, "wait": _WAIT_S})
+            page = _asked(url, token, {**wanted, "after": after, "wait": _WAIT_S})
         except (requests.RequestException, JSONDecodeError) as error:
             notice.show(f"{url} does not answer ({type(error).__name__}).")
             time.sleep(_PAUSE_S)
@@ -94,8 +96,9 @@ def _who(event: Event) -> Iterator[str]:
         yield f"by {event['actor']}"
 
 
-def _asked(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    answer = requests.get(f"{url.rstrip('/')}/events", params=parameters, timeout=_TIMEOUT_S)
+def _asked(url: str, token: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = requests.get(f"{url.rstrip('/')}/events", params=parameters, headers=headers, timeout=_TIMEOUT_S)
     if answer.status_code >= _SERVER_FAULT:
         answer.raise_for_status()
     page: dict[str, Any] = loads(answer.text)

@@ -56,7 +56,9 @@ def write_secret(path: Path, text: str) -> None:
 
 def _own(folder: Path) -> Iterator[Path]:
     """Yield what ipam, the databases and Redis write to in *folder*; it may hold what is not theirs."""
-    yield from (folder / name for name in (MONGODB, SECANTUSDB, "lock", "redis.conf", "database.password"))
+    yield from (
+        folder / name for name in (MONGODB, SECANTUSDB, "lock", "redis.conf", "database.password", "admin.token")
+    )
     yield from folder.glob("ipam.log*")
     for database in (MONGODB, SECANTUSDB):
         yield from (folder / database).rglob("*")

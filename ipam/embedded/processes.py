@@ -161,6 +161,7 @@ def ipam_parts(settings: Settings, servers: dict[str, str]) -> list[ProcessSpec]
     ipam = [*PYTHON, "-m", "ipam"]
     open_ = ["--insecure"] if settings.insecure else []
     web = [*ipam, "serve", "--host", settings.host, "--port", str(settings.port), "--hosts", settings.hosts, *open_]
+    web += ["--auth", settings.auth, "--trusted-proxies", settings.trusted_proxies]
     flower = [*ipam, "flower", "--flower-address", settings.flower_address, "--hosts", settings.hosts, *open_]
     flower += ["--flower-port"]
     return [

@@ -32,6 +32,8 @@ from ipam.embedded.server_env import variables
 from ipam.embedded.supervisor import Supervisor
 from ipam.embedded.watchdog import Watchdog
 from ipam.errors import AccessDenied, InvalidSettings, Transient
+from ipam.models.audit_context import AuditContext, use_audit_context
+from ipam.models.token import Role, issue
 from ipam.settings import Settings
 from ipam.storage.connection import connect, create_only_user
 from ipam.storage.stores import Stores
@@ -46,6 +48,8 @@ _LOG_NAME = "ipam.log"
 _LOG_MAX_BYTES = 10 * 1024 * 1024
 _LOGS_KEPT = 4
 _PASSWORD_NAME = "database.password"  # noqa: S105 (a file's name)
+_TOKEN_NAME = "admin.token"  # noqa: S105 (likewise)
+_ACTOR = "ipam up"
 
 
 def run(settings: Settings, folder: str) -> None:
@@ -92,6 +96,7 @@ def _start_all(
         _start(supervisor, [database, redis], stopped)
         _watch_database(supervisor, mongo, settings.database, data, stopped)
     _check_schema(mongo, settings.database)
+    token = _first_token(mongo, settings.database, data) if settings.auth == "token" else None
     servers = variables(settings, mongo, broker, leaving)
     _start(supervisor, ipam_parts(settings, servers), stopped)
     if stopped.is_set():
@@ -99,6 +104,23 @@ def _start_all(
     click.echo(f"ipam: ready on http://{settings.host}:{settings.port}")
     click.echo(f"ipam: Flower on http://{settings.flower_address}:{settings.flower_port}")
     click.echo(f"ipam: the data and {_LOG_NAME} are in {data}; Ctrl-C stops everything")
+    if token is not None:
+        click.echo(f"ipam: a token for an administrator is in {token}; to see that it works:")
+        url = f"http://{settings.host}:{settings.port}/tokens/self"
+        click.echo(f'ipam:   curl -H "Authorization: Bearer $(cat {token})" {url}')
+
+
+def _first_token(mongo: str, database: str, data: Path) -> Path | None:
+    """Return the file with the first token, which is created if there is no administrator's; None if it is gone."""
+    kept = data / _TOKEN_NAME
+    stores = Stores(connect(mongo, database, _LOOK_TIMEOUT_S))
+    with closing(stores.whole):
+        if not stores.tokens.has_admin():
+            with use_audit_context(AuditContext(actor=_ACTOR)):
+                token, text = issue(name="first", role=Role.ADMIN, created_by=_ACTOR)
+                stores.tokens.insert(token)
+            write_secret(kept, f"{text}\n")
+    return kept if kept.exists() else None
 
 
 def _check_schema(mongo: str, database: str) -> None:

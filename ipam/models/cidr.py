@@ -12,6 +12,18 @@ Network = IPv4Network | IPv6Network
 _POINT_TO_POINT_BITS = 1
 
 
+def parse_allowed_from(text: str, pointer: str) -> str:
+    """Return the network that *text* spells, an address or a CIDR, in its normal form.
+
+    Raises:
+        ValidationFailed: If it spells none.
+    """
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValidationFailed.at(pointer, f"is {text!r}; give an address or a CIDR") from None
+
+
 def parse_address(text: str, pointer: str) -> Address:
     """Return the address that *text* spells.
 

@@ -63,6 +63,11 @@ class Document:
         if self.updated_at is _AS_CREATED:
             object.__setattr__(self, "updated_at", self.created_at)
 
+    @property
+    def public_id(self) -> str:
+        """The id, as paths and events have it."""
+        return str(self.id)
+
     def to_bson(self) -> Bson:
         """Return the stored form of a new document.
 
@@ -110,6 +115,12 @@ def description_to_bson(name: str, tags: tuple[str, ...], metadata: meta.Json) -
         "metadata": meta.encode(metadata),
         "facets": meta.facets(name, tags, metadata),
     }
+
+
+def writable_to_bson(document: Document) -> Bson:
+    """Return the stored form of what users can write on *document* at any time."""
+    description = description_to_bson(document.name, document.tags, document.metadata)
+    return {**description, **stored_fields(document, Access.WRITABLE)}
 
 
 def succeeded_by(document: D, **changes: Any) -> D:

@@ -13,6 +13,7 @@ from ipam.models.lease import Lease
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
 from ipam.models.subnet import Subnet
+from ipam.models.token import Token
 from ipam.util.clock import utc_now
 from ipam.util.lossless_json import dumps
 
@@ -29,12 +30,13 @@ TYPES = (
         "ipam.reservation.failed",
     ),
     *("ipam.lease.updated", "ipam.lease.released"),
+    *("ipam.token.created", "ipam.token.updated", "ipam.token.deleted"),
 )
 # They change each time, and say nothing about what was changed.
 _OF_EVERY_CHANGE = ("revision", "updated_at")
 
 
-def created(document: Pool | Subnet) -> Event:
+def created(document: Pool | Subnet | Token) -> Event:
     """Return the event that *document* was created."""
     return _happened(document, "created", current_audit_context())
 
@@ -56,7 +58,7 @@ def updated(document: Document, before: Document) -> Event:
     return _happened(document, "updated", current_audit_context(), before=changed)
 
 
-def deleted(document: Pool | Subnet | Reservation) -> Event:
+def deleted(document: Pool | Subnet | Reservation | Token) -> Event:
     """Return the event that *document* was deleted; of a reservation it names the addresses still held."""
     more = {"addresses": _addresses(document)} if isinstance(document, Reservation) else {}
     return _happened(document, "deleted", current_audit_context(), **more)
@@ -89,7 +91,7 @@ def paths_of_job(job: Job) -> tuple[str, ...]:
 
 def _happened(document: Document, verb: str, audit_context: AuditContext, **more: Any) -> Event:
     return Event(
-        id=f"{document.type_name}-{document.id}-{document.revision}",
+        id=f"{document.type_name}-{document.public_id}-{document.revision}",
         type=f"ipam.{document.type_name}.{verb}",
         paths=paths_of(document),
         revision=document.revision,
@@ -107,7 +109,7 @@ def _addresses(reservation: Reservation) -> list[str]:
 
 def paths_of(document: Document) -> tuple[str, ...]:
     """Return the path of *document*, and those of what it is in, the nearest first."""
-    return (f"/{document.type_name}s/{document.id}", *_around(document))
+    return (f"/{document.type_name}s/{document.public_id}", *_around(document))
 
 
 def _around(document: Document) -> list[str]:

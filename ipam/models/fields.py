@@ -109,10 +109,13 @@ def declarations(resource: type) -> Declarations:
     return found
 
 
-def stored_fields(resource: Any) -> Bson:
-    """Return the stored form of the fields of *resource*."""
+def stored_fields(resource: Any, access: Access | None = None) -> Bson:
+    """Return the stored form of the fields of *resource*; of those with this *access*, if it is given."""
     bson: Bson = {}
-    for name, key, convert, default in declarations(type(resource)).written:
+    known = declarations(type(resource))
+    for name, key, convert, default in known.written:
+        if access is not None and name not in known.names[access]:
+            continue
         value = getattr(resource, name)
         if value != default:
             bson[key] = convert(value) if convert is not None and value is not None else value

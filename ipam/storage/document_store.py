@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from ipam.errors import NotFound, Transient, WriteConflict
 from ipam.models import event_factory, metadata
-from ipam.models.document import Document, check_revision, description_to_bson, succeeded_by
+from ipam.models.document import Document, check_revision, object_id, succeeded_by, writable_to_bson
 from ipam.models.event import Event, Outbox
 from ipam.models.fields import Bson
 from ipam.models.job import Job
@@ -54,6 +54,14 @@ class DocumentStore(Generic[D]):
         self._collection: Collection[Any] = database[f"{self.kind}s"]
         self._decode = decode
         self._events = EventStore(database)
+
+    def id_of(self, text: str) -> ObjectId:
+        """Return the id that *text* spells, as paths have it.
+
+        Raises:
+            NotFound: If it spells none.
+        """
+        return object_id(text, self.kind)
 
     def get(self, id_: ObjectId) -> D:
         """Return the document called *id_*.
@@ -144,7 +152,7 @@ class DocumentStore(Generic[D]):
         return Page(DecodedSequence(shown, self._decode), keys, ended=len(some) <= limit and not is_cut)
 
     def describe(self, id_: ObjectId, change: Callable[[D], D], revisions: frozenset[int] | None = None) -> D:
-        """Replace name, tags and metadata by those of *change*(document); the rest is left alone.
+        """Replace the writable fields by those of *change*(document); the rest is left alone.
 
         *revisions* are those that the caller will accept to overwrite, None meaning any.
 
@@ -157,8 +165,8 @@ class DocumentStore(Generic[D]):
             old: Any = self.get(id_)
             check_revision(self.kind, old.revision, revisions)
             wanted: Any = change(old)
-            change_ = description_to_bson(wanted.name, wanted.tags, wanted.metadata)
-            if change_ == description_to_bson(old.name, old.tags, old.metadata):
+            change_ = writable_to_bson(wanted)
+            if change_ == writable_to_bson(old):
                 return cast("D", old)  # Compared as it is stored: to Python false is 0 and 1 is 1.0.
             new = succeeded_by(wanted)
             self._mark(new, change_["facets"])

@@ -47,6 +47,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel("hundreds", name="by_hundred"),
     ],
     "idempotency": [_KEYS],
+    "tokens": [_FACETS, _UNTOLD, _KEYS],
 }
 
 

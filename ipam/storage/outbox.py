@@ -26,7 +26,7 @@ Bson = dict[str, Any]
 _GROUP_BYTES = 4 * 1024 * 1024
 # The collections with an index by which the outboxes of their documents are found. Those of leases are found by
 # their marks, and those of subnets by recovery, which looks at all of them.
-TELLING = ("pools", "reservations", "jobs")
+TELLING = ("pools", "reservations", "jobs", "tokens")
 _RECOVERED_AT_ONCE = 500
 
 

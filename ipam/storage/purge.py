@@ -17,7 +17,7 @@ from ipam.models.search_keys import minute_of
 from ipam.storage.connection import KEYS_CHUNK, among, chunks, speaks_mongo
 
 # The collections whose documents go.
-EXPIRING = ("pools", "reservations", "jobs", "idempotency")
+EXPIRING = ("pools", "reservations", "jobs", "idempotency", "tokens")
 _POSITION = "expiry"
 
 

@@ -22,6 +22,7 @@ from ipam.storage.purge import PurgeStore
 from ipam.storage.reservations import ReservationStore
 from ipam.storage.schema import SchemaStore
 from ipam.storage.subnets import SubnetStore
+from ipam.storage.tokens import TokenStore
 
 
 class Stores:
@@ -38,6 +39,7 @@ class Stores:
         self.blocks = BlockStore(database)
         self.leases = LeaseStore(database)
         self.jobs = JobStore(database)
+        self.tokens = TokenStore(database)
         self.events = EventStore(database)
         self.log = EventLogStore(database)
         self.leader_lease = LeaderLeaseStore(database)

@@ -14,6 +14,7 @@ from ipam.models.job import Job, JobKind
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses
+from ipam.models.token import Role, issue
 from ipam.storage.connection import connect
 from ipam.storage.purge import EXPIRING, PurgeStore
 from ipam.storage.stores import Stores
@@ -66,6 +67,8 @@ def test_purge_removes_expired_documents_and_nothing_else(stores):
     for _ in range(2):  # One of each ends.
         pool, reservation, job, failed = a_pool(stores), a_reservation(stores), a_job(), a_job()
         stores.jobs.insert(job, failed)
+        bearer, _ = issue(name="of a test", role=Role.VIEWER)
+        stores.tokens.insert(bearer)
     stores.pools.begin_delete(pool.id, None, only_empty=True)
     stores.pools.finish_delete(pool.id)
     stores.pools.refuse(Pool(id=ObjectId()))
@@ -75,11 +78,12 @@ def test_purge_removes_expired_documents_and_nothing_else(stores):
     stores.jobs.finish(job.id)
     stores.jobs.fail([(claimed[0], {"slug": "given-up", "detail": "", "facts": {}})], token)
     stores.idempotency.begin("key", "fingerprint", ObjectId())
-    all_ = {"pools": 3, "reservations": 2, "jobs": 4, "idempotency": 1}
+    stores.tokens.delete(bearer.id)
+    all_ = {"pools": 3, "reservations": 2, "jobs": 4, "idempotency": 1, "tokens": 2}
     now = utc_now()
     kept = {timedelta(hours=24) - MINUTE: all_, timedelta(hours=24) + 2 * MINUTE: {**all_, "idempotency": 0}}
     kept[timedelta(days=7) - MINUTE] = {**all_, "idempotency": 0}
-    kept[timedelta(days=7) + 2 * MINUTE] = {"pools": 1, "reservations": 1, "jobs": 2, "idempotency": 0}
+    kept[timedelta(days=7) + 2 * MINUTE] = {"pools": 1, "reservations": 1, "jobs": 2, "idempotency": 0, "tokens": 1}
     for age, left in kept.items():
         stores.purge.remove(now + age, FOR_EVER_S)
         assert count(stores) == left, age

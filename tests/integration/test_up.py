@@ -3,6 +3,7 @@
 Few tests, for its starts are what takes time.
 """
 
+import json
 import os
 import re
 import signal
@@ -53,6 +54,8 @@ class Up:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         wait_until(lambda: self.process.poll() is not None or "ready on" in self.text, 60, "ipam up")
+        if "--auth" in more:
+            self.api.token = (folder / "data" / "admin.token").read_text().strip()
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     @property
@@ -126,8 +129,13 @@ def test_everything_starts_outlives_deaths_and_stops_on_ctrl_c(folder: Path):
     agent.start()
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        second = Up(folder, "--consul", agent.url, "--flower-port", str(taken))
+        second = Up(folder, "--consul", agent.url, "--flower-port", str(taken), "--auth", "token")
         assert f"ipam: --flower-port: 127.0.0.1:{taken} cannot be listened on" in second.text
+    assert requests.get(f"{second.api.url}/pools", timeout=20).status_code == 401
+    shown = re.search(r"ipam:   (curl -H .*/tokens/self)", second.text)[1]
+    own = json.loads(subprocess.run(["bash", "-c", shown], capture_output=True, timeout=20, check=True).stdout)
+    assert (own["name"], own["role"]) == ("first", "admin")
+    assert (folder / "data" / "admin.token").stat().st_mode & 0o077 == 0
     flower = re.search(r"Flower on (http://127\.0\.0\.1:\d+)", second.text)
     assert requests.get(flower[1], timeout=20).status_code == 200
     assert created(second.api.post(f"/subnets/{subnet['id']}/reservations"))["leases"][0]["address"] == "10.0.0.3"

@@ -11,7 +11,7 @@ from bson import ObjectId
 from falcon.testing import TestClient
 
 from ipam.allocation.dispatcher import JobResults
-from ipam.api.app import create_app
+from ipam.api.app import CallerPolicy, create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
 from ipam.events.publisher import Publisher
@@ -185,7 +185,10 @@ class World:
         if lives != process.lives:
             admission = AdmissionController(self._hooks, self.consumers)
             services = build_services(Stores(self.database), SETTINGS, self.broker, admission)
-            memory = [services, TestClient(create_app(services, lambda: None, threading.Event(), ("*",)))]
+            memory = [
+                services,
+                TestClient(create_app(services, lambda: None, threading.Event(), CallerPolicy(["*"]))),
+            ]
             self._memories[process] = (process.lives, *memory)
         return tuple(memory)
 

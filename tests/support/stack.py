@@ -21,14 +21,17 @@ RECOVERY_INTERVAL_S = 0.5
 class Api:
     """HTTP to one web process; a connection a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
+        self.token = token
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
     def request(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
+            if self.token is not None:
+                self._local.session.headers["Authorization"] = f"Bearer {self.token}"
             self._sessions.append(self._local.session)
         kwargs.setdefault("timeout", 90)
         return self._local.session.request(method, self.url + path, **kwargs)

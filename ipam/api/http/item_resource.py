@@ -17,7 +17,7 @@ from ipam.api.http.query_params import refuse_unknown
 from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import Json, render
 from ipam.models.description import patched, replaced
-from ipam.models.document import Document, object_id
+from ipam.models.document import Document
 from ipam.models.job import Job
 from ipam.storage.document_store import DocumentStore
 from ipam.wiring import Services
@@ -57,7 +57,7 @@ class ItemResource(Generic[D]):
         """Show it."""
         negotiate(req, self._kind)
         refuse_unknown(req)
-        render(req, resp, self._kind, self._show(self._reader.get(object_id(id_, self._kind))))
+        render(req, resp, self._kind, self._show(self._reader.get(self._store.id_of(id_))))
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """Change what the body names."""
@@ -71,7 +71,7 @@ class ItemResource(Generic[D]):
         """Remove it; a body, as the old client sends one, is ignored."""
         refuse_unknown(req, *self._parameters)
         waiting = parse_prefer(req)
-        job = self._delete(object_id(id_, self._kind), accepted_revisions(req), req.params)
+        job = self._delete(self._store.id_of(id_), accepted_revisions(req), req.params)
         if job is not None:
             (job,) = wait_for(self._services, req, resp, [job], waiting)
             if not job.state.terminal:
@@ -92,5 +92,5 @@ class ItemResource(Generic[D]):
             written = change(document, strip_readonly(body, fixed, document.computed()))
             return self._services.admission.review_update(document, written)
 
-        written = self._store.describe(object_id(id_, self._kind), changed, accepted_revisions(req))
-        render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.id}")
+        written = self._store.describe(self._store.id_of(id_), changed, accepted_revisions(req))
+        render(req, resp, self._kind, self._show(written), location=f"/{self._kind}s/{written.public_id}")

@@ -14,6 +14,8 @@ from ipam.util.lossless_json import dumps
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+# How a token may be sent.
+_CHALLENGE = 'Bearer realm="ipam", Basic realm="ipam", charset="UTF-8"'
 
 # Status and title of every problem; docs/errors.md has a paragraph for each.
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -23,6 +25,9 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-parameter": (400, "Invalid parameter or header"),
     "unknown-parameter": (400, "Unknown parameter"),
     "cross-site": (403, "Cross-site request refused"),
+    "unauthorized": (401, "Unauthorized"),
+    "forbidden": (403, "Forbidden"),
+    "too-many-attempts": (429, "Too many attempts"),
     "not-found": (404, "Not found"),
     "method-not-allowed": (405, "Method not allowed"),
     "not-acceptable": (406, "Not acceptable"),
@@ -74,6 +79,10 @@ def _render(resp: falcon.Response, slug: str, detail: str, facts: dict[str, Any]
     resp.data = problem_bytes(slug, detail, facts, current_audit_context().request_id)
     if slug == "unavailable":
         resp.set_header("Retry-After", str(RETRY_AFTER_S))
+    if slug == "too-many-attempts":
+        resp.set_header("Retry-After", str(facts["retry_after"]))
+    if slug == "unauthorized":
+        resp.set_header("WWW-Authenticate", _CHALLENGE)
 
 
 def on_ipam_error(req: falcon.Request, resp: falcon.Response, error: IpamError, params: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.api.http.readonly_fields import is_empty
@@ -18,17 +20,21 @@ from ipam.models.cidr import (
     check_family,
     normal_exclusion,
     parse_address,
+    parse_allowed_from,
     parse_exclusion,
     parse_network,
 )
-from ipam.models.description import Description, Text, parse, written
+from ipam.models.description import NAME_MAX, Description, Text, merge_patch, parse, written
 from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
 from ipam.models.subnet import Strategy
+from ipam.models.token import Role, Token
+from ipam.util.rfc3339 import parse_time
 
 Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)
 
 EXCLUSIONS_MAX = 1000
+ALLOWED_FROM_MAX = 100
 # In one list.
 REQUESTS_MAX = 1000
 
@@ -55,6 +61,16 @@ class ReservationBody(Description):
     spread: Text | None = None
     ipv4: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
     ipv6: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
+
+
+class TokenBody(Description):
+    """A token."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_MAX)]
+    role: Text | None = None
+    expires_at: Text | None = None
+    allowed_from: Annotated[list[Text], Field(max_length=ALLOWED_FROM_MAX)] | None = None
+    disabled: bool | None = None
 
 
 # Promised by the contract, not there yet: refused by name, so that no caller believes to have them.
@@ -178,6 +194,51 @@ def reservation_request(body: Json, kind: str) -> ReservationRequest:
             "/ipv6", f"and ipv4 come to {request.count}; together they may be at most {COUNT_MAX}"
         )
     return request
+
+
+def token_fields(body: Json) -> Json:
+    """Return the writable fields of the token that *body* asks for.
+
+    Raises:
+        ValidationFailed: If it breaks a rule.
+    """
+    parsed = parse(TokenBody, body)
+    return {
+        **written(parsed),
+        "role": _one_of(Role, parsed.role, "/role") or Role.VIEWER,
+        "expires_at": _time(parsed.expires_at, "/expires_at") if parsed.expires_at else None,
+        "allowed_from": tuple(
+            parse_allowed_from(text, f"/allowed_from/{index}")
+            for index, text in enumerate(parsed.allowed_from or ())
+        ),
+        "disabled": bool(parsed.disabled),
+    }
+
+
+def replaced_token(token: Token, body: Json) -> Token:
+    """Return *token* with the writable fields of *body*; those that it does not name have their default.
+
+    Raises:
+        ValidationFailed: If it breaks a rule.
+    """
+    return replace(token, **token_fields(body))
+
+
+def patched_token(token: Token, body: Json) -> Token:
+    """Return *token* changed by the merge patch *body* (RFC 7396).
+
+    Raises:
+        ValidationFailed: If it breaks a rule.
+    """
+    shown = token.to_json()
+    return replaced_token(token, merge_patch({name: shown[name] for name in TokenBody.model_fields}, body))
+
+
+def _time(text: str, pointer: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise ValidationFailed.at(pointer, str(error)) from None
 
 
 def _refuse(parsed: BaseModel, names: Iterable[str], why: str) -> None:
