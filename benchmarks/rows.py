@@ -31,7 +31,7 @@ from benchmarks.limits import (
     wait_until_done,
 )
 from ipam.allocation.job_runner import BATCH_JOBS
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from ipam.hooks.admission import AdmissionController
 from ipam.models.lease import Lease
 from ipam.models.reservation_request import ReservationRequest
@@ -346,7 +346,7 @@ def calls(made: Installation, _effort: Effort) -> Measurement:
             stores, plain = Stores(counted[f"{database}-calls"]), Stores(made.bare.client[f"{database}-calls"])
             watched = build_services(stores, settings, NoDispatcher(), AdmissionController())
             client = TestClient(
-                create_app(web_with_worker(stores, plain), lambda: None, Event(), CallerPolicy(["*"]))
+                create_app(web_with_worker(stores, plain), lambda: None, Event(), ApiOptions(["*"]))
             )
             pool = client.simulate_post("/pools", json={}).json
             subnet = client.simulate_post(f"/pools/{pool['id']}/subnets", json={"cidr": "10.0.0.0/22"}).json

@@ -122,6 +122,13 @@ class Settings(BaseModel):
     stop_timeout_s: float = Field(
         8.0, ge=0, le=600, description="How long a web process that is to stop goes on with requests it has begun."
     )
+    open_metrics: bool = Field(
+        False,  # noqa: FBT003 (as all of them)
+        description="Show /metrics without a token, with --auth token too.",
+    )
+    metrics_pools: int = Field(
+        100, ge=0, le=10_000, description="How many pools /metrics tells of, the oldest first; once a minute."
+    )
     mongo: str = Field(
         "127.0.0.1:27017",
         min_length=1,

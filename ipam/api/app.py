@@ -12,18 +12,22 @@ import falcon
 from ipam.api.http.authenticator import Authenticator
 from ipam.api.http.credentials import Networks
 from ipam.api.http.idempotency import Idempotency
+from ipam.api.http.metrics import RequestMetrics
 from ipam.api.http.problems import on_crash, on_http_error, on_ipam_error
+from ipam.api.http.responses import Json
 from ipam.api.middleware.allowed_hosts import AllowedHosts
 from ipam.api.middleware.audit_context import AuditContextMiddleware
 from ipam.api.middleware.authentication import Access, Authentication
 from ipam.api.middleware.browser_security import BrowserSecurity
 from ipam.api.middleware.drain import DrainMiddleware
+from ipam.api.middleware.request_metrics import RequestMetricsMiddleware
 from ipam.api.resources.addresses import AddressItem
 from ipam.api.resources.events import EventCollection
 from ipam.api.resources.free_space import PoolFreeSpace, SubnetFreeSpace, SubnetMap
 from ipam.api.resources.health import Live, Ready, Status, checked
 from ipam.api.resources.jobs import JobCollection, JobItem
 from ipam.api.resources.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
+from ipam.api.resources.metrics import InstallationCollector, Metrics
 from ipam.api.resources.pools import PoolCollection, pool_item
 from ipam.api.resources.reservations import ReservationCollection, ReservationItem, ScopedReservations
 from ipam.api.resources.root import Root
@@ -42,25 +46,29 @@ ADMINISTRATION = Access(read=Role.ADMIN, write=Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
-class CallerPolicy:
-    """Who is let in.
+class ApiOptions:
+    """The settings of the API.
 
     Attributes:
         hosts: Names that requests may have in `Host`, besides those of loopback.
         need_token: Whether each request needs a token.
         trusted_proxies: Networks of the proxies that say in `X-Forwarded-For` where a request comes from.
+        open_metrics: Whether `/metrics` is shown without a token.
+        metrics_pools: How many pools `/metrics` tells of.
     """
 
     hosts: Collection[str]
     need_token: bool = False
     trusted_proxies: Networks = ()
+    open_metrics: bool = False
+    metrics_pools: int = 0
 
 
 def create_app(
     services: Services,
     check_broker: Callable[[], None],
     stopping: threading.Event,
-    callers: CallerPolicy,
+    options: ApiOptions,
     ping_workers: Callable[[], Sequence[str]] = tuple,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application on *services*, which takes no further request once *stopping* is set.
@@ -69,13 +77,15 @@ def create_app(
     the names of the workers that answer.
     """
     app = falcon.App()
+    metrics = RequestMetrics()
+    app.add_middleware(RequestMetricsMiddleware(metrics))
     app.add_middleware(AuditContextMiddleware())
     app.add_middleware(BrowserSecurity())
-    app.add_middleware(AllowedHosts(callers.hosts))
+    app.add_middleware(AllowedHosts(options.hosts))
     app.add_middleware(DrainMiddleware(stopping))
-    authenticator = Authenticator(services.stores.tokens) if callers.need_token else None
+    authenticator = Authenticator(services.stores.tokens) if options.need_token else None
     access: dict[str, Access] = {}
-    app.add_middleware(Authentication(authenticator, access, callers.trusted_proxies))
+    app.add_middleware(Authentication(authenticator, access, options.trusted_proxies))
     app.req_options.strip_url_path_trailing_slash = True  # As RackHD IPAM 1.0 did.
     app.req_options.keep_blank_qs_values = True
     app.add_error_handler(Exception, on_crash)
@@ -88,6 +98,13 @@ def create_app(
 
     monitor = services.monitor
     needed = {"database": services.stores.positions.write, "broker": check_broker}
+    parts: dict[str, Callable[[], Json]] = {
+        **{name: checked(check) for name, check in needed.items()},
+        "recovery": monitor.recovery,
+        "relay": monitor.relay,
+        "bus": monitor.bus,
+        "queue": monitor.queue,
+    }
     routes: dict[str, tuple[Access, Any]] = {
         "/": (VIEWING, Root()),
         "/pools": (OPERATION, PoolCollection(services, once)),
@@ -117,17 +134,11 @@ def create_app(
         "/readyz": (PUBLIC, Ready(needed)),
         "/status": (
             VIEWING,
-            Status(
-                {
-                    **{name: checked(check) for name, check in needed.items()},
-                    "workers": lambda: _workers(ping_workers()),
-                    "recovery": monitor.recovery,
-                    "relay": monitor.relay,
-                    "bus": monitor.bus,
-                    "queue": monitor.queue,
-                },
-                services.admission.hooks,
-            ),
+            Status({**parts, "workers": lambda: _workers(ping_workers())}, services.admission.hooks),
+        ),
+        "/metrics": (
+            PUBLIC if options.open_metrics else VIEWING,
+            Metrics(metrics.exposed_with(InstallationCollector(parts, services.stores, options.metrics_pools))),
         ),
     }
     for path, (needed_roles, resource) in routes.items():

@@ -15,6 +15,7 @@ from ipam.cli.hooks import hook
 from ipam.cli.init_db import init_db
 from ipam.cli.relay import relay
 from ipam.cli.serve import serve
+from ipam.cli.status import status
 from ipam.cli.token import token
 from ipam.cli.up import up
 from ipam.cli.worker import worker
@@ -33,7 +34,7 @@ def cli() -> None:
     refuse_compressed()
 
 
-for command in (serve, worker, beat, relay, flower, health, events, hook, token, init_db, up):
+for command in (serve, worker, beat, relay, flower, health, status, events, hook, token, init_db, up):
     cli.add_command(command)
 
 

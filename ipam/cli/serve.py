@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import click
 
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
+from ipam.api.http.metrics import share, shared_folder
 from ipam.api.resources.health import ROUTES as HEALTH_ROUTES
 from ipam.api.server.prefork import run_prefork
 from ipam.api.server.request_threads import RequestThreads
@@ -38,18 +40,8 @@ _PING_TIMEOUT_S = 1.0
 
 @click.command()
 @with_settings(
-    *(
-        "host",
-        "port",
-        "hosts",
-        "auth",
-        "trusted_proxies",
-        "insecure",
-        "processes",
-        "any_core",
-        "threads",
-        "stop_timeout_s",
-    ),
+    *("host", "port", "hosts", "auth", "trusted_proxies", "insecure"),
+    *("processes", "any_core", "threads", "stop_timeout_s", "open_metrics", "metrics_pools"),
     *(*DATABASE, "mongo_timeout_s", *BROKER, "claim_timeout_s"),
     *("consul_service", "consul_address", "consul_tags", "consul_remove_after_s", "hooks", *BUS),
 )
@@ -62,9 +54,12 @@ def serve(settings: Settings) -> None:
 
     def serve_at(place: int) -> None:
         pin_to_cpu(cores, place)
+        if settings.processes > 1:
+            share(place)
         _serve(settings, sockets)
 
-    run_prefork(settings.processes, serve_at, sockets)
+    with shared_folder() if settings.processes > 1 else nullcontext():
+        run_prefork(settings.processes, serve_at, sockets)
 
 
 def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
@@ -82,7 +77,13 @@ def _serve(settings: Settings, sockets: Sequence[socket.socket]) -> None:
             services,
             dispatcher.check,
             stopping,
-            CallerPolicy(settings.own_hosts(), settings.auth == "token", settings.proxies()),
+            ApiOptions(
+                hosts=settings.own_hosts(),
+                need_token=settings.auth == "token",
+                trusted_proxies=settings.proxies(),
+                open_metrics=settings.open_metrics,
+                metrics_pools=settings.metrics_pools,
+            ),
             partial(ping_workers, app, _PING_TIMEOUT_S),
         ),
         sockets=sockets,

@@ -10,18 +10,16 @@ from types import FrameType
 from typing import Any
 
 import click
-import requests
 
+from ipam.cli.http_api import ApiUnavailable, get
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import Transient
 from ipam.events.subscriber import listen
 from ipam.settings import BUS_SCHEMES, of_scheme
-from ipam.util.lossless_json import JSONDecodeError, loads
+from ipam.util.lossless_json import loads
 
 _WAIT_S = 30
-_TIMEOUT_S = 60
 _PAUSE_S = 1.0
-_SERVER_FAULT = 500
 Event = dict[str, Any]
 
 
@@ -38,9 +36,9 @@ def tail_log(url: str, token: str | None, wanted: Mapping[str, Any], show: Calla
     after, notice = wanted["after"], RetryNotice()
     while True:
         try:
-            page = _asked(url, token, {**wanted, "after": after, "wait": _WAIT_S})
-        except (requests.RequestException, JSONDecodeError) as error:
-            notice.show(f"{url} does not answer ({type(error).__name__}).")
+            page = get(url, "/events", token, {**wanted, "after": after, "wait": _WAIT_S})
+        except ApiUnavailable as error:
+            notice.show(str(error))
             time.sleep(_PAUSE_S)
             continue
         notice.clear()
@@ -94,14 +92,3 @@ def as_line(event: Event) -> str:
 def _who(event: Event) -> Iterator[str]:
     if "actor" in event:
         yield f"by {event['actor']}"
-
-
-def _asked(url: str, token: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    answer = requests.get(f"{url.rstrip('/')}/events", params=parameters, headers=headers, timeout=_TIMEOUT_S)
-    if answer.status_code >= _SERVER_FAULT:
-        answer.raise_for_status()
-    page: dict[str, Any] = loads(answer.text)
-    if not answer.ok:
-        raise click.ClickException(page.get("detail", answer.text))
-    return page

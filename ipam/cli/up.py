@@ -20,17 +20,8 @@ from ipam.wiring import declared_hooks
     help="Where the data is kept.",
 )
 @with_settings(
-    *(
-        "host",
-        "port",
-        "hosts",
-        "auth",
-        "trusted_proxies",
-        "insecure",
-        "flower_address",
-        "flower_port",
-        "concurrency",
-    ),
+    *("host", "port", "hosts", "auth", "trusted_proxies", "insecure"),
+    *("flower_address", "flower_port", "concurrency"),
     *("mongo", "mongo_file", "database", "bus", "bus_file", "hooks"),
     *(*CONSUL, "consul_mongo", "consul_broker", "consul_service"),
     mongo="one of its own",

@@ -28,8 +28,8 @@ class Role(StrEnum):
     """What a token may do; each role may also do what those before it may."""
 
     VIEWER = "viewer"  # Read everything but tokens.
-    ALLOCATOR = "allocator"  # Reserve and release addresses, describe reservations and leases, cancel jobs.
-    OPERATOR = "operator"  # Create, change and delete pools and subnets.
+    ALLOCATOR = "allocator"  # Reserve and release addresses, describe reservations and leases, cancel own jobs.
+    OPERATOR = "operator"  # Create, change and delete pools and subnets, cancel jobs.
     ADMIN = "admin"  # Create, change and delete tokens.
 
     def includes(self, other: Role) -> bool:

@@ -11,7 +11,7 @@ from falcon.testing import Result, TestClient
 from pymongo import MongoClient
 
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from ipam.hooks.admission import AdmissionController
 from ipam.models.cidr import bounds, parse_network
 from ipam.models.job import Job, JobState
@@ -74,7 +74,7 @@ def test_a_sync_request_takes_three_calls_in_its_web_process(
     with MongoClient(database, tz_aware=True) as client:
         stores = Stores(client[services.stores.whole._database.name])  # noqa: SLF001
         front = web_with_worker(services.stores, stores)
-        api, answers = TestClient(create_app(front, lambda: None, Event(), CallerPolicy(["*"]))), []
+        api, answers = TestClient(create_app(front, lambda: None, Event(), ApiOptions(["*"]))), []
         made = calls.of(lambda: answers.append(api.simulate_post(path, json={})))
     assert (answers[0].status_code, made) == (201, (2, 1)), calls.made
 
@@ -82,7 +82,7 @@ def test_a_sync_request_takes_three_calls_in_its_web_process(
 def test_an_async_request_takes_two_calls_and_is_answered_with_the_job_as_it_is_stored(
     services: Services, calls: Calls, subnet: Subnet
 ):
-    api, answers = TestClient(create_app(services, lambda: None, Event(), CallerPolicy(["*"]))), []
+    api, answers = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"]))), []
     path, headers = f"/subnets/{subnet.id}/reservations", {"Prefer": "respond-async"}
     made = calls.of(lambda: answers.append(api.simulate_post(path, json={}, headers=headers)))
     assert (answers[0].status_code, made) == (202, (1, 1)), calls.made
@@ -92,7 +92,7 @@ def test_an_async_request_takes_two_calls_and_is_answered_with_the_job_as_it_is_
 def test_an_async_request_that_is_sent_again_is_answered_with_what_has_become_of_it(
     services: Services, subnet: Subnet
 ):
-    api = TestClient(create_app(services, lambda: None, Event(), CallerPolicy(["*"])))
+    api = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"])))
     path, headers = f"/subnets/{subnet.id}/reservations", {"Prefer": "respond-async", "Idempotency-Key": "k"}
     first = api.simulate_post(path, json={}, headers=headers)
     assert api.simulate_post(path, json={}, headers=headers).json == first.json
@@ -107,7 +107,7 @@ def test_a_reservation_is_shown_with_what_is_around_it_in_three_calls(
 ):
     (job,) = ask(services, subnet, 1)
     services.job_runner.run(subnet.id)
-    api = TestClient(create_app(services, lambda: None, Event(), CallerPolicy(["*"])))
+    api = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"])))
     api.simulate_patch(f"/pools/{subnet.pool}", json={"metadata": {"of": "pool"}})
     api.simulate_patch(f"/subnets/{subnet.id}", json={"metadata": {"of": "subnet"}})
     answers: list[Result] = []
@@ -140,7 +140,7 @@ def test_leases_are_read_by_their_keys_whatever_they_are_listed_by(
     jobs = [ask(services, one, 1, 2)[0] for one in (subnet, *neighbours)]
     for one in (subnet, *neighbours):
         services.job_runner.run(one.id)
-    api = TestClient(create_app(services, lambda: None, Event(), CallerPolicy(["*"])))
+    api = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"])))
     expected = [lease["address"] for lease in api.simulate_get(f"/leases?pool={pool.id}").json["leases"]]
     assert len(expected) == 8
     first = api.simulate_get(f"/reservations/{jobs[0].reservation}/leases").json["leases"][0]

@@ -165,3 +165,19 @@ def test_health_is_asked_of_each_process(lone: Stack):
 def test_a_broker_that_is_away_is_no_reason_to_start_a_worker_again(lone: Stack, caplog):
     assert fault(lone, "worker", broker=f"redis://127.0.0.1:{free_port()}/0") is None
     assert "would not help" in caplog.text
+
+
+def test_ipam_status_prints_what_status_says_and_exits_with_2_without_an_api(lone: Stack):
+    def ran(url: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ipam", "status", "--url", url]
+        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+
+    pool = lone.api.pool(name="of status")
+    shown = ran(lone.api.url)
+    assert shown.returncode in (0, 1), shown.stderr
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:]][:7] == [
+        *lone.api.get("/status").json()["parts"]
+    ]
+    assert pool["id"] in shown.stdout or shown.stdout.count(" pool ") == 10
+    away = ran(f"http://127.0.0.1:{free_port()}")
+    assert (away.returncode, "does not answer" in away.stderr, "Traceback" in away.stderr) == (2, True, False)

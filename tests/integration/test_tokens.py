@@ -81,6 +81,22 @@ def test_revoked_token_is_refused_by_every_web_process_within_seconds(stack: Sta
     assert problem(admin.get(f"/tokens/{public}")) == (404, "not-found")
 
 
+def test_metrics_are_the_sum_of_all_web_processes(stack: Stack, admin: Api):
+    def counted() -> float:
+        lines = admin.get("/metrics").text.splitlines()
+        wanted = 'ipam_http_requests_total{method="PUT",route="/pools",status="405"} '
+        return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+
+    answers = [requests.put(f"{stack.api.url}/pools", headers=bearer(admin), timeout=20) for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {405}
+    assert [counted() for _ in range(6)] == [20.0] * 6
+    assert problem(stack.api.get("/metrics")) == (401, "unauthorized")
+
+
+def bearer(api: Api) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api.token}"}
+
+
 def test_events_tail_reads_its_token_from_a_file(stack: Stack, admin: Api, tmp_path: Path):
     admin.pool(name="to be seen")
     file = tmp_path / "token"

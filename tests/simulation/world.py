@@ -11,7 +11,7 @@ from bson import ObjectId
 from falcon.testing import TestClient
 
 from ipam.allocation.dispatcher import JobResults
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from ipam.errors import Transient
 from ipam.events.buses import Message as EventMessage
 from ipam.events.publisher import Publisher
@@ -187,7 +187,7 @@ class World:
             services = build_services(Stores(self.database), SETTINGS, self.broker, admission)
             memory = [
                 services,
-                TestClient(create_app(services, lambda: None, threading.Event(), CallerPolicy(["*"]))),
+                TestClient(create_app(services, lambda: None, threading.Event(), ApiOptions(["*"]))),
             ]
             self._memories[process] = (process.lives, *memory)
         return tuple(memory)

@@ -6,7 +6,7 @@ import hmac
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -15,9 +15,10 @@ from bson import ObjectId
 from ipam.api.http.coalesced_reader import coalesce_by_id
 from ipam.api.http.credentials import is_in
 from ipam.errors import Forbidden, TooManyAttempts, Transient, Unauthorized
-from ipam.models.token import Token, split_token
+from ipam.models.token import Token, digest_of, split_token
 from ipam.storage.tokens import TokenStore
 from ipam.util.clock import utc_now
+from ipam.util.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 BELIEVED_S = 5.0
 # Tokens, and addresses that have failed, that a process remembers.
 _REMEMBERED = 10_000
-# So many wrong tokens an address may send in so many seconds.
+# So many different wrong tokens an address may send in so many seconds. One that is sent again and again guesses
+# nothing: it is that of a client that has missed a change.
 _FAILURES_MAX = 10
 _FAILURES_WITHIN_S = 60.0
 _NO_DIGEST = bytes(32)
@@ -47,7 +49,8 @@ class Authenticator:
         self._find = coalesce_by_id(tokens.get_many)
         self._lock = threading.Lock()
         self._read: OrderedDict[bytes, _Read] = OrderedDict()
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failures: OrderedDict[str, dict[bytes, float]] = OrderedDict()
+        self._log_limit = LogLimit(_FAILURES_WITHIN_S)
 
     def authenticate(self, text: str, address: str) -> Token:
         """Return the token with this *text*, which a caller at *address* has sent.
@@ -60,8 +63,9 @@ class Authenticator:
         """
         split = split_token(text)
         if split is None:
-            self._check_failures(address)
-            raise self._failed(address, "what it sent has not the form of a token")
+            wrong = digest_of(text)
+            self._check_failures(address, wrong)
+            raise self._failed(address, wrong, "what it sent has not the form of a token")
         id_, digest = split
         token = self._known(digest, address) or self._look_up(id_, digest, address)
         if token.disabled:
@@ -80,7 +84,7 @@ class Authenticator:
         with self._lock:
             known = self._read.get(digest)
         if known is None:
-            self._check_failures(address)
+            self._check_failures(address, digest)
             return None
         return known.token if time.monotonic() - known.at_s < BELIEVED_S else None
 
@@ -92,7 +96,7 @@ class Authenticator:
         if token is None or not is_right:
             with self._lock:
                 self._read.pop(digest, None)
-            raise self._failed(address, f"there is no token {id_.binary.decode()} with that secret")
+            raise self._failed(address, digest, f"there is no token {id_.binary.decode()} with that secret")
         with self._lock:
             self._read[digest] = _Read(token, now_s)
             self._read.move_to_end(digest)
@@ -104,35 +108,46 @@ class Authenticator:
             log.warning("when the token %s was used last cannot be kept: %s", token.public_id, error.detail)
         return token
 
-    def _check_failures(self, address: str) -> None:
-        """Refuse an *address* that has sent wrong tokens too often.
+    def _check_failures(self, address: str, digest: bytes) -> None:
+        """Refuse an *address* that has sent too many wrong tokens, and a token that was wrong just now.
 
         Raises:
-            TooManyAttempts: If it has.
+            Unauthorized: If the token with this *digest* was wrong just now: it need not be looked for again.
+            TooManyAttempts: If the address has sent too many others.
         """
+        now_s = time.monotonic()
         with self._lock:
-            failures = self._failures.get(_origin(address), ())
-            recent = [at_s for at_s in failures if at_s > time.monotonic() - _FAILURES_WITHIN_S]
+            failures = dict(self._failures.get(_origin(address), {}))
+        if now_s - failures.get(digest, -BELIEVED_S) < BELIEVED_S:
+            raise _unknown()
+        recent = sorted(
+            at_s for wrong, at_s in failures.items() if wrong != digest and at_s > now_s - _FAILURES_WITHIN_S
+        )
         if len(recent) >= _FAILURES_MAX:
-            wait_s = int(recent[0] + _FAILURES_WITHIN_S - time.monotonic()) + 1
+            wait_s = int(recent[-_FAILURES_MAX] + _FAILURES_WITHIN_S - now_s) + 1
             message = f"Too many wrong tokens came from {address}; try again in {wait_s} s."
             raise TooManyAttempts(message, retry_after=wait_s)
 
-    def _failed(self, address: str, why: str) -> Unauthorized:
-        """Count a failure of *address*, and return what to raise."""
-        origin = _origin(address)
+    def _failed(self, address: str, digest: bytes, why: str) -> Unauthorized:
+        """Remember that *address* has sent a wrong token with this *digest*, and return what to raise."""
+        origin, now_s = _origin(address), time.monotonic()
         with self._lock:
-            failures = self._failures.setdefault(origin, deque(maxlen=_FAILURES_MAX))
-            # One line for the first failure in a minute, and one when no more are let in.
-            is_first = not failures or failures[-1] < time.monotonic() - _FAILURES_WITHIN_S
-            failures.append(time.monotonic())
-            is_last = len(failures) == _FAILURES_MAX and failures[0] > time.monotonic() - _FAILURES_WITHIN_S
+            failures = self._failures.setdefault(origin, {})
+            failures.pop(digest, None)
+            failures[digest] = now_s
+            while len(failures) > _FAILURES_MAX:
+                del failures[next(iter(failures))]  # The oldest.
             self._failures.move_to_end(origin)
             while len(self._failures) > _REMEMBERED:
                 self._failures.popitem(last=False)
-        if is_first or is_last:
+            is_last = len(failures) == _FAILURES_MAX and min(failures.values()) > now_s - _FAILURES_WITHIN_S
+        if self._log_limit.allows(f"{origin} {'out' if is_last else 'in'}"):
             log.warning("refused %s: %s%s", address, why, "; it is kept out for a minute" if is_last else "")
-        return Unauthorized("There is no such token.")
+        return _unknown()
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("There is no such token.")
 
 
 def _origin(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +14,12 @@ from ipam.api.http.credentials import Networks, client_address, presented_token
 from ipam.errors import Forbidden
 from ipam.models.audit_context import current_audit_context, set_audit_context
 from ipam.models.token import Role, Token
+from ipam.util.log_limit import LogLimit
 
+log = logging.getLogger(__name__)
 _READING = ("GET", "HEAD", "OPTIONS")
+# What a token may not do is in the log at most so often for each token.
+_REFUSAL_LOGGED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Authentication:
         self._authenticator = authenticator
         self._access = access
         self._trusted_proxies = trusted_proxies
+        self._log_limit = LogLimit(_REFUSAL_LOGGED_EVERY_S)
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Find the caller's token; changes are made in its name, whatever `X-Actor` says.
@@ -73,6 +79,8 @@ class Authentication:
         """
         token, needed = token_of(req), self._access[req.uri_template or ""].role(req.method)
         if token is not None and needed is not None and not token.role.includes(needed):
+            if self._log_limit.allows(token.public_id):
+                log.warning("refused %s: %s %s needs the role %s", token.actor, req.method, req.path, needed)
             raise Forbidden(
                 f"The token {token.public_id} is for a {token.role}; {req.method} {req.uri_template} needs "
                 f"the role {needed}.",

@@ -23,7 +23,7 @@ _KEPT_S = 1.0
 ROUTES = ("/livez", "/readyz", "/status")
 OK = "ok"
 # A part that is not wanted is no reason to worry.
-_FINE = (OK, "none")
+FINE = (OK, "none")
 
 
 class Live:
@@ -42,7 +42,7 @@ class Ready:
     """
 
     def __init__(self, parts: Mapping[str, Callable[[], None]]) -> None:
-        self._states = _Kept(lambda: {name: _state(name, check) for name, check in parts.items()})
+        self._states = Kept(lambda: {name: _state(name, check) for name, check in parts.items()})
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Say so, or name the parts that cannot be used."""
@@ -63,13 +63,13 @@ class Status:
 
     def __init__(self, parts: Mapping[str, Callable[[], Json]], hooks: Callable[[], list[Json]]) -> None:
         self._hooks = hooks
-        self._states = _Kept(lambda: {name: _look(name, look) for name, look in parts.items()})
+        self._states = Kept(lambda: {name: state_of(name, look) for name, look in parts.items()})
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Show it; 200 whatever is found, for it is a report."""
         refuse_unknown(req)
         states = self._states.get()
-        is_ok = all(state["status"] in _FINE for state in states.values())
+        is_ok = all(state["status"] in FINE for state in states.values())
         shown = {"status": OK if is_ok else "degraded", "version": __version__, "parts": states}
         render_plain(resp, {**shown, "hooks": self._hooks()})
 
@@ -84,28 +84,31 @@ def checked(check: Callable[[], None]) -> Callable[[], Json]:
     return look
 
 
-class _Kept(Generic[T]):
-    """The value of *find*, kept for some time; one thread at a time refreshes it."""
+class Kept(Generic[T]):
+    """The value of *find*, kept for some seconds; one thread at a time refreshes it."""
 
-    def __init__(self, find: Callable[[], T]) -> None:
+    def __init__(self, find: Callable[[], T], kept_s: float = _KEPT_S) -> None:
         self._find = find
+        self._kept_s = kept_s
         self._lock = threading.Lock()
         self._found: tuple[float, T] | None = None
 
     def get(self) -> T:
+        """Return the value, as it is or was some seconds ago."""
         with self._lock:
-            if self._found is None or time.monotonic() - self._found[0] > _KEPT_S:
+            if self._found is None or time.monotonic() - self._found[0] > self._kept_s:
                 found = self._find()
                 self._found = time.monotonic(), found
             return self._found[1]
 
 
 def _state(name: str, check: Callable[[], None]) -> str:
-    state = _look(name, checked(check))
+    state = state_of(name, checked(check))
     return str(state.get("detail", OK))
 
 
-def _look(name: str, look: Callable[[], Json]) -> Json:
+def state_of(name: str, look: Callable[[], Json]) -> Json:
+    """Return the state of the part *name*, as *look* finds it, or why it cannot be found."""
     try:
         return look()
     except Transient as error:

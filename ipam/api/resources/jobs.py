@@ -20,8 +20,11 @@ from ipam.api.http.query_params import (
     whole_number,
 )
 from ipam.api.http.responses import job_json, render, render_page
+from ipam.api.middleware.authentication import token_of
+from ipam.errors import Forbidden
 from ipam.models.document import object_id
 from ipam.models.job import JobState
+from ipam.models.token import Role
 from ipam.wiring import Services
 
 log = logging.getLogger(__name__)
@@ -64,8 +67,17 @@ class JobItem:
         render(req, resp, "job", job_json(job))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
-        """Cancel it, while no worker has begun it."""
+        """Cancel it, while no worker has begun it.
+
+        Raises:
+            Forbidden: If another token has asked for it, and this one is for no operator.
+        """
         refuse_unknown(req)
-        self._services.job_queue.cancel(object_id(id_, "job"))
+        wanted, token = object_id(id_, "job"), token_of(req)
+        if token is not None and not token.role.includes(Role.OPERATOR):
+            job = self._services.stores.jobs.get(wanted)
+            if job.audit_context.actor != token.actor:
+                raise Forbidden(f"The job {id_} was asked for by another token.", role=Role.OPERATOR.value)
+        self._services.job_queue.cancel(wanted)
         resp.status = 204
         resp.set_header("Location", "/jobs")

@@ -18,5 +18,5 @@ class Root:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Say what this is, in which version, and where its lists are."""
         refuse_unknown(req)
-        links = {name: f"/{name}" for name in (*_LISTS, "livez", "readyz", "status")}
+        links = {name: f"/{name}" for name in (*_LISTS, "livez", "readyz", "status", "metrics")}
         render_plain(resp, {"name": "ipam", "version": __version__, "links": links})

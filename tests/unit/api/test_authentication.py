@@ -13,13 +13,14 @@ import pytest
 from bson import ObjectId
 from falcon.testing import Result, TestClient
 
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from ipam.api.http import authenticator
 from ipam.errors import Transient
 from ipam.models.token import Role, Token, issue, split_token
 from ipam.storage.stores import Stores
 from ipam.util.clock import utc_now
 from ipam.wiring import Services
+from tests.support.steps import make_subnet
 
 PROXY = "192.0.2.1"
 # The role that each change needs; reading takes a viewer, and of tokens an administrator.
@@ -41,7 +42,7 @@ PUBLIC = ("/livez", "/readyz")
 
 @pytest.fixture
 def app(services: Services) -> Any:
-    callers = CallerPolicy(["*"], need_token=True, trusted_proxies=[ip_network(PROXY)])
+    callers = ApiOptions(["*"], need_token=True, trusted_proxies=[ip_network(PROXY)])
     return create_app(services, lambda: None, Event(), callers)
 
 
@@ -268,18 +269,33 @@ def test_revoked_token_works_for_as_long_as_one_is_believed_and_no_longer(api, n
 def test_address_that_sends_wrong_tokens_is_kept_out_and_a_token_that_was_right_is_not(api, new, caplog):
     known, late = new(), new()
     assert api.simulate_get("/pools", headers=bearer(known)).status_code == 200
-    wrong = issue(name="x", role=Role.ADMIN)[1]
-    for _ in range(10):
-        assert api.simulate_get("/pools", headers=bearer(wrong)).status_code == 401
-    for text in (wrong, late, "nonsense"):
+    wrong = [issue(name="x", role=Role.ADMIN)[1] for _ in range(10)]
+    for text in wrong:
+        assert slug(api.simulate_get("/pools", headers=bearer(text))) == (401, "unauthorized")
+    for text in (issue(name="x", role=Role.ADMIN)[1], late, "nonsense"):
         answer = api.simulate_get("/pools", headers=bearer(text))
         assert slug(answer) == (429, "too-many-attempts")
         assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert api.simulate_get("/pools", headers=bearer(known)).status_code == 200
     assert api.simulate_get("/pools", headers=bearer(late), remote_addr="10.0.0.1").status_code == 200
-    refused = [record for record in caplog.records if "refused" in record.message]
-    assert len(refused) == 2
-    assert not any(wrong.rpartition("_")[2] in record.message for record in refused)
+    refused = [record.message for record in caplog.records if "refused" in record.message]
+    assert [message.endswith("a minute") for message in refused] == [False, True]
+    assert not any(text.rpartition("_")[2] in message for text in wrong for message in refused)
+
+
+@pytest.mark.parametrize("believed_s", [5.0, 0.0])
+def test_client_that_goes_on_with_a_revoked_token_keeps_no_other_out(api, new, stores, monkeypatch, believed_s):
+    """It guesses nothing; a new token from the same address, as behind a NAT, is let in."""
+    revoked, late = new(), new()
+    stores.tokens.delete(split_token(revoked)[0])
+    monkeypatch.setattr(authenticator, "BELIEVED_S", believed_s)
+    reads: list[Any] = []
+    stored = stores.tokens._stored  # noqa: SLF001
+    monkeypatch.setattr(stores.tokens, "_stored", lambda ids: stored(reads.append(ids) or ids))
+    for _ in range(30):
+        assert slug(api.simulate_get("/pools", headers=bearer(revoked))) == (401, "unauthorized")
+    assert len(reads) == (1 if believed_s else 30)
+    assert api.simulate_get("/pools", headers=bearer(late)).status_code == 200
 
 
 def test_wrong_tokens_of_an_ipv6_network_count_together(api):
@@ -323,6 +339,29 @@ def test_idempotency_key_is_the_tokens_own(api, new):
         for text in (first, second, first)
     ]
     assert made[0] == made[2] != made[1]
+
+
+def test_job_is_cancelled_by_its_own_token_or_an_operator(api, new, services):
+    owner, other, operator = new(Role.ALLOCATOR), new(Role.ALLOCATOR), new(Role.OPERATOR)
+    subnet = make_subnet(services)
+    path = f"/subnets/{subnet.id}/reservations"
+    paths = [
+        api.simulate_post(path, json={}, headers=bearer(owner, Prefer="respond-async")).headers["Location"]
+        for _ in range(2)
+    ]
+    refused = api.simulate_delete(paths[0], headers=bearer(other))
+    assert (slug(refused), refused.json["role"]) == ((403, "forbidden"), "operator")
+    assert api.simulate_get(paths[0], headers=bearer(owner)).json["state"] == "queued"
+    assert api.simulate_delete(paths[0], headers=bearer(owner)).status_code == 204
+    assert api.simulate_delete(paths[1], headers=bearer(operator)).status_code == 204
+
+
+def test_refusals_for_want_of_a_role_are_logged_once_a_minute(api, new, caplog):
+    first, second = new(name="ci"), new(name="cd")
+    for text in (first, first, second, first):
+        assert api.simulate_post("/pools", json={}, headers=bearer(text)).status_code == 403
+    refused = [record.message for record in caplog.records if "needs the role operator" in record.message]
+    assert [message.split(" (")[0] for message in refused] == ["refused ci", "refused cd"]
 
 
 def test_role_includes_those_before_it():

@@ -5,7 +5,7 @@ import threading
 import pytest
 from falcon.testing import TestClient
 
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from tests.support.steps import make_subnet, reserve
 
 COUNT = 10
@@ -13,7 +13,7 @@ COUNT = 10
 
 @pytest.fixture
 def client(services):
-    return TestClient(create_app(services, lambda: None, threading.Event(), CallerPolicy(["*"])))
+    return TestClient(create_app(services, lambda: None, threading.Event(), ApiOptions(["*"])))
 
 
 @pytest.mark.parametrize(("bytes_each", "at_once"), [(0, COUNT), (90, COUNT), (200, 6)])

@@ -8,7 +8,7 @@ import pytest
 from falcon.testing import Result, TestClient
 
 from ipam.allocation import job_queue
-from ipam.api.app import CallerPolicy, create_app
+from ipam.api.app import ApiOptions, create_app
 from ipam.api.resources import reservations
 from ipam.errors import HookUnavailable, NotFound, RetriesExhausted, Transient
 from ipam.models.subnet import Subnet
@@ -35,7 +35,7 @@ def subnet(services: Services) -> Subnet:
 @pytest.fixture
 def post(services: Services, subnet: Subnet) -> Callable[..., Result]:
     """Send a POST for addresses of the subnet, under a key."""
-    api = TestClient(create_app(services, lambda: None, Event(), CallerPolicy(["*"])))
+    api = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"])))
     path = f"/subnets/{subnet.id}/reservations"
     return lambda body: api.simulate_post(path, json=body, headers=KEY)
 
