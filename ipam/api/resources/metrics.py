@@ -29,7 +29,7 @@ _POOLS_KEPT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Figure:
+class Figure:
     """A metric that is a figure in the state of a part."""
 
     name: str
@@ -38,13 +38,13 @@ class _Figure:
     figure: str
 
 
-_FIGURES = (
-    _Figure("ipam_jobs_open", "Jobs that have not ended, 10,000 meaning so many or more.", "queue", "open"),
-    _Figure("ipam_jobs_oldest_age_seconds", "Age of the oldest job that has not ended.", "queue", "oldest_s"),
-    _Figure("ipam_relay_lag_seconds", "Age of the oldest event that the log does not have.", "relay", "behind_s"),
-    _Figure("ipam_bus_lag_events", "Events of the log that the bus does not have.", "bus", "behind"),
-    _Figure("ipam_bus_lag_seconds", "Age of the oldest of these events.", "bus", "behind_s"),
-    _Figure("ipam_recovery_last_run_timestamp_seconds", "When recovery ran last.", "recovery", "last_run_at"),
+FIGURES = (
+    Figure("ipam_jobs_open", "Jobs that have not ended, 10,000 meaning so many or more.", "queue", "open"),
+    Figure("ipam_jobs_oldest_age_seconds", "Age of the oldest job that has not ended.", "queue", "oldest_s"),
+    Figure("ipam_relay_lag_seconds", "Age of the oldest event that the log does not have.", "relay", "behind_s"),
+    Figure("ipam_bus_lag_events", "Events of the log that the bus does not have.", "bus", "behind"),
+    Figure("ipam_bus_lag_seconds", "Age of the oldest of these events.", "bus", "behind_s"),
+    Figure("ipam_recovery_last_run_timestamp_seconds", "When recovery ran last.", "recovery", "last_run_at"),
 )
 
 
@@ -88,7 +88,7 @@ class InstallationCollector(Collector):
         for part, state in states.items():
             up.add_metric([part], float(state["status"] in FINE))
         yield up
-        for one in _FIGURES:
+        for one in FIGURES:
             if (value := states.get(one.part, {}).get(one.figure)) is not None:
                 number = parse_time(value).timestamp() if isinstance(value, str) else float(value)
                 yield GaugeMetricFamily(one.name, one.help, number)

@@ -1,20 +1,29 @@
 """/metrics; without a server."""
 
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
+import yaml
 from bson import ObjectId
 from falcon.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from ipam import __version__
 from ipam.api.app import ApiOptions, create_app
+from ipam.api.resources.metrics import FIGURES
 from ipam.errors import Transient
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.token import Role, issue
 from ipam.wiring import Services
 from tests.support.steps import make_subnet, reserve
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 @pytest.fixture
@@ -102,6 +111,36 @@ def test_openmetrics_is_sent_where_it_is_asked_for(api):
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
     assert api.simulate_get("/metrics?x=1").status_code == 400
+
+
+@pytest.mark.parametrize("file", ["prometheus-alerts.yml", "grafana-dashboard.json"])
+def test_alerts_and_dashboard_use_metrics_that_there_are(api, services, file):
+    """All that they name is shown, or is as soon as there is a relay, a bus and a run of recovery."""
+    make_subnet(services)
+    api.simulate_get("/pools")
+    there = {name for name, _ in samples(api)} | {figure.name for figure in FIGURES}
+    expressions = list(_expressions(yaml.safe_load((DEPLOY / file).read_text())))
+    named = {name for one in expressions for name in re.findall(r"\bipam_\w+", one)}
+    assert len(expressions) >= 6
+    assert named <= there
+    assert {"ipam_part_up", "ipam_jobs_oldest_age_seconds", "ipam_pool_used_addresses"} <= named
+
+
+def _expressions(value: Any) -> Iterator[str]:
+    """Each PromQL expression in a file."""
+    if isinstance(value, dict):
+        yield from (one for name, one in value.items() if name == "expr")
+        yield from (found for one in value.values() for found in _expressions(one))
+    elif isinstance(value, list):
+        yield from (found for one in value for found in _expressions(one))
+
+
+@pytest.mark.long
+def test_promtool_accepts_the_alerts():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on PATH; Debian has it in the package prometheus")
+    subprocess.run([promtool, "check", "rules", DEPLOY / "prometheus-alerts.yml"], timeout=60, check=True)
 
 
 @pytest.mark.parametrize("is_open", [True, False])
