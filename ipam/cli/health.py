@@ -11,8 +11,9 @@ import click
 
 from ipam.cli.options import BROKER, with_settings
 from ipam.errors import Transient
-from ipam.settings import Settings, in_url
+from ipam.settings import Settings
 from ipam.util.heartbeat import Heartbeat
+from ipam.util.urls import in_url
 from ipam.wiring import broker_endpoint
 from ipam.workers.celery_app import create_celery, ping_workers, worker_name
 

@@ -21,9 +21,10 @@ from ipam.hooks.client import HookClient
 from ipam.hooks.config import CHANGES, Hook, Silence
 from ipam.hooks.consumer import Consumer, Function
 from ipam.hooks.signing import Secret
-from ipam.settings import Settings, without_password
+from ipam.settings import Settings
 from ipam.util.lossless_json import dumps, loads
 from ipam.util.printable import printable
+from ipam.util.urls import without_password
 from ipam.wiring import build_hook_client, declared_hooks
 
 _AGAIN_AFTER_S = 1.0

@@ -15,8 +15,9 @@ from ipam.cli.http_api import ApiUnavailable, get
 from ipam.cli.retry_notice import RetryNotice
 from ipam.errors import Transient
 from ipam.events.subscriber import listen
-from ipam.settings import BUS_SCHEMES, of_scheme
+from ipam.settings import BUS_SCHEMES
 from ipam.util.lossless_json import loads
+from ipam.util.urls import of_scheme
 
 _WAIT_S = 30
 _PAUSE_S = 1.0

@@ -18,8 +18,9 @@ from requests.adapters import HTTPAdapter
 from ipam.discovery.endpoints import FileEndpoint, resolved
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
-from ipam.settings import Settings, in_url
+from ipam.settings import Settings
 from ipam.util.retry import retry_until_available
+from ipam.util.urls import in_url
 
 log = logging.getLogger(__name__)
 _DEFAULT_PORT = 8500

@@ -12,7 +12,8 @@ from typing import Any
 from ipam import __version__
 from ipam.discovery.consul import ConsulAgent
 from ipam.errors import Transient
-from ipam.settings import Settings, in_url
+from ipam.settings import Settings
+from ipam.util.urls import in_url
 
 log = logging.getLogger(__name__)
 # How often the agent checks whether the process can do its work, and how long it waits for that.

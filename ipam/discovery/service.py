@@ -9,7 +9,8 @@ from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ipam.errors import Transient
-from ipam.settings import SERVICE, in_url
+from ipam.settings import SERVICE
+from ipam.util.urls import in_url
 
 # The broker's service, if nothing else is said: a Redis, as it is without Consul.
 USUAL_BROKER = "redis"

@@ -17,8 +17,8 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from ipam.errors import Transient
-from ipam.settings import without_password
 from ipam.util.nats_connection import connect_once, is_nats
+from ipam.util.urls import without_password
 
 EXCHANGE = "ipam.events"
 CONTENT_TYPE = "application/cloudevents+json"

@@ -13,8 +13,8 @@ from nats.errors import TimeoutError as NatsTimeout
 
 from ipam.errors import Transient
 from ipam.events.buses import EXCHANGE
-from ipam.settings import without_password
 from ipam.util.nats_connection import connect_once, is_nats
+from ipam.util.urls import without_password
 
 _TIMEOUT_S = 5
 _LOOKS_UP_AFTER_S = 1.0

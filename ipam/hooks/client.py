@@ -13,8 +13,8 @@ from ipam.hooks.nats import NatsSession
 from ipam.hooks.rabbitmq import RabbitMqSession
 from ipam.hooks.session import Answer, Question, Session
 from ipam.hooks.signing import Secret
-from ipam.settings import without_password
 from ipam.util.nats_connection import is_nats
+from ipam.util.urls import without_password
 
 
 class HookClient(Protocol):

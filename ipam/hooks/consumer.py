@@ -21,9 +21,9 @@ from ipam.errors import InvalidSettings, Transient
 from ipam.hooks.rabbitmq import body_of
 from ipam.hooks.session import CONNECT_TIMEOUT_S
 from ipam.hooks.signing import ID_HEADER, Headers, Secret
-from ipam.settings import without_password
 from ipam.util.lossless_json import dumps, loads
 from ipam.util.nats_connection import connect_once, is_nats
+from ipam.util.urls import without_password
 
 log = logging.getLogger(__name__)
 _LOOKS_UP_AFTER_S = 1.0

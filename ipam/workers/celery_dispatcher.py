@@ -16,8 +16,8 @@ from kombu.pools import ProducerPool, producers
 
 from ipam.allocation.dispatcher import JobResults
 from ipam.errors import Transient
-from ipam.settings import without_password
 from ipam.util.outages import Outage
+from ipam.util.urls import without_password
 from ipam.workers.celery_app import CARRY_OUT, results_exchange
 from ipam.workers.result_codec import ResultCodec
 

@@ -12,8 +12,8 @@ from kombu import Message, Queue
 
 from ipam.allocation.dispatcher import JobResults
 from ipam.errors import Transient
-from ipam.settings import without_password
 from ipam.util.outages import Outage
+from ipam.util.urls import without_password
 from ipam.workers.celery_app import results_exchange
 from ipam.workers.result_codec import ForeignMessage, ResultCodec
 

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from ipam.cli.main import cli
 from ipam.errors import InvalidSettings
-from ipam.settings import Settings, without_password
+from ipam.settings import Settings
+from ipam.util.urls import without_password
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default():

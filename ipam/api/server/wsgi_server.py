@@ -20,7 +20,7 @@ from waitress.server import BaseWSGIServer, create_server
 from ipam.api.server.request_threads import RequestThreads
 from ipam.api.server.waitress_channel import Channel
 from ipam.errors import InvalidSettings
-from ipam.settings import in_url
+from ipam.util.urls import in_url
 
 log = logging.getLogger(__name__)
 # Above the limit of a body, so that one that is over it costs its sender no connection.

@@ -6,7 +6,8 @@ from ipam.discovery.consul import ConsulAgent
 from ipam.discovery.registration import entry_of_web
 from ipam.discovery.service import Instance, Service
 from ipam.errors import InvalidSettings, Transient
-from ipam.settings import BUS_SCHEMES, Settings, without_password
+from ipam.settings import BUS_SCHEMES, Settings
+from ipam.util.urls import without_password
 
 
 def address(text: str, *tags: str, scheme: str = "", hosts: tuple[str, ...] = ("10.0.0.1",)) -> str:
