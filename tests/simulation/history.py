@@ -25,7 +25,9 @@ _MOST_COMMANDS = 30_000
 _LARGE = (1000, 1, 2)
 # So long jobs are new; with the latter some still are when a claim of theirs has run out.
 _NEW_FOR_S = (5, 60)
-_MOST_ROUNDS_OF_RECOVERY = 20
+# A job that cannot be stored is tried ten times, each when its claim has run out, which takes two rounds; then its
+# addresses go back.
+_MOST_ROUNDS_OF_RECOVERY = 30
 # In one history of so many there is a hook.
 _WITH_HOOKS = 5
 # In one of so many all clocks are set back at some time, by so much.
