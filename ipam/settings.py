@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -47,9 +47,8 @@ class Settings(BaseModel):
         description="Names, separated by commas, that the HTTP API answers to besides localhost and --host, as "
         "requests have them in Host; * for any.",
     )
-    auth: str = Field(
+    auth: Literal["none", "token"] = Field(
         "none",
-        pattern="^(none|token)$",
         description="token: each request needs one, made by `ipam token create`. none: anyone may do everything.",
     )
     trusted_proxies: str = Field(
@@ -165,8 +164,8 @@ class Settings(BaseModel):
     )
     flower_address: str = Field("127.0.0.1", description="Address that Flower listens on.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower.")
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error."
     )
 
     @field_validator("broker")
