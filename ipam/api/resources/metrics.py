@@ -98,7 +98,11 @@ class InstallationCollector(Collector):
         labels = ["pool_id", "pool"]
         size = GaugeMetricFamily("ipam_pool_addresses", "Addresses that a pool can lease.", labels=labels)
         used = GaugeMetricFamily("ipam_pool_used_addresses", "Addresses of it that are leased.", labels=labels)
-        for pool, usage in self._usage.get():
+        try:
+            known = self._usage.get()
+        except Transient:  # `ipam_part_up` tells of it, and what was not read is not kept.
+            return
+        for pool, usage in known:
             size.add_metric([str(pool.id), pool.name], float(usage.size))
             used.add_metric([str(pool.id), pool.name], float(usage.used))
         yield from (size, used)
@@ -106,9 +110,6 @@ class InstallationCollector(Collector):
     def _read_usage(self) -> list[tuple[Pool, Usage]]:
         if not self._pools:
             return []
-        try:
-            pools = list(self._stores.pools.page(Query(limit=self._pools)).items)
-            usage = self._stores.subnets.usage([pool.id for pool in pools])
-        except Transient:  # `ipam_part_up` tells of it.
-            return []
+        pools = list(self._stores.pools.page(Query(limit=self._pools)).items)
+        usage = self._stores.subnets.usage([pool.id for pool in pools])
         return [(pool, usage[pool.id]) for pool in pools]

@@ -97,10 +97,14 @@ def test_metrics_are_shown_while_the_database_is_away(api, services, monkeypatch
     def away(*_: Any) -> Any:
         raise Transient("The database did not answer.")
 
-    for store, method in (("positions", "write"), ("pools", "page"), ("jobs", "open")):
-        monkeypatch.setattr(getattr(services.stores, store), method, away)
-    app = create_app(services, away, Event(), ApiOptions(["*"], metrics_pools=2))
-    found = samples(TestClient(app))
+    make_subnet(services)
+    with monkeypatch.context() as outage:
+        for store, method in (("positions", "write"), ("pools", "page"), ("jobs", "open")):
+            outage.setattr(getattr(services.stores, store), method, away)
+        app = create_app(services, away, Event(), ApiOptions(["*"], metrics_pools=2))
+        found = samples(TestClient(app))
+    assert "ipam_pool_addresses" not in {name for name, _ in found}
+    assert "ipam_pool_addresses" in {name for name, _ in samples(TestClient(app))}  # And not a minute later.
     assert of(found, "ipam_part_up", part="database") == 0
     assert of(found, "ipam_part_up", part="broker") == 0
     assert of(found, "ipam_jobs_open") is None
