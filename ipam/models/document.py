@@ -1,4 +1,4 @@
-"""What all resources have in common, and its conversion to and from BSON."""
+"""The base of all resources, and its conversion to BSON, from BSON and to JSON."""
 
 from __future__ import annotations
 
