@@ -88,6 +88,10 @@ class Token(Document):
         """The name and the id, as the audit log has them."""
         return f"{self.name} ({self.public_id})"
 
+    def is_actor(self, actor: str | None) -> bool:
+        """Return whether *actor* is this token, whatever its name was at the time."""
+        return actor is not None and actor.endswith(f" ({self.public_id})")
+
 
 def issue(**fields: Any) -> tuple[Token, str]:
     """Return a new token with these *fields* of `Token`, and its text, which is not kept anywhere."""

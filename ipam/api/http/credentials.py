@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 import falcon
 
 from ipam.errors import Unauthorized
+from ipam.models.token import Token
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -43,16 +44,30 @@ def _password(credentials: str) -> str:
     return decoded.partition(":")[2]
 
 
+def token_of(req: falcon.Request) -> Token | None:
+    """Return the token that was found for *req*; None if none was asked for."""
+    return getattr(req.context, "token", None)
+
+
 def client_address(req: falcon.Request, trusted: Networks) -> str:
     """Return the address of the caller: of those in `X-Forwarded-For`, the last one that is no *trusted* proxy.
 
     The header is read only if the connection comes from a trusted proxy: any other caller could write anything.
     """
-    address = req.remote_addr
+    address = _unmapped(req.remote_addr)
     forwarded = [part.strip() for part in (req.get_header("X-Forwarded-For") or "").split(",") if part.strip()]
     while forwarded and is_in(address, trusted):
-        address = forwarded.pop()
+        address = _unmapped(forwarded.pop())
     return address
+
+
+def _unmapped(address: str) -> str:
+    """Return an IPv4 *address* as such, though a socket of both families has it as an IPv6 one."""
+    try:
+        mapped = getattr(ip_address(address), "ipv4_mapped", None)
+    except ValueError:
+        return address
+    return str(mapped) if mapped else address
 
 
 def is_in(address: str, networks: Networks) -> bool:
@@ -61,5 +76,4 @@ def is_in(address: str, networks: Networks) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
+    return any(parsed in network for network in networks)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import falcon
 from bson import ObjectId
 
+from ipam.api.http.credentials import token_of
 from ipam.api.http.media_types import JSON, VENDOR, vendor_type
 from ipam.api.http.problems import render_error
 from ipam.errors import InvalidParameter, Rejected, Transient, ValidationFailed
@@ -24,7 +25,7 @@ _KEEP_BODY_BYTES = 1024 * 1024
 _KEPT_HEADERS = ("content-type", "location", "etag", "preference-applied")
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _IDS = ("id", "pool", "subnet", "reservation")
-_HEADER = "Idempotency-Key"
+HEADER = "Idempotency-Key"
 
 
 class Idempotency:
@@ -49,18 +50,18 @@ class Idempotency:
             ValidationFailed: If the key was used with another request.
             InvalidParameter: If the key is not 1 to 255 printable characters.
         """
-        key = req.get_header(_HEADER)
+        key = req.get_header(HEADER)
         if key is None:
             create(ObjectId())
             return
         if not (1 <= len(key) <= _KEY_MAX and key.isascii() and key.isprintable()):
-            raise InvalidParameter(f"{_HEADER}: must be 1 to {_KEY_MAX} printable ASCII characters.")
-        key, new = _of_caller(key), ObjectId()
+            raise InvalidParameter(f"{HEADER}: must be 1 to {_KEY_MAX} printable ASCII characters.")
+        key, new = _of_caller(req, key), ObjectId()
         record = self._store.begin(key, _fingerprint(req, body), new)
         req.context.is_repeated = record.resource != new
         if record.fingerprint != _fingerprint(req, body):
             message = "This Idempotency-Key was used with another request; use a new key for a new request."
-            raise ValidationFailed(message, errors=[{"header": _HEADER, "detail": message}])
+            raise ValidationFailed(message, errors=[{"header": HEADER, "detail": message}])
         if record.answer is not None:
             _replay(req, resp, record.answer)
             return
@@ -80,7 +81,7 @@ class Idempotency:
         except Transient as error:
             if resp.status_code >= _CLIENT_ERROR:
                 raise  # Nothing has happened, and next time the answer may be another: so it must not be given.
-            log.warning("the answer to an %s could not be kept: %s", _HEADER, error.detail)
+            log.warning("the answer to an %s could not be kept: %s", HEADER, error.detail)
 
     def _keep(self, key: str, req: falcon.Request, resp: falcon.Response) -> None:
         """Keep a final answer: one that would be given again, and does not itself ask for the request again."""
@@ -101,10 +102,14 @@ def is_repeated(req: falcon.Request) -> bool:
     return getattr(req.context, "is_repeated", False)
 
 
-def _of_caller(key: str) -> str:
-    """Return what *key* is kept as: of two callers that use the same one, each has a record of its own."""
-    actor = current_audit_context().actor
-    return key if actor is None else f"{actor}\0{key}"
+def _of_caller(req: falcon.Request, key: str) -> str:
+    """Return what *key* is kept as: of two callers that use the same one, each has a record of its own.
+
+    A token is known by its id, for its name may change between a request and the same one sent again.
+    """
+    token = token_of(req)
+    caller = current_audit_context().actor if token is None else token.public_id
+    return key if caller is None else f"{caller}\0{key}"
 
 
 def _fingerprint(req: falcon.Request, body: object) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import falcon
 
 from ipam.api.http.authenticator import Authenticator
-from ipam.api.http.credentials import Networks, client_address, presented_token
+from ipam.api.http.credentials import Networks, client_address, presented_token, token_of
 from ipam.errors import Forbidden
 from ipam.models.audit_context import current_audit_context, set_audit_context
-from ipam.models.token import Role, Token
+from ipam.models.token import Role
 from ipam.util.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,3 @@ class Authentication:
     def _is_public(self, req: falcon.Request) -> bool:
         access = self._access.get(req.path)
         return access is not None and access.role(req.method) is None
-
-
-def token_of(req: falcon.Request) -> Token | None:
-    """Return the token of *req*; None if none was asked for."""
-    return getattr(req.context, "token", None)

@@ -8,6 +8,7 @@ from functools import partial
 import falcon
 
 from ipam.api.http.coalesced_reader import CoalescedReader
+from ipam.api.http.credentials import token_of
 from ipam.api.http.media_types import negotiate
 from ipam.api.http.query_params import (
     WAIT_MAX_S,
@@ -20,7 +21,6 @@ from ipam.api.http.query_params import (
     whole_number,
 )
 from ipam.api.http.responses import job_json, render, render_page
-from ipam.api.middleware.authentication import token_of
 from ipam.errors import Forbidden
 from ipam.models.document import object_id
 from ipam.models.job import JobState
@@ -76,7 +76,7 @@ class JobItem:
         wanted, token = object_id(id_, "job"), token_of(req)
         if token is not None and not token.role.includes(Role.OPERATOR):
             job = self._services.stores.jobs.get(wanted)
-            if job.audit_context.actor != token.actor:
+            if not token.is_actor(job.audit_context.actor):
                 raise Forbidden(f"The job {id_} was asked for by another token.", role=Role.OPERATOR.value)
         self._services.job_queue.cancel(wanted)
         resp.status = 204

@@ -7,13 +7,14 @@ from typing import Any
 
 import falcon
 
+from ipam.api.http.credentials import token_of
+from ipam.api.http.idempotency import HEADER
 from ipam.api.http.item_resource import ItemResource
 from ipam.api.http.media_types import negotiate, read_object
 from ipam.api.http.query_params import list_query, refuse_unknown
 from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.request_schemas import patched_token, replaced_token, token_fields
 from ipam.api.http.responses import Json, render, render_page
-from ipam.api.middleware.authentication import token_of
 from ipam.errors import Forbidden, InvalidParameter, NotFound
 from ipam.models.audit_context import current_audit_context
 from ipam.models.token import Token, issue
@@ -40,8 +41,8 @@ class TokenCollection:
         """
         negotiate(req, "token")
         refuse_unknown(req)
-        if req.get_header("Idempotency-Key") is not None:
-            raise InvalidParameter("Idempotency-Key: a token's secret is shown once; leave the header out.")
+        if req.get_header(HEADER) is not None:
+            raise InvalidParameter(f"{HEADER}: a token's secret is shown once; leave the header out.")
         body = strip_readonly(read_object(req, "token"), {"id": None}, Token.computed())
         token, text = issue(**token_fields(body), created_by=current_audit_context().actor)
         self._services.stores.tokens.insert(token)

@@ -369,6 +369,30 @@ def test_refusals_for_want_of_a_role_are_logged_once_a_minute(api, new, caplog):
     assert [message.split(" (")[0] for message in refused] == ["refused ci", "refused cd"]
 
 
+def test_idempotency_key_and_jobs_stay_a_tokens_own_when_it_gets_another_name(api, new, services):
+    owner, admin = new(Role.OPERATOR), new(Role.ADMIN)
+    own = api.simulate_get("/tokens/self", headers=bearer(owner)).json
+    headers = bearer(owner, **{"Idempotency-Key": "k", "Prefer": "respond-async"})
+    path = f"/subnets/{make_subnet(services).id}/reservations"
+    first = api.simulate_post(path, json={}, headers=headers)
+    renamed = api.simulate_patch(
+        f"/tokens/{own['id']}", json={"name": "another", "role": "allocator"}, headers=bearer(admin)
+    )
+    assert renamed.json["name"] == "another"
+    fresh = TestClient(create_app(services, lambda: None, Event(), ApiOptions(["*"], need_token=True)))
+    again = fresh.simulate_post(path, json={}, headers=headers)
+    assert (again.status_code, again.headers["Location"]) == (202, first.headers["Location"])
+    assert fresh.simulate_delete(first.headers["Location"], headers=bearer(owner)).status_code == 204
+
+
+def test_wrong_tokens_of_an_ipv4_caller_on_a_socket_of_both_families_are_its_own(api):
+    for _ in range(10):
+        wrong = issue(name="x", role=Role.ADMIN)[1]
+        api.simulate_get("/pools", headers=bearer(wrong), remote_addr="::ffff:203.0.113.1")
+    for address, status in (("203.0.113.1", 429), ("::ffff:203.0.113.1", 429), ("::ffff:203.0.113.2", 401)):
+        assert api.simulate_get("/pools", headers=bearer("x"), remote_addr=address).status_code == status
+
+
 def test_role_includes_those_before_it():
     assert [[role.includes(other) for other in Role].count(True) for role in Role] == [1, 2, 3, 4]
 
