@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,9 +25,8 @@ from ipam.models.address_set import BLOCK_SIZE
 from ipam.models.addresses import to_number, to_place
 from ipam.models.block import Block
 from ipam.models.lease import Lease
-from ipam.models.ledger import Ledger
+from ipam.models.ledger import Ledger, LedgerState
 from ipam.models.subnet import Subnet, SubnetState
-from ipam.storage.subnet_index import SubnetIndex
 
 SUBNETS = 3000
 FILLED = 4  # Each of a /16, of which this is taken: 200,000 addresses in all.
@@ -126,28 +125,20 @@ def _grow(made: Installation, small: Things) -> Things:
 def _put_subnets(made: Installation, pool: ObjectId) -> None:
     """Store subnets of a /30 as if they had been created, with the first address of each held."""
     database = made.bare.client[made.stack.environment["IPAM_DATABASE"]]
-    documents, ranges, blocks, leases = [], [], [], []
-    index = SubnetIndex(database)
+    documents, ledgers, ranges, blocks, leases = [], [], [], [], []
     for number in range(SUBNETS):
         start = ip_address("172.16.0.0") + 4 * number
-        subnet = Subnet(
-            id=ObjectId(),
-            pool=pool,
-            start=start,
-            end=start + 3,
-            size=4,
-            state=SubnetState.ACTIVE,
-            ledger=Ledger(used=1, version=1),
-        )
+        subnet = Subnet(id=ObjectId(), pool=pool, start=start, end=start + 3, size=4, state=SubnetState.ACTIVE)
         documents.append(subnet.to_bson())
+        ledger = replace(Ledger.of(subnet), state=LedgerState.OPEN, closed_at=None, used=1, version=1)
+        ledgers.append(ledger.to_bson())
         ranges.append({"subnet": subnet.id, "start": to_place(start), "end": to_place(start + 3)})
         taken = FrozenBitMap([to_number(start) % BLOCK_SIZE])
         block = Block(subnet=subnet.id, number=to_number(start) // BLOCK_SIZE).succeeded_by(taken, taken)
         blocks.append(block.to_bson())
         lease = Lease(id=ObjectId(), subnet=subnet.id, pool=pool, reservation=ObjectId(), address=start, entry=1)
         leases.append(lease.to_bson())
-        index.enter(subnet)
-    for collection, some in (("subnets", documents), ("blocks", blocks), ("leases", leases)):
+    for collection, some in (("subnets", documents), ("ledgers", ledgers), ("blocks", blocks), ("leases", leases)):
         database[collection].insert_many(some)
     database["pools"].update_one({"_id": pool}, {"$set": {"ranges": ranges}})
 

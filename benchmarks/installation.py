@@ -18,7 +18,6 @@ from pyroaring import FrozenBitMap
 
 from benchmarks.clients import Client
 from benchmarks.limits import EmptyCelery
-from ipam.allocation.entry_applier import space_of
 from ipam.embedded.processes import mongo_uri
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, AddressSet
 from ipam.models.addresses import from_number
@@ -82,9 +81,9 @@ class Installation:
 
     def fill(self, subnet: dict[str, Any], share: float, runs_of: int = 0) -> None:
         """Take so large a *share* of a small subnet's addresses, at random; some runs are left free, if so long."""
-        stored = self.stores.subnets.get(ObjectId(subnet["id"]))
-        space, chance = space_of(stored), random.Random(1)
-        addresses = [number for first, last in space.runs for number in range(first, last + 1)]
+        stored = self.stores.subnets.read(ObjectId(subnet["id"]))
+        chance = random.Random(1)
+        addresses = [number for first, last in stored.space.runs for number in range(first, last + 1)]
         taken = set(chance.sample(addresses, int(share * len(addresses))))
         for _ in range(64 if runs_of else 0):
             first = chance.choice(addresses[:-runs_of])
@@ -111,7 +110,9 @@ class Installation:
             positions = FrozenBitMap(one % BLOCK_SIZE for one in taken if one >> BLOCK_BITS == number)
             block = Block(subnet=stored.id, number=number).succeeded_by(positions, positions)
             assert self.stores.writer.write([self.stores.blocks.succession([block])])
-        self.stores.subnets.change_ledger(stored, replace(stored.ledger, used=len(taken)))
+        ledger = self.stores.ledgers.find(stored.id)
+        assert ledger is not None
+        self.stores.ledgers.write(replace(ledger, used=len(taken)))
 
 
 @contextmanager

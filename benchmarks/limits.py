@@ -30,6 +30,7 @@ from ipam.models.block import Block
 from ipam.models.cidr import bounds, parse_network
 from ipam.models.job import Job, JobKind
 from ipam.models.lease import Lease
+from ipam.models.ledger import Ledger
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
 from ipam.models.reservation_request import ReservationRequest
@@ -113,20 +114,21 @@ class BareCalls:
         self._block = block["_id"]
         self._database["pools"].insert_one(self._pool.to_bson())
         self._database["subnets"].insert_one(self._subnet.to_bson())
+        self._database["ledgers"].insert_one(Ledger.of(self._subnet).to_bson())
         self._database["blocks"].insert_one(block)
 
     def make(self) -> None:
         """Make them once."""
         subnet, pool, now, job = self._subnet.id, self._pool.id, utc_now(), _job(self._subnet)
-        found = self._database["subnets"].find_one({"_id": subnet}) or {}
+        self._database["subnets"].find_one({"_id": subnet})
         self._database["jobs"].insert_one(job.to_bson())
         self._database["pools"].find_one({"_id": pool}, {"metadata": 1})
-        self._database["subnets"].find_one({"_id": subnet})
+        ledger = self._database["ledgers"].find_one({"_id": subnet}) or {}
         self._database["jobs"].find_one({"_id": job.id})
         self._database["blocks"].find_one({"_id": self._block})
-        version = {"ledger.version": found["ledger"]["version"]}
-        taken = {"$set": {"ledger": {**found["ledger"], "at": now}}}
-        self._database["subnets"].update_one({"_id": subnet, **version}, taken)
+        version = {"version": ledger["version"]}
+        taken = {"$set": {"grants": ledger["grants"], "at": now}}
+        self._database["ledgers"].update_one({"_id": subnet, **version}, taken)
         lease = Lease(
             id=ObjectId(), subnet=subnet, pool=pool, reservation=job.reservation, entry=1,
             address=from_number(int.from_bytes(ObjectId().binary, "big")),
@@ -143,7 +145,7 @@ class BareCalls:
                 InsertOne(reservation.to_bson(), named("reservations")),
                 UpdateOne({"_id": job.id, "state": "queued"}, ended, namespace=named("jobs")),
                 UpdateOne({"_id": self._block}, {"$set": {"at": now}}, namespace=named("blocks")),
-                UpdateOne({"_id": subnet, **version}, {"$set": {"at": now}}, namespace=named("subnets")),
+                UpdateOne({"_id": subnet, **version}, {"$set": {"at": now}}, namespace=named("ledgers")),
             ]
         )
 
@@ -171,7 +173,7 @@ class Batches:
     def carry_out(self, requests: int, at_once: int) -> None:
         """Carry out so many *requests*, in batches of *at_once*."""
         for batch in range(requests // at_once):
-            subnet = self._stores.subnets.get(self._subnet)
+            subnet = self._stores.subnets.read(self._subnet)
             self._stores.jobs.insert(*(_job(subnet) for _ in range(at_once)))
             self._stores.pools.metadata_of([self._pool])
             self._services.job_runner.run(self._subnet)

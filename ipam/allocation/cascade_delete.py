@@ -13,12 +13,13 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.entry_applier import RELEASED_AT_ONCE
 from ipam.allocation.roll_forward import RollForward
+from ipam.allocation.subnet_closing import hide_subnet
 from ipam.errors import NotFound
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.job import Job, JobKind
-from ipam.models.subnet import LIVING, Subnet, SubnetState
+from ipam.models.subnet import Subnet, SubnetState
 from ipam.storage.bulk_writes import Writes
 from ipam.storage.stores import Stores
 
@@ -57,7 +58,7 @@ class CascadeDeleter:
             NotEmpty: If *cascade* is false and addresses of it are taken.
             RejectedByHook: If a hook does not allow it.
         """
-        begin = partial(self._stores.subnets.begin_delete, id_, only_empty=not cascade)
+        begin = partial(hide_subnet, self._stores, id_, only_empty=not cascade)
         self._admission.review_deletion(self._stores.subnets, id_, revisions, begin)
         return self.finish_subnet(id_)
 
@@ -85,18 +86,18 @@ class CascadeDeleter:
 
     def finish_subnet(self, id_: ObjectId) -> Job | None:
         """Carry the deletion of a hidden subnet to its end, or have it done by a job, which it returns."""
-        subnet = self._hidden(id_)
-        if subnet is not None and subnet.ledger.used > DELETED_WITHOUT_JOB:
-            return self._begin_job(id_, subnet.pool, id_, subnet.ledger.used, subnet.deleted_by)
+        subnet, used = self._hidden(id_), self._stores.ledgers.used([id_])[id_]
+        if subnet is not None and used > DELETED_WITHOUT_JOB:
+            return self._begin_job(id_, subnet.pool, id_, used, subnet.deleted_by)
         self.sweep_subnet(id_)
         return None
 
     def finish_pool(self, id_: ObjectId) -> Job | None:
         """Carry the deletion of a hidden pool to its end, or have it done by a job, which it returns."""
-        subnets = self._stores.subnets.of_pool(id_, LIVING)
-        used = sum(subnet.ledger.used for subnet in subnets)
-        if used + _SUBNET_WEIGHS * len(subnets) > DELETED_WITHOUT_JOB:
-            return self._begin_job(id_, id_, None, used, self._stores.pools.deleted_by(id_))
+        used = self._stores.ledgers.used(self._stores.pools.holders(id_))
+        count = sum(used.values())
+        if count + _SUBNET_WEIGHS * len(used) > DELETED_WITHOUT_JOB:
+            return self._begin_job(id_, id_, None, count, self._stores.pools.deleted_by(id_))
         for _ in self._sweep_pool(id_):
             pass
         return None
@@ -162,7 +163,7 @@ class CascadeDeleter:
             with use_audit_context(audit_context):
                 self._stores.subnets.drop_unborn(subnet)
                 with suppress(NotFound):
-                    self._stores.subnets.begin_delete(subnet, None, only_empty=False)
+                    hide_subnet(self._stores, subnet, None, only_empty=False)
             yield from self._sweep_subnet(subnet)
             self._stores.pools.drop_range(id_, subnet)
         self._stores.pools.finish_delete(id_)
@@ -173,10 +174,10 @@ class CascadeDeleter:
         The range goes last, so that no other subnet has these addresses before they are taken from their holders.
         """
         subnet = self._hidden(id_)
-        while subnet and self._roll_forward.settle(subnet, by_force=True):
-            subnet = self._hidden(id_)
         if subnet is None:
             return
+        while (ledger := self._stores.ledgers.find(id_)) and self._roll_forward.settle(ledger, by_force=True):
+            pass
         while taken_back := self._take_back_some(id_):
             self._renew(subnet)
             yield taken_back
@@ -187,6 +188,7 @@ class CascadeDeleter:
             self._renew(subnet)
             yield 0
         self._stores.pools.drop_range(subnet.pool, id_)
+        self._stores.ledgers.retire(id_)
         self._stores.subnets.finish_delete(id_)
 
     def _take_back_some(self, id_: ObjectId) -> int:

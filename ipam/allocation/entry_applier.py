@@ -13,25 +13,13 @@ from pyroaring import FrozenBitMap
 from ipam.allocation.job_results import leases_of
 from ipam.errors import WriteConflict
 from ipam.models.address_set import EMPTY, AddressSet
-from ipam.models.address_space import AddressSpace
 from ipam.models.audit_context import use_audit_context
 from ipam.models.block import Block
-from ipam.models.cidr import parse_exclusion
 from ipam.models.fields import Bson
-from ipam.models.ledger import Grant, Release
-from ipam.models.subnet import Subnet
+from ipam.models.ledger import Grant, Ledger, Release
 from ipam.storage.bulk_writes import Writes
 from ipam.storage.stores import Stores
 from ipam.util.retry import retry_on_conflict
-
-
-def space_of(subnet: Subnet) -> AddressSpace:
-    """Return the addresses that *subnet* may hand out: its range without the exclusions and the gateway."""
-    excluded = [parse_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(subnet.exclusions)]
-    if subnet.gateway is not None:
-        excluded.append((subnet.gateway, subnet.gateway))
-    return AddressSpace.of(subnet.start, subnet.end, excluded)
-
 
 # Blocks by number, as they were before something was entered into the ledger: to change them needs no second look.
 Blocks = Mapping[int, Block]
@@ -47,7 +35,7 @@ class EntryApplier:
         self._stores = stores
 
     def handing_out(
-        self, subnet: Subnet, grants: Collection[Grant], ranks: Mapping[ObjectId, int], seen: Blocks = NOT_SEEN
+        self, ledger: Ledger, grants: Collection[Grant], ranks: Mapping[ObjectId, int], seen: Blocks = NOT_SEEN
     ) -> Iterator[Writes]:
         """Yield how the leases of *grants*, which must count, are written: a thousand at a time, or fewer.
 
@@ -57,11 +45,11 @@ class EntryApplier:
         only inserted, one with a document only taken by a grant that is younger than its last one, and neither can
         happen a second time.
         """
-        blocks = self._seen_or_read(subnet.id, [grant.addresses for grant in grants], seen)
+        blocks = self._seen_or_read(ledger.id, [grant.addresses for grant in grants], seen)
         fresh: list[Bson] = []
         recycled: list[Bson] = []
         for grant in grants:
-            leases = leases_of(grant, subnet, ranks.get(grant.reservation, 0))
+            leases = leases_of(grant, ledger, ranks.get(grant.reservation, 0))
             held_before = (
                 position in blocks[number].known
                 for number, positions in grant.addresses.blocks.items()
@@ -109,7 +97,7 @@ class EntryApplier:
             if (taken := (block.taken | more) - less) != block.taken:
                 changed.append(block.succeeded_by(taken, block.known | more))
         stores = self._stores
-        return [stores.blocks.succession(changed), stores.subnets.striking_out(subnet, grants, releases)]
+        return [stores.blocks.succession(changed), stores.ledgers.striking_out(subnet, grants, releases)]
 
     def end(self, subnet: ObjectId, grants: Collection[Grant], releases: Collection[Release]) -> None:
         """Apply as `ending` does, but without blocks read before; other processes may do the same."""
@@ -126,11 +114,11 @@ class EntryApplier:
         """
         entries: tuple[Grant | Release, ...] = (*grants, *releases)
         blocks = self._stores.blocks.read(subnet_id, _numbers(entry.addresses for entry in entries))
-        subnet = self._stores.subnets.find(subnet_id)
-        if subnet is None:
+        ledger = self._stores.ledgers.find(subnet_id)
+        if ledger is None:
             return
-        out = [grant for grant in grants if grant in subnet.ledger.grants]
-        back = [release for release in releases if release in subnet.ledger.releases]
+        out = [grant for grant in grants if grant in ledger.grants]
+        back = [release for release in releases if release in ledger.releases]
         if not self._stores.writer.write(self.ending(subnet_id, out, back, blocks)):
             raise WriteConflict(f"Blocks of subnet {subnet_id} were changed meanwhile.")
 

@@ -9,7 +9,6 @@ from ipaddress import ip_network
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.entry_applier import space_of
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, runs_of
 from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import Address, from_number, to_number
@@ -17,8 +16,8 @@ from ipam.models.block import Block
 from ipam.models.cidr import Network
 from ipam.models.intervals import Run, joined
 from ipam.models.lease import Lease
+from ipam.models.ledger import Ledger
 from ipam.models.reserved_addresses import address_in, lease_key
-from ipam.models.subnet import Subnet
 from ipam.storage.connection import READ_CHUNK, chunks
 from ipam.storage.query import Page, Query
 from ipam.storage.stores import Stores
@@ -33,7 +32,7 @@ _FEW_BLOCKS = 2
 class FreeRange:
     """Addresses of a subnet that follow each other and are all free."""
 
-    subnet: Subnet
+    subnet: ObjectId
     first: Address
     last: Address
 
@@ -63,21 +62,22 @@ class FreeSpace:
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
 
-    def free_runs(self, subnets: Iterable[Subnet], begin: Address | None) -> Iterator[FreeRange]:
-        """Yield the free runs of *subnets*, in their order, from *begin* on, each as long as can be.
+    def free_runs(self, ledgers: Iterable[Ledger], begin: Address | None) -> Iterator[FreeRange]:
+        """Yield the free runs of the subnets with *ledgers*, from *begin* on, each as long as can be.
 
-        They are found as they are asked for; only blocks that were ever touched are read.
+        They come in the order of *ledgers*, and are found as they are asked for; only blocks that were ever touched
+        are read.
         """
-        for subnet in subnets:
-            space = space_of(subnet)
-            if begin is not None and begin.version == subnet.start.version:
+        for ledger in ledgers:
+            space = ledger.space
+            if begin is not None and begin.version == ledger.start.version:
                 space = space.within(to_number(begin), space.last)
-            for first, last in joined(self._free_pieces(subnet, space)):
-                yield FreeRange(subnet, from_number(first), from_number(last))
+            for first, last in joined(self._free_pieces(ledger, space)):
+                yield FreeRange(ledger.id, from_number(first), from_number(last))
 
-    def free_networks(self, subnets: Iterable[Subnet], begin: Address | None, length: int) -> Iterator[FreeRange]:
+    def free_networks(self, ledgers: Iterable[Ledger], begin: Address | None, length: int) -> Iterator[FreeRange]:
         """Yield the networks with a prefix of *length* bits of which every address is free; see `free_runs`."""
-        for run in self.free_runs((one for one in subnets if one.start.max_prefixlen >= length), begin):
+        for run in self.free_runs((one for one in ledgers if one.start.max_prefixlen >= length), begin):
             size = 1 << (run.first.max_prefixlen - length)
             end = int(run.last) + 1
             for first in range(-(-int(run.first) // size) * size, end - size + 1, size):
@@ -100,11 +100,11 @@ class FreeSpace:
         elif query.facets:
             keys = self._stores.leases.marked(query)
         elif "subnet" in wanted:
-            subnet = self._stores.subnets.find(wanted["subnet"])
-            keys = self._keys_of_subnets([subnet] if subnet else [], after)
+            ledger = self._stores.ledgers.find(wanted["subnet"])
+            keys = self._keys_of_subnets([ledger] if ledger else [], after)
         else:
             first = ObjectId(after[:12]) if after else None
-            keys = self._keys_of_subnets(self._stores.subnets.in_order(wanted.get("pool"), first), after)
+            keys = self._keys_of_subnets(self._stores.ledgers.in_order(wanted.get("pool"), first), after)
         return self._stores.leases.page_among(query.without("_id"), (key for key in keys if key > after))
 
     def _keys_of_reservation(self, id_: ObjectId) -> Iterator[bytes]:
@@ -112,37 +112,39 @@ class FreeSpace:
         for reservation in self._stores.reservations.get_many([id_]).values():
             yield from reservation.lease_keys()
 
-    def _keys_of_subnets(self, subnets: Iterable[Subnet], after: bytes) -> Iterator[bytes]:
-        """Yield the keys that leases of *subnets*, which ascend by id, may have, ascending; from about *after* on.
+    def _keys_of_subnets(self, ledgers: Iterable[Ledger], after: bytes) -> Iterator[bytes]:
+        """Yield the keys that leases of the subnets with *ledgers*, which ascend by id, may have, ascending.
+
+        They begin with about *after*.
 
         The blocks of small subnets are read together: there may be thousands that have a lease or two.
         """
-        for some in chunks(subnets, READ_CHUNK):
-            used = [subnet for subnet in some if subnet.ledger.used]
-            small = {subnet.id: numbers for subnet in used if (numbers := _few_blocks(subnet))}
+        for some in chunks(ledgers, READ_CHUNK):
+            used = [ledger for ledger in some if ledger.used]
+            small = {ledger.id: numbers for ledger in used if (numbers := _few_blocks(ledger))}
             read = self._stores.blocks.read_many(
                 (id_, number) for id_, numbers in small.items() for number in numbers
             )
-            for subnet in used:
-                first, last = to_number(subnet.start), to_number(subnet.end)
-                if (address := address_in(after, subnet.id)) is not None:
+            for ledger in used:
+                first, last = to_number(ledger.start), to_number(ledger.end)
+                if (address := address_in(after, ledger.id)) is not None:
                     first = max(first, to_number(address) + 1)
-                blocks = read.get(subnet.id, ()) if subnet.id in small else None
-                yield from (lease_key(subnet.id, address) for address in self._held(subnet, first, last, blocks))
+                blocks = read.get(ledger.id, ()) if ledger.id in small else None
+                yield from (lease_key(ledger.id, address) for address in self._held(ledger, first, last, blocks))
 
-    def _held(self, subnet: Subnet, first: int, last: int, blocks: Iterable[Block] | None) -> Iterator[Address]:
+    def _held(self, ledger: Ledger, first: int, last: int, blocks: Iterable[Block] | None) -> Iterator[Address]:
         """Yield the addresses from number *first* to *last* that leases may have; *blocks* as in `_taken`."""
-        for number, taken in self._taken(subnet, first, last, blocks):
+        for number, taken in self._taken(ledger, first, last, blocks):
             base = number << BLOCK_BITS
             yield from (from_number(base + position) for position in taken if first <= base + position <= last)
 
-    def cells(self, subnet: Subnet, network: Network) -> list[MapCell]:
-        """Return *network* in up to 256 parts of one size, each with what *subnet* has in it."""
+    def cells(self, ledger: Ledger, network: Network) -> list[MapCell]:
+        """Return *network* in up to 256 parts of one size, each with what the subnet with *ledger* has in it."""
         longer = min(_CELL_BITS, network.max_prefixlen - network.prefixlen)
         width = network.num_addresses >> longer
-        begin, space = to_number(network[0]), space_of(subnet).within(to_number(network[0]), to_number(network[-1]))
+        begin, space = to_number(network[0]), ledger.space.within(to_number(network[0]), to_number(network[-1]))
         used = [0] * (1 << longer)
-        for number, taken in self._taken(subnet, space.first, space.last):
+        for number, taken in self._taken(ledger, space.first, space.last):
             _count(taken & space.positions(number), (number << BLOCK_BITS) - begin, width, used)
         parts: list[Network] = list(network.subnets(longer))
         return [
@@ -151,7 +153,7 @@ class FreeSpace:
         ]
 
     def _taken(
-        self, subnet: Subnet, low: int, high: int, blocks: Iterable[Block] | None = None
+        self, ledger: Ledger, low: int, high: int, blocks: Iterable[Block] | None = None
     ) -> Iterator[tuple[int, FrozenBitMap]]:
         """Yield what is not free, by block, ascending, in those of the numbers from *low* to *high*.
 
@@ -159,20 +161,20 @@ class FreeSpace:
         they were read before.
         """
         first, last = low >> BLOCK_BITS, high >> BLOCK_BITS
-        entered = {number for entry in subnet.ledger.entries for number in entry.addresses.blocks}
+        entered = {number for entry in ledger.entries for number in entry.addresses.blocks}
         coming = sorted(number for number in entered if first <= number <= last)
-        for block in self._stores.blocks.of_subnet(subnet.id, first, last) if blocks is None else blocks:
+        for block in self._stores.blocks.of_subnet(ledger.id, first, last) if blocks is None else blocks:
             while coming and coming[0] < block.number:
-                yield coming[0], subnet.ledger.on_its_way(coming.pop(0))
+                yield coming[0], ledger.on_its_way(coming.pop(0))
             if coming and coming[0] == block.number:
                 coming.pop(0)
-            yield block.number, block.taken | subnet.ledger.on_its_way(block.number)
-        yield from ((number, subnet.ledger.on_its_way(number)) for number in coming)
+            yield block.number, block.taken | ledger.on_its_way(block.number)
+        yield from ((number, ledger.on_its_way(number)) for number in coming)
 
-    def _free_pieces(self, subnet: Subnet, space: AddressSpace) -> Iterator[Run]:
+    def _free_pieces(self, ledger: Ledger, space: AddressSpace) -> Iterator[Run]:
         """Yield what is free as runs, ascending; two may touch where a block begins."""
         begin = space.first
-        for number, taken in self._taken(subnet, space.first, space.last):
+        for number, taken in self._taken(ledger, space.first, space.last):
             base = number << BLOCK_BITS
             yield from space.within(begin, base - 1).runs
             for low, high in runs_of(space.positions(number) - taken):
@@ -181,15 +183,15 @@ class FreeSpace:
         yield from space.within(begin, space.last).runs
 
 
-def network_around(subnet: Subnet) -> Network:
-    """Return the smallest network that has all addresses of *subnet*."""
-    differing = (int(subnet.start) ^ int(subnet.end)).bit_length()
-    return ip_network((subnet.start, subnet.start.max_prefixlen - differing), strict=False)
+def network_around(ledger: Ledger) -> Network:
+    """Return the smallest network that has all addresses of the subnet with *ledger*."""
+    differing = (int(ledger.start) ^ int(ledger.end)).bit_length()
+    return ip_network((ledger.start, ledger.start.max_prefixlen - differing), strict=False)
 
 
-def _few_blocks(subnet: Subnet) -> Sequence[int]:
-    """Return the numbers of the blocks that *subnet* lies in; none if these are more than a few."""
-    first, last = to_number(subnet.start) >> BLOCK_BITS, to_number(subnet.end) >> BLOCK_BITS
+def _few_blocks(ledger: Ledger) -> Sequence[int]:
+    """Return the numbers of the blocks that a subnet lies in; none if these are more than a few."""
+    first, last = to_number(ledger.start) >> BLOCK_BITS, to_number(ledger.end) >> BLOCK_BITS
     return range(first, last + 1) if last - first < _FEW_BLOCKS else ()
 
 

@@ -112,14 +112,15 @@ class JobQueue:
         """Keep workers from granting addresses to *job*, which is claimed; return False if one has.
 
         A worker that would do so without a claim has read the ledger before: so it is written, though with nothing
-        new.
+        new. One that is closed was written by that.
 
         Raises:
             WriteConflict: If the ledger was changed meanwhile.
         """
-        subnet = self._stores.subnets.find(job.subnet) if job.subnet else None
-        if subnet is not None:
-            if job.id in subnet.ledger.granted:
+        ledger = self._stores.ledgers.find(job.subnet) if job.subnet else None
+        if ledger is not None:
+            if job.id in ledger.granted:
                 return False
-            self._stores.subnets.change_ledger(subnet, subnet.ledger)
+            if ledger.is_open:
+                self._stores.ledgers.write(ledger)
         return True

@@ -11,11 +11,10 @@ from bson import ObjectId
 from ipam.models.fields import Bson, Json
 from ipam.models.job import Job, JobState
 from ipam.models.lease import Lease
-from ipam.models.ledger import Grant
+from ipam.models.ledger import Grant, Ledger
 from ipam.models.reservation import Reservation
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.reserved_addresses import SubnetAddresses, in_order, lease_id, lease_key, stem_of
-from ipam.models.subnet import Subnet
 
 # So many addresses are told with the end of their job, as many as a batch has; more are read where they are stored.
 _TOLD = 4096
@@ -37,12 +36,12 @@ def reservation_of(job: Job, holdings: tuple[SubnetAddresses, ...], granted_at: 
     )
 
 
-def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
-    """Yield the stored forms of the leases of *subnet* by *grant*, lowest address first.
+def leases_of(grant: Grant, ledger: Ledger, rank: int) -> Iterator[Bson]:
+    """Yield the stored forms of the leases by *grant*, lowest address first.
 
     Args:
         grant: Which counts.
-        subnet: In whose ledger it stands.
+        ledger: In which it stands.
         rank: That of the first of its addresses among all that its reservation is given.
 
     They are alike as long as nothing is written on them, so one is made and the others are copies.
@@ -51,14 +50,14 @@ def leases_of(grant: Grant, subnet: Subnet, rank: int) -> Iterator[Bson]:
     like = Lease(
         id=lease_id(stem, rank),
         reservation=grant.reservation,
-        pool=subnet.pool,
-        subnet=subnet.id,
-        address=subnet.start,
+        pool=ledger.pool,
+        subnet=ledger.id,
+        address=ledger.start,
         entry=grant.version,
         created_at=grant.at,
     ).to_bson()
     for number, address in enumerate(grant.addresses, rank):
-        yield {**like, "_id": lease_key(subnet.id, address), "lease": lease_id(stem, number)}
+        yield {**like, "_id": lease_key(ledger.id, address), "lease": lease_id(stem, number)}
 
 
 def succeeded(job: Job, grants: Mapping[ObjectId, Grant], now: datetime) -> Job:

@@ -19,8 +19,8 @@ from ipam.allocation.roll_forward import RollForward
 from ipam.errors import Transient, passes
 from ipam.hooks.admission import AdmissionController
 from ipam.models.job import Job, JobKind
+from ipam.models.ledger import Ledger
 from ipam.models.reservation_request import ReservationRequest
-from ipam.models.subnet import Subnet, SubnetState
 from ipam.storage.stores import Stores
 from ipam.storage.time_span import begun_within
 from ipam.util.clock import utc_now
@@ -133,25 +133,27 @@ class JobRunner:
         """
         # The ledger is read before the jobs. So a job that waits and has no grant in it has had none: a grant goes
         # when its job is closed, not earlier. If the ledger is the same when it is written, that is still so.
-        subnet = self.stores.subnets.find(target)
+        ledger = self.stores.ledgers.find(target)
+        if ledger is not None and not ledger.is_open and self.stores.subnets.is_active(target):
+            return NextRun.NONE  # It is closed for a moment; what waits gets another message from recovery.
         waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)
-        if subnet is not None and subnet.state is SubnetState.ACTIVE:
+        if ledger is not None and ledger.is_open:
             new = [job for job in waiting if self._is_new(job)]
-            ungranted = [job for job in new if job.id not in subnet.ledger.granted]
+            ungranted = [job for job in new if job.id not in ledger.granted]
             in_hand = {job.id for job in new} - {job.id for job in ungranted}
             waiting = [job for job in waiting if job.id not in in_hand]  # Another worker has just granted these.
             batch = next(_batches(ungranted), [])
-            if batch and self._grant_new(batch, subnet):
+            if batch and self._grant_new(batch, ledger):
                 return NextRun.AT_ONCE if more or len(batch) < len(waiting) else NextRun.NONE
         if not waiting:
             return NextRun.NONE
         some = _as_many_as_a_batch_has(waiting)
         more |= len(some) < len(waiting)
         if _asked(some) <= BATCH_ADDRESSES:
-            return NextRun.LATER if self._carry_out(some, subnet) else NextRun.AT_ONCE if more else NextRun.NONE
+            return NextRun.LATER if self._carry_out(some, ledger) else NextRun.AT_ONCE if more else NextRun.NONE
 
         def carry_out_large() -> NextRun:
-            return NextRun.LATER if self._carry_out(some, subnet) or more else NextRun.NONE
+            return NextRun.LATER if self._carry_out(some, ledger) or more else NextRun.NONE
 
         return turns.take_large(carry_out_large)
 
@@ -165,7 +167,7 @@ class JobRunner:
             and (job.reviewed or not self.admission.is_asked_about(job))
         )
 
-    def _grant_new(self, jobs: Sequence[Job], subnet: Subnet) -> bool:
+    def _grant_new(self, jobs: Sequence[Job], ledger: Ledger) -> bool:
         """Carry out *jobs* that are not claimed; return False if they must be claimed first.
 
         Raises:
@@ -173,11 +175,11 @@ class JobRunner:
         """
         began = utc_now()
         try:
-            outcome = self.granter.grant_unclaimed(jobs, subnet)
+            outcome = self.granter.grant_unclaimed(jobs, ledger)
             if outcome is None:
                 return False
             begun = {job.id: replace(job, started_at=began) for job in jobs}
-            ended = self.roll_forward.finish(begun, outcome.subnets, outcome.seen)
+            ended = self.roll_forward.finish(begun, outcome.ledgers, outcome.seen)
         except Exception as error:
             if passes(error):
                 raise
@@ -186,10 +188,10 @@ class JobRunner:
         self.dispatcher.publish_results(ended)
         return True
 
-    def _carry_out(self, waiting: Sequence[Job], subnet: Subnet | None) -> bool:
+    def _carry_out(self, waiting: Sequence[Job], ledger: Ledger | None) -> bool:
         """Carry out those of *waiting*, jobs of one target, that this worker can claim.
 
-        *subnet* is that target, if it is one; its ledger was read before them. Returns whether a release or a
+        *ledger* is that of the target, if it is a subnet; it was read before them. Returns whether a release or a
         deletion among them is to go on later.
         """
         token, jobs = self.stores.jobs.claim(waiting, self.claim_timeout_s)
@@ -197,11 +199,11 @@ class JobRunner:
             return False
         try:
             requests = [job for job in jobs if job.kind is JobKind.RESERVATION]
-            granted = subnet.ledger.granted if subnet else ()
+            granted = ledger.granted if ledger else ()
             begun = [job for job in requests if job.decision is not None or job.id in granted]
             self._resume(begun)
             for batch in _batches(self._review(token, [job for job in requests if job not in begun])):
-                _try(batch, partial(self._carry_out_batch, token, batch, subnet))
+                _try(batch, partial(self._carry_out_batch, token, batch, ledger))
             unfinished = [job for job in jobs if job.kind is not JobKind.RESERVATION and self._go_on(job, token)]
             return bool(unfinished)
         except Transient:
@@ -241,13 +243,13 @@ class JobRunner:
 
     def _finish(self, job: Job) -> None:
         if job.failures < GIVE_UP_AFTER_FAILURES:
-            self.roll_forward.finish({job.id: job}, self.roll_forward.subnets_of(job))
+            self.roll_forward.finish({job.id: job}, self.roll_forward.ledgers_of(job))
         else:
             self.roll_forward.abandon(job, given_up())
 
-    def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job], subnet: Subnet | None) -> None:
+    def _carry_out_batch(self, token: ObjectId, jobs: Sequence[Job], ledger: Ledger | None) -> None:
         if _is_of_subnet(jobs[0]):
-            outcome = self.granter.grant_of_subnet(token, jobs, subnet)
+            outcome = self.granter.grant_of_subnet(token, jobs, ledger)
         else:
             outcome = self.granter.grant_of_pool(token, jobs)
         self.stores.jobs.fail([(job, outcome.refused[job.id]) for job in jobs if job.id in outcome.refused], token)
@@ -259,9 +261,9 @@ class JobRunner:
             decided = self.stores.jobs.decide(wanted, token)
             if len(decided) < len(wanted):
                 # The claim has lapsed and other workers have the jobs; the addresses are withdrawn.
-                self.granter.withdraw(token, outcome.subnets, spare=decided)
+                self.granter.withdraw(token, outcome.ledgers, spare=decided)
             wanted = {id_: replace(wanted[id_], decision=token) for id_ in decided}
-        self.dispatcher.publish_results(self.roll_forward.finish(wanted, outcome.subnets, outcome.seen))
+        self.dispatcher.publish_results(self.roll_forward.finish(wanted, outcome.ledgers, outcome.seen))
 
 
 def _is_of_subnet(job: Job) -> bool:

@@ -25,11 +25,10 @@ from ipam.allocation.strategies import (
 )
 from ipam.errors import WriteConflict
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, EMPTY, AddressSet
-from ipam.models.address_space import AddressSpace
 from ipam.models.block import Block
 from ipam.models.intervals import merged, without
 from ipam.models.ledger import Grant, Ledger, Release
-from ipam.models.subnet import Strategy, Subnet
+from ipam.models.subnet import Strategy
 
 # Slices looked at together: the first one usually has what is wanted; where it has not, many are read at once.
 _LOT_FIRST = 1
@@ -50,28 +49,24 @@ class Selection:
 
 
 class SubnetPlan:
-    """A subnet, and what the requests of a batch would take from it.
+    """What the requests of a batch would take from a subnet.
 
     Args:
-        subnet: With its ledger as it was read.
-        space: The addresses that it may hand out.
-        read: Reads blocks, by number; called after the subnet was read.
+        ledger: As it was read.
+        read: Reads blocks, by number; called after the ledger was read.
         batch: Token of the claim that the grants are made under; None if they count as they stand.
         now: The time that they get.
 
     Attributes:
-        ledger: As the batch would leave it.
+        ledger: As the batch would leave it, but for its version.
         blocks: Those that were read.
     """
 
-    def __init__(
-        self, subnet: Subnet, space: AddressSpace, read: Read, batch: ObjectId | None, now: datetime
-    ) -> None:
-        self.subnet = subnet
-        self.ledger = subnet.ledger
+    def __init__(self, ledger: Ledger, read: Read, batch: ObjectId | None, now: datetime) -> None:
+        self.ledger = ledger
         self.grants: list[Grant] = []
         self.blocks: dict[int, Block] = {}
-        self._space = space
+        self._space = ledger.space
         self._read = read
         self._batch = batch
         self._now = now
@@ -88,7 +83,7 @@ class SubnetPlan:
         Raises:
             WriteConflict: If they are not to be found: the blocks have changed since the ledger was read.
         """
-        strategy = strategy or self.subnet.strategy
+        strategy = strategy or self.ledger.strategy
         picked: dict[int, FrozenBitMap] = {}
         cursor, left = self.ledger.cursor, count
         for part, most in self._shares(strategy, count):
@@ -99,14 +94,14 @@ class SubnetPlan:
                 cursor, left = part.block << BLOCK_BITS | some.max(), left - len(some)
             if not left:
                 return self._pick(picked, strategy, cursor)
-        raise WriteConflict(f"Blocks of subnet {self.subnet.id} have changed since its ledger was read.")
+        raise WriteConflict(f"Blocks of subnet {self.ledger.id} have changed since its ledger was read.")
 
     def pick_run(self, count: int, strategy: Strategy | None) -> Selection | None:
         """Return *count* free addresses that follow each other; None if there is no such run.
 
         They are 65,536 at most: so a run lies in one block or in two.
         """
-        strategy = strategy or self.subnet.strategy
+        strategy = strategy or self.ledger.strategy
         before: tuple[int, int] = (-1, 0)  # The number of the block before, and how long the run at its end is.
         # Once more from the beginning: a run may lie across the place where the strategy began.
         for part in chain(self._slices(strategy), self._slices(Strategy.LOWEST)):
@@ -144,7 +139,7 @@ class SubnetPlan:
             job=job,
             reservation=reservation,
             addresses=pick.addresses,
-            version=self.subnet.ledger.version + 1,
+            version=self.ledger.version + 1,
             at=self._now,
         )
         for number, positions in pick.addresses.blocks.items():

@@ -8,10 +8,10 @@ from typing import Any
 from bson import ObjectId
 
 from ipam.allocation.cascade_delete import CascadeDeleter
-from ipam.allocation.entry_applier import space_of
 from ipam.errors import NotFound, Rejected, RejectedByHook, SubnetOverlap, ValidationFailed, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.addresses import Address
+from ipam.models.ledger import Ledger
 from ipam.models.pool import Pool
 from ipam.models.subnet import Strategy, Subnet, SubnetState
 from ipam.storage.stores import Stores
@@ -60,8 +60,8 @@ class Provisioner:
     def create_subnet(self, id_: ObjectId, pool: ObjectId, spec: SubnetSpec) -> Subnet:
         """Put a subnet into a pool; to do it again with the same id changes nothing.
 
-        It is stored hidden, then its range is held in the pool, then it is shown: whatever dies in between,
-        what is left can be told from a subnet that exists, and says how to go on.
+        It is stored hidden, then its range is held in the pool, then it is shown and its ledger opened: whatever
+        dies in between, what is left can be told from a subnet that exists, and says how to go on.
 
         Raises:
             NotFound: If there is no such pool, or the subnet was created before and is deleted.
@@ -97,10 +97,14 @@ class Provisioner:
                 return found  # What was in the way is gone, and another has carried the creation to its end.
             self._cascade_deleter.sweep_subnet(subnet.id)
             raise
+        ledger = Ledger.of(subnet)
+        self._stores.ledgers.insert(ledger)
         shown = self._stores.subnets.activate(subnet.id)
         if shown is None:
             self._cascade_deleter.drop_if_deleted(subnet.pool, subnet.id)
             raise NotFound(f"There is no subnet {subnet.id}.")
+        self._stores.ledgers.open(ledger)
+        self._stores.subnets.tell(shown)
         return shown
 
     def _hold_range(self, subnet: Subnet) -> None:
@@ -127,9 +131,9 @@ def _subnet_of(id_: ObjectId, pool: ObjectId, spec: SubnetSpec) -> Subnet:
         exclusions=spec.exclusions,
         strategy=spec.strategy,
     )
-    size = space_of(subnet).size
+    size = subnet.space.size
     if not size:
-        if space_of(replace(subnet, gateway=None)).size:
+        if replace(subnet, gateway=None).space.size:
             raise ValidationFailed.at(
                 "/gateway", f"{subnet.gateway} is the last address there is to hand out; leave it out"
             )

@@ -6,16 +6,19 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
+
+from bson import ObjectId
 
 from ipam.allocation.cascade_delete import CascadeDeleter
 from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.provisioning import Provisioner
 from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
+from ipam.allocation.subnet_closing import reopen
 from ipam.errors import Rejected, WriteConflict, passes
 from ipam.models.address_set import AddressSet
+from ipam.models.ledger import Ledger
 from ipam.models.search_keys import KEEP_TOMBSTONES
 from ipam.models.subnet import Subnet, SubnetState
 from ipam.storage.stores import Stores
@@ -54,34 +57,45 @@ class Recovery:
         for target in self.stores.jobs.stranded(self.queued_grace_s, self.claim_timeout_s):
             self.dispatcher.dispatch(target)
         now = utc_now()
-        recent, forgotten_before = begun_within(self.claim_timeout_s), now - KEEP_TOMBSTONES
+        recent = begun_within(self.claim_timeout_s)
         _try(partial(self.stores.events.recover, recent))
         _try(partial(self.stores.leases.recover, recent))
         for reservation in self.stores.reservations.take_over_release(recent):
             _try(partial(self.releaser.finish, reservation))
-        for subnet in self.stores.subnets.unfinished(recent, forgotten_before):
-            _try(partial(self._finish_subnet, subnet, recent, forgotten_before))
+        for subnet in self.stores.subnets.take_over(recent):
+            _try(partial(self._finish_subnet, subnet))
+        for id_ in self.stores.subnets.deleted_before(now - KEEP_TOMBSTONES):
+            _try(partial(self._forget_subnet, id_))
+        for ledger in self.stores.ledgers.unfinished(recent):
+            _try(partial(self._finish_ledger, ledger, recent))
         for pool in self.stores.pools.take_over_sweep(recent):
             _try(partial(self.cascade_deleter.finish_pool, pool))
         _try(partial(self.stores.purge.remove, now, _EXPIRY_TAKES_S))
 
-    def _finish_subnet(self, subnet: Subnet, recent: Span, forgotten_before: datetime) -> None:
-        if subnet.state is not SubnetState.CREATING:  # A subnet that was never shown has no event.
-            self.stores.subnets.tell(subnet)
-        match subnet.state:
-            case SubnetState.CREATING:
-                with suppress(Rejected):  # Then it is swept.
-                    self.provisioner.finish_creation(subnet)
-            case SubnetState.DELETING if subnet.updated_at not in recent:
-                if self.stores.subnets.renew_sweep(subnet.id, subnet.updated_at):  # Else another process does.
-                    self.cascade_deleter.finish_subnet(subnet.id)
-            case SubnetState.DELETED if subnet.updated_at < forgotten_before:
-                for block in self.stores.blocks.of_subnet(subnet.id):
-                    self.stores.leases.forget(subnet.id, AddressSet.of_blocks({block.number: block.known}))
-                self.stores.blocks.forget(subnet.id)
-                self.stores.subnets.forget(subnet.id)
-            case SubnetState.ACTIVE:
-                self.roll_forward.settle(subnet, recent)
+    def _finish_subnet(self, subnet: Subnet) -> None:
+        if subnet.state is SubnetState.CREATING:
+            with suppress(Rejected):  # Then it is swept.
+                self.provisioner.finish_creation(subnet)
+        else:
+            self.cascade_deleter.finish_subnet(subnet.id)
+
+    def _forget_subnet(self, id_: ObjectId) -> None:
+        for block in self.stores.blocks.of_subnet(id_):
+            self.stores.leases.forget(id_, AddressSet.of_blocks({block.number: block.known}))
+        self.stores.blocks.forget(id_)
+        self.stores.ledgers.forget(id_)
+        self.stores.subnets.forget(id_)
+
+    def _finish_ledger(self, ledger: Ledger, recent: Span) -> None:
+        self.roll_forward.settle(ledger, recent)
+        if not ledger.is_open:
+            subnet = self.stores.subnets.find(ledger.id)
+            if subnet is None:  # A creation that slept has stored it again.
+                self.stores.ledgers.forget(ledger.id)
+            elif subnet.state is SubnetState.DELETED:
+                self.stores.ledgers.retire(ledger.id)
+            elif subnet.state is SubnetState.ACTIVE:
+                reopen(self.stores, ledger.id)
 
 
 def _try(finish: Callable[[], object]) -> None:

@@ -12,16 +12,16 @@ from ipam.allocation.dispatcher import Dispatcher
 from ipam.allocation.entry_applier import RELEASED_AT_ONCE, EntryApplier
 from ipam.allocation.planner import enter_release
 from ipam.allocation.roll_forward import RollForward
+from ipam.allocation.subnet_closing import open_ledger
 from ipam.errors import NotFound, WriteConflict
 from ipam.hooks.admission import AdmissionController
 from ipam.models.address_set import NO_ADDRESS, AddressSet
 from ipam.models.audit_context import AuditContext, current_audit_context
 from ipam.models.document import check_revision
 from ipam.models.job import Job, JobKind
-from ipam.models.ledger import Release
+from ipam.models.ledger import Ledger, Release
 from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import in_order
-from ipam.models.subnet import Subnet, SubnetState
 from ipam.storage.leases import WITHOUT_REST
 from ipam.storage.reservations import WantedRelease
 from ipam.storage.stores import Stores
@@ -189,19 +189,19 @@ class Releaser:
 
     def _give_back_some(self, subnet_id: ObjectId, parts: Mapping[ObjectId, ReleaseChunk]) -> dict[ObjectId, int]:
         """Give back what reservations hold of *parts*, with one write of the ledger."""
-        subnet = self._active(subnet_id)
-        if subnet is None:
+        ledger = self._open(subnet_id)
+        if ledger is None:
             return dict.fromkeys(parts, 0)
         for reservation in parts:
-            self._finish_pending(subnet, reservation)
-        held = self._held(subnet.id, parts.values())
+            self._finish_pending(ledger, reservation)
+        held = self._held(subnet_id, parts.values())
         releases = [
             _release(part.reservation, held[part.reservation], part.audit_context, ends=part.ends)
             for part in parts.values()
             if held[part.reservation]
         ]
         if releases:
-            self._begin(subnet, releases)
+            self._begin(ledger, releases)
         return {reservation: len(addresses) for reservation, addresses in held.items()}
 
     def _held(self, subnet: ObjectId, parts: Collection[ReleaseChunk]) -> dict[ObjectId, AddressSet]:
@@ -219,22 +219,21 @@ class Releaser:
     def _give_back_one(self, id_: ObjectId, revisions: frozenset[int] | None) -> None:
         # The ledger is read before the lease: then no release that ended in between goes unseen, for it would
         # have changed the version that the write below depends on.
-        subnet = self._active(self._stores.leases.get(id_).subnet)
+        ledger = self._open(self._stores.leases.get(id_).subnet)
         lease = self._stores.leases.get(id_)
-        if subnet is None or subnet.id != lease.subnet:
+        if ledger is None or ledger.id != lease.subnet:
             raise NotFound(f"There is no lease {id_}.")
         check_revision("lease", lease.revision, revisions)
-        self._finish_pending(subnet, lease.reservation)
+        self._finish_pending(ledger, lease.reservation)
         alone = AddressSet.of([lease.address])
-        self._begin(subnet, [_release(lease.reservation, alone, current_audit_context(), is_partial=True)])
+        self._begin(ledger, [_release(lease.reservation, alone, current_audit_context(), is_partial=True)])
 
-    def _active(self, subnet_id: ObjectId) -> Subnet | None:
-        """Return the subnet, None when it is on its way out: then its deletion takes the leases with it."""
-        subnet = self._stores.subnets.find(subnet_id)
-        return subnet if subnet and subnet.state is SubnetState.ACTIVE else None
+    def _open(self, subnet: ObjectId) -> Ledger | None:
+        """Return the ledger of a subnet; None if that is being deleted, which takes its leases with it."""
+        return open_ledger(self._stores, subnet, self._stores.ledgers.find(subnet))
 
-    def _finish_pending(self, subnet: Subnet, reservation: ObjectId) -> None:
-        """End what else is on its way from *subnet* to *reservation* or back.
+    def _finish_pending(self, ledger: Ledger, reservation: ObjectId) -> None:
+        """End what else is on its way in *ledger* to *reservation* or back.
 
         So no lease is given back twice, no block marks as taken what is given back already, and no reservation is
         stored with a count that knows nothing of it.
@@ -242,17 +241,17 @@ class Releaser:
         Raises:
             WriteConflict: If there was anything: what was read is not true any more.
         """
-        pending = [release for release in subnet.ledger.releases if release.reservation == reservation]
+        pending = [release for release in ledger.releases if release.reservation == reservation]
         for release in pending:
-            self._entry_applier.put_back(subnet.id, [release])
-        if self._roll_forward.finish_grants_of(subnet, reservation) or pending:
+            self._entry_applier.put_back(ledger.id, [release])
+        if self._roll_forward.finish_grants_of(ledger, reservation) or pending:
             raise WriteConflict(f"Addresses of reservation {reservation} were on their way.")
 
-    def _begin(self, subnet: Subnet, releases: Sequence[Release]) -> None:
-        """Enter *releases* into the ledger, and carry them out."""
-        seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])
-        self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))
-        self._entry_applier.put_back(subnet.id, releases, seen)
+    def _begin(self, ledger: Ledger, releases: Sequence[Release]) -> None:
+        """Enter *releases* into *ledger*, and carry them out."""
+        seen = self._entry_applier.see(ledger.id, [release.addresses for release in releases])
+        self._stores.ledgers.write(reduce(enter_release, releases, ledger))
+        self._entry_applier.put_back(ledger.id, releases, seen)
 
 
 def chunks_of(reservation: Reservation) -> Iterator[ReleaseChunk]:

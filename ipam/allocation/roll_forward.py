@@ -17,9 +17,8 @@ from ipam.models import event_factory
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.event import Outbox
 from ipam.models.job import Job, JobState
-from ipam.models.ledger import Grant
+from ipam.models.ledger import Grant, Ledger
 from ipam.models.reservation import Reservation
-from ipam.models.subnet import LIVING, Subnet
 from ipam.storage.bulk_writes import Writes, sparing
 from ipam.storage.stores import Stores
 from ipam.storage.time_span import Span, begun_within, held_for
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 # So many leases are written before it is said that it goes on: that is over long before anybody takes the job for
 # abandoned.
 HANDED_OUT_AT_ONCE = 4096
-# A subnet, and those grants in it that are to be carried out.
-Due = tuple[Subnet, Sequence[Grant]]
+# A ledger, and those grants in it that are to be carried out.
+Due = tuple[Ledger, Sequence[Grant]]
 
 
 class RollForward:
@@ -44,26 +43,26 @@ class RollForward:
     def finish(
         self,
         jobs: Mapping[ObjectId, Job],
-        subnets: Iterable[Subnet],
+        ledgers: Iterable[Ledger],
         seen: Mapping[ObjectId, Blocks] = NOT_SEEN,
     ) -> JobResults:
         """Carry *jobs* to their success whose grants count, and return how these have ended.
 
-        *subnets* are those that they have grants in, *seen* are blocks of these, if they were read before the
-        grants were made.
+        *ledgers* are those that they have grants in, *seen* are blocks of their subnets, if they were read before
+        the grants were made.
 
         The order is what makes it repeatable: leases, then the event, then the reservation that shows them, then
         the job that points at it, then the blocks, and only then are the grants struck out that say what to do. The
         event comes before what it tells of can be seen, so that no later one of the same reservation overtakes it.
         """
         due = [
-            (subnet, [grant for grant in subnet.ledger.grants if _counts(grant, jobs.get(grant.job))])
-            for subnet in subnets
+            (ledger, [grant for grant in ledger.grants if _counts(grant, jobs.get(grant.job))])
+            for ledger in ledgers
         ]
         held: dict[ObjectId, dict[ObjectId, Grant]] = {}
-        for subnet, grants in due:
+        for ledger, grants in due:
             for grant in grants:
-                held.setdefault(grant.job, {})[subnet.id] = grant
+                held.setdefault(grant.job, {})[ledger.id] = grant
         made = {
             job: reservation_of(jobs[job], holdings_of(grants), granted_at(grants)) for job, grants in held.items()
         }
@@ -74,8 +73,8 @@ class RollForward:
         ended = {job: succeeded(jobs[job], grants, now) for job, grants in held.items()}
         steps = [*handed_out, told, stored, self._stores.jobs.success(ended.values())]
         endings = [
-            self._entry_applier.ending(subnet.id, grants, (), seen.get(subnet.id, NOT_SEEN))
-            for subnet, grants in due
+            self._entry_applier.ending(ledger.id, grants, (), seen.get(ledger.id, NOT_SEEN))
+            for ledger, grants in due
         ]
         if not (self._stores.writer.write([*steps, *chain(*endings)]) and all(endings)):
             self._strike_out(due)
@@ -90,9 +89,9 @@ class RollForward:
         Its reservation is stored without what the user wrote, which may be what cannot be stored, and as one that
         is being released: from then on `Recovery` takes it for a release that was left half done.
         """
-        subnets = self.subnets_of(job)
-        due = [(subnet, [one for one in subnet.ledger.grants if _counts(one, job)]) for subnet in subnets]
-        held = {subnet.id: grant for subnet, grants in due for grant in grants}
+        ledgers = self.ledgers_of(job)
+        due = [(ledger, [one for one in ledger.grants if _counts(one, job)]) for ledger in ledgers]
+        held = {ledger.id: grant for ledger, grants in due for grant in grants}
         unwanted = Reservation(
             id=job.reservation, pool=job.pool, subnets=tuple(held), count=0, holdings=holdings_of(held)
         )
@@ -100,7 +99,7 @@ class RollForward:
         with use_audit_context(job.audit_context):
             self._stores.reservations.insert_unwanted(unwanted)
         if self._stores.reservations.get_many([job.reservation]):
-            self.finish({job.id: job}, subnets)  # Another worker could store it after all.
+            self.finish({job.id: job}, ledgers)  # Another worker could store it after all.
             return
         self._stores.writer.write(self._hand_out_if_many(due, [job.id]))
         self._stores.jobs.abandon(job, error.to_record())
@@ -112,8 +111,8 @@ class RollForward:
         return self._stores.events.addition([Outbox(created)])
 
     def _strike_out(self, due: Sequence[Due]) -> None:
-        for subnet, grants in due:
-            self._entry_applier.end(subnet.id, grants, ())
+        for ledger, grants in due:
+            self._entry_applier.end(ledger.id, grants, ())
 
     def _hand_out_if_many(
         self, due: Sequence[Due], jobs: Collection[ObjectId], seen: Mapping[ObjectId, Blocks] = NOT_SEEN
@@ -139,38 +138,38 @@ class RollForward:
     def _handing_out(self, due: Sequence[Due], seen: Mapping[ObjectId, Blocks]) -> Iterator[Writes]:
         """Yield how the leases of grants are written, in the order of their keys: their ids say which each is."""
         ranks: Counter[ObjectId] = Counter()
-        for subnet, grants in sorted(due, key=lambda one: one[0].id):
-            yield from self._entry_applier.handing_out(subnet, grants, ranks, seen.get(subnet.id, NOT_SEEN))
+        for ledger, grants in sorted(due, key=lambda one: one[0].id):
+            yield from self._entry_applier.handing_out(ledger, grants, ranks, seen.get(ledger.id, NOT_SEEN))
             ranks.update({grant.reservation: len(grant.addresses) for grant in grants})
 
-    def finish_grants_of(self, subnet: Subnet, reservation: ObjectId) -> bool:
-        """Carry to success what is on its way from *subnet* to *reservation*; True if there was anything."""
-        grants = [grant for grant in subnet.ledger.grants if grant.reservation == reservation]
+    def finish_grants_of(self, ledger: Ledger, reservation: ObjectId) -> bool:
+        """Carry to success what is on its way in *ledger* to *reservation*; True if there was anything."""
+        grants = [grant for grant in ledger.grants if grant.reservation == reservation]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)
         due = {grant.job: jobs[grant.job] for grant in grants if _counts(grant, jobs.get(grant.job))}
         for job in due.values():
             self._finish_or_leave(job, by_force=False)
         return bool(due)
 
-    def subnets_of(self, job: Job) -> list[Subnet]:
-        """Return all subnets, in whatever state, in which *job* may have grants."""
+    def ledgers_of(self, job: Job) -> list[Ledger]:
+        """Return all ledgers, open or closed, in which *job* may have grants."""
         if job.subnet is None:
-            return self._stores.subnets.of_pool(job.pool, LIVING)
-        subnet = self._stores.subnets.find(job.subnet)
-        return [subnet] if subnet else []
+            return self._stores.ledgers.of_pool(job.pool)
+        ledger = self._stores.ledgers.find(job.subnet)
+        return [ledger] if ledger else []
 
-    def settle(self, subnet: Subnet, recent: Span | None = None, *, by_force: bool = False) -> bool:
-        """Finish or withdraw all entries of *subnet* that no process works on; return whether there were any.
+    def settle(self, ledger: Ledger, recent: Span | None = None, *, by_force: bool = False) -> bool:
+        """Finish or withdraw all entries of *ledger* that no process works on; return whether there were any.
 
         What was begun in the span *recent* is left alone. *by_force* ends also what a worker has in hand: the job
         is taken from it and will be tried again.
         """
         changed, held = False, held_for(self._claim_timeout_s)
-        for release in subnet.ledger.releases:
+        for release in ledger.releases:
             if recent is None or release.at not in recent:
-                self._entry_applier.put_back(subnet.id, [release])
+                self._entry_applier.put_back(ledger.id, [release])
                 changed = True
-        grants = [grant for grant in subnet.ledger.grants if recent is None or grant.at not in recent]
+        grants = [grant for grant in ledger.grants if recent is None or grant.at not in recent]
         jobs = self._stores.jobs.get_many(grant.job for grant in grants)
         for grant in grants:
             job = jobs.get(grant.job)
@@ -180,7 +179,7 @@ class RollForward:
                 self._stores.jobs.disown([grant.job])
                 job = self._stores.jobs.get(grant.job)
             if job is None or not _counts(grant, job):
-                self._stores.subnets.withdraw_grant(subnet.id, grant)
+                self._stores.ledgers.withdraw_grant(ledger.id, grant)
                 changed = True
             elif by_force or job.state.terminal or job.claimed_until not in held:  # Else it is being finished.
                 changed |= self._finish_or_leave(job, by_force=by_force)
@@ -189,7 +188,7 @@ class RollForward:
     def _finish_or_leave(self, job: Job, *, by_force: bool) -> bool:
         """Finish a job that has addresses; if that cannot be done leave it for later, or *by_force* abandon it."""
         try:
-            self.finish({job.id: job}, self.subnets_of(job))
+            self.finish({job.id: job}, self.ledgers_of(job))
         except Exception as error:
             if passes(error):
                 raise

@@ -30,7 +30,7 @@ def select_addresses(request: ReservationRequest, plans: Sequence[SubnetPlan]) -
         return _these(request, plans)
     chosen: Choice = []
     for version, count in request.parts:
-        offered = [plan for plan in plans if version in (None, plan.subnet.start.version)]
+        offered = [plan for plan in plans if version in (None, plan.ledger.start.version)]
         if request.spread is Spread.MOST_FREE:
             offered.sort(key=lambda plan: -plan.available)
         of_family = f"IPv{version}" if version else ""

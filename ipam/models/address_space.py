@@ -6,7 +6,7 @@ Every operation is as quick for an IPv6 /64 as for a /30.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -14,6 +14,7 @@ from pyroaring import BitMap, FrozenBitMap
 
 from ipam.models.address_set import BLOCK_BITS, BLOCK_SIZE, EMPTY
 from ipam.models.addresses import Address, to_number
+from ipam.models.cidr import parse_exclusion
 from ipam.models.intervals import Run, Runs, merged, size
 
 
@@ -38,6 +39,20 @@ class AddressSpace:
         left_out = [(to_number(low), to_number(high)) for low, high in excluded if low.version == start.version]
         cut = ((max(first, low), min(last, high)) for low, high in left_out)
         return cls(first, last, merged(gap for gap in cut if gap[0] <= gap[1]))
+
+    @classmethod
+    def of_subnet(
+        cls, start: Address, end: Address, gateway: Address | None, exclusions: Sequence[str]
+    ) -> AddressSpace:
+        """Return the space from *start* to *end* without the *gateway* and the *exclusions*, as users spell these.
+
+        Raises:
+            ValidationFailed: If an exclusion is not spelled as one.
+        """
+        excluded = [parse_exclusion(text, f"/exclusions/{index}") for index, text in enumerate(exclusions)]
+        if gateway is not None:
+            excluded.append((gateway, gateway))
+        return cls.of(start, end, excluded)
 
     @property
     def size(self) -> int:

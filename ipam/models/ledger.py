@@ -1,19 +1,35 @@
-"""The ledger of a subnet: the part of its document that says how much is taken and what is on its way."""
+"""The ledger of a subnet: how much of its range is taken, and what is on its way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Annotated
 
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
 from ipam.models.address_set import EMPTY, AddressSet, number_from_bytes, number_to_bytes
-from ipam.models.addresses import ADDRESS_BYTES
+from ipam.models.address_space import AddressSpace
+from ipam.models.addresses import ADDRESS_BYTES, Address
 from ipam.models.audit_context import AuditContext, current_audit_context
-
-Bson = dict[str, Any]
+from ipam.models.fields import (
+    ADDRESS,
+    LARGE_INTEGER,
+    PLACE,
+    TEXTS,
+    Bson,
+    Codec,
+    Field,
+    Stored,
+    enumeration,
+    read_fields,
+    stored_fields,
+)
+from ipam.models.subnet import Strategy, Subnet
+from ipam.util.clock import utc_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +107,42 @@ class Release:
         return cls(**{**rest, "addresses": AddressSet.from_bson(bson["addresses"]), "audit_context": audit_context})
 
 
+def _runs_to_bson(runs: Sequence[tuple[int, int]]) -> list[list[bytes]]:
+    return [[number_to_bytes(first), number_to_bytes(last)] for first, last in runs]
+
+
+def _runs_from_bson(runs: Sequence[Sequence[bytes]]) -> tuple[tuple[int, int], ...]:
+    return tuple((number_from_bytes(first), number_from_bytes(last)) for first, last in runs)
+
+
+_NUMBER = Codec(lambda number: number.to_bytes(ADDRESS_BYTES, "big"), lambda stored: int.from_bytes(stored, "big"))
+_RUNS = Codec(_runs_to_bson, _runs_from_bson)
+_GRANTS = Codec(lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(Grant.from_bson, stored)))
+_RELEASES = Codec(
+    lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(Release.from_bson, stored))
+)
+# What changes when addresses are taken or given back.
+_CHANGING = ("version", "used", "cursor", "full", "grants", "releases")
+
+
+class LedgerState(StrEnum):
+    """Addresses are taken and given back while a ledger is open: after its subnet is shown, before it is hidden."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The ledger of a subnet; changed only by writes that are conditional on `version`, or that let it grow.
+    """The ledger of a subnet, with what of the subnet it takes to hand out addresses.
+
+    It is written with every batch of requests, and so apart from what users write. It changes only by writes that
+    are conditional on `version`, or that let it grow.
 
     Attributes:
+        id: That of the subnet.
+        size: How many addresses the subnet can give out.
+        closed_at: When it was closed; None while it is open, and when its subnet is deleted.
         version: Grows with every change.
         used: Addresses that are taken, those on their way out or back included.
         cursor: The address that was handed out last, as a number; None before the first.
@@ -104,12 +151,47 @@ class Ledger:
         releases: What was given back and is not free yet.
     """
 
-    version: int = 0
-    used: int = 0
-    cursor: int | None = None
-    full: tuple[tuple[int, int], ...] = ()
-    grants: tuple[Grant, ...] = ()
-    releases: tuple[Release, ...] = ()
+    id: Annotated[ObjectId, Field(key="_id")]
+    pool: Annotated[ObjectId, Field()]
+    start: Annotated[Address, Field(codec=PLACE)]
+    end: Annotated[Address, Field(codec=PLACE)]
+    gateway: Annotated[Address | None, Field(codec=ADDRESS)] = None
+    exclusions: Annotated[tuple[str, ...], Field(codec=TEXTS)] = ()
+    strategy: Annotated[Strategy, Field(codec=enumeration(Strategy))] = Strategy.NEXT
+    size: Annotated[int, Field(codec=LARGE_INTEGER)]
+    state: Annotated[LedgerState, Field(codec=enumeration(LedgerState))] = LedgerState.CLOSED
+    closed_at: Annotated[datetime | None, Field(stored=Stored.IF_SET)] = None
+    version: Annotated[int, Field()] = 0
+    used: Annotated[int, Field()] = 0
+    cursor: Annotated[int | None, Field(codec=_NUMBER)] = None
+    full: Annotated[tuple[tuple[int, int], ...], Field(codec=_RUNS)] = ()
+    grants: Annotated[tuple[Grant, ...], Field(codec=_GRANTS)] = ()
+    releases: Annotated[tuple[Release, ...], Field(codec=_RELEASES)] = ()
+
+    @classmethod
+    def of(cls, subnet: Subnet) -> Ledger:
+        """Return the ledger of a new *subnet*: nothing is taken, and nothing can be before it is opened."""
+        return cls(
+            id=subnet.id,
+            pool=subnet.pool,
+            start=subnet.start,
+            end=subnet.end,
+            gateway=subnet.gateway,
+            exclusions=subnet.exclusions,
+            strategy=subnet.strategy,
+            size=subnet.size,
+            closed_at=utc_now(),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether addresses can be taken."""
+        return self.state is LedgerState.OPEN
+
+    @property
+    def space(self) -> AddressSpace:
+        """The addresses that the subnet may hand out."""
+        return AddressSpace.of_subnet(self.start, self.end, self.gateway, self.exclusions)
 
     @property
     def entries(self) -> tuple[Grant | Release, ...]:
@@ -127,23 +209,14 @@ class Ledger:
 
     def to_bson(self) -> Bson:
         """Return the stored form."""
-        return {
-            "version": self.version,
-            "used": self.used,
-            "cursor": None if self.cursor is None else self.cursor.to_bytes(ADDRESS_BYTES, "big"),
-            "full": [[number_to_bytes(first), number_to_bytes(last)] for first, last in self.full],
-            "grants": [grant.to_bson() for grant in self.grants],
-            "releases": [release.to_bson() for release in self.releases],
-        }
+        return stored_fields(self)
+
+    def changing_to_bson(self) -> Bson:
+        """Return the stored form of what changes when addresses are taken or given back."""
+        bson = stored_fields(self)
+        return {name: bson[name] for name in _CHANGING}
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Ledger:
         """Return the ledger that was stored."""
-        return cls(
-            version=bson["version"],
-            used=bson["used"],
-            cursor=None if bson["cursor"] is None else int.from_bytes(bson["cursor"], "big"),
-            full=tuple((number_from_bytes(first), number_from_bytes(last)) for first, last in bson["full"]),
-            grants=tuple(map(Grant.from_bson, bson["grants"])),
-            releases=tuple(map(Release.from_bson, bson["releases"])),
-        )
+        return cls(**read_fields(cls, bson))

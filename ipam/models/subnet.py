@@ -9,8 +9,10 @@ from typing import Annotated, ClassVar
 
 from bson import ObjectId
 
+from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import Address, to_place
 from ipam.models.audit_context import AUDIT_CONTEXT, AuditContext
+from ipam.models.cidr_cover import prefixes_of_subnet
 from ipam.models.document import Document
 from ipam.models.fields import (
     ADDRESS,
@@ -20,16 +22,13 @@ from ipam.models.fields import (
     TEXTS,
     Access,
     Bson,
-    Codec,
     Field,
     Stored,
     enumeration,
 )
-from ipam.models.ledger import Ledger
 
 _SHARE_DIGITS = 6
 _SHARE_LEAST = 10**-_SHARE_DIGITS
-_LEDGER = Codec(Ledger.to_bson, Ledger.from_bson)
 
 
 class Strategy(StrEnum):
@@ -55,19 +54,16 @@ class SubnetState(StrEnum):
     DELETED = "deleted"
 
 
-# Something may still hang on a subnet in one of these.
-LIVING = (SubnetState.CREATING, SubnetState.ACTIVE, SubnetState.DELETING)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet(Document):
-    """A range of addresses, both ends included, and the ledger of what is taken from it.
+    """A range of addresses, both ends included; what is taken from it stands in its ledger.
 
-    `low` and `high` in its document are the ends of what it holds, so that an address finds it.
-
-    `size` is how many addresses it can give out; it may exceed 64 bits and is stored as text.
+    `low` and `high` in its document are the ends of what it holds, and `prefixes` cover it: so an address finds it.
 
     Attributes:
+        size: How many addresses it can give out; it may exceed 64 bits and is stored as text.
+        used: How many of them are taken, which its ledger says; None if that was not read.
+        fence: Grows when a deletion that was begun is not to go on.
         deleted_by: Where its deletion comes from, and with it all that happens to its reservations.
     """
 
@@ -82,25 +78,23 @@ class Subnet(Document):
     strategy: Annotated[Strategy, Field(Access.FIXED, enumeration(Strategy))] = Strategy.NEXT
     cooldown: Annotated[int, Field(Access.FIXED)] = 0
     size: Annotated[int, Field(Access.COMPUTED, LARGE_INTEGER)]
+    used: Annotated[int | None, Field(Access.COMPUTED, stored=Stored.NEVER)] = None
     state: Annotated[SubnetState, Field(codec=enumeration(SubnetState))] = SubnetState.CREATING
-    ledger: Annotated[Ledger, Field(codec=_LEDGER)] = field(default_factory=Ledger)
+    fence: Annotated[int, Field()] = 0
     deleted_by: Annotated[AuditContext, Field(codec=AUDIT_CONTEXT, stored=Stored.APART)] = field(
         default_factory=AuditContext
     )
 
     @property
-    def used(self) -> Annotated[int, Field(Access.COMPUTED)]:
-        """How many of its addresses are taken."""
-        return self.ledger.used
-
-    @property
-    def free(self) -> Annotated[int, Field(Access.COMPUTED)]:
+    def free(self) -> Annotated[int | None, Field(Access.COMPUTED)]:
         """How many it can still give out."""
-        return self.size - self.used
+        return None if self.used is None else self.size - self.used
 
     @property
-    def utilization(self) -> Annotated[float, Field(Access.COMPUTED)]:
+    def utilization(self) -> Annotated[float | None, Field(Access.COMPUTED)]:
         """How much of it is taken, to six digits: 0 only of none, 1 only of all."""
+        if self.used is None:
+            return None
         share = round(self.used / self.size, _SHARE_DIGITS)
         return min(max(share, _SHARE_LEAST), 1 - _SHARE_LEAST) if 0 < self.used < self.size else share
 
@@ -112,7 +106,13 @@ class Subnet(Document):
         network = ip_network(self.cidr)
         return network[0], network[-1]
 
+    @property
+    def space(self) -> AddressSpace:
+        """The addresses that it may hand out."""
+        return AddressSpace.of_subnet(self.start, self.end, self.gateway, self.exclusions)
+
     def to_bson(self) -> Bson:
         """Return the stored form."""
         low, high = self.held
-        return {**Document.to_bson(self), "low": to_place(low), "high": to_place(high)}
+        range_ = {"low": to_place(low), "high": to_place(high), "prefixes": prefixes_of_subnet(self.held)}
+        return {**Document.to_bson(self), **range_}

@@ -21,9 +21,17 @@ _KEYS = IndexModel("keys", name="by_key", sparse=True)
 
 INDEXES: dict[str, list[IndexModel]] = {
     "pools": [_FACETS, _UNTOLD, _KEYS],
-    # Subnets have none but `_id`, for each would be written with each ledger. A pool knows its subnets, and this
-    # what users wrote on them and where their addresses lie.
-    "subnet_index": [_FACETS, IndexModel("prefixes", name="by_prefix")],
+    # A pool knows its subnets. Their ledgers have no index but `_id`, for each would be written with every batch.
+    "subnets": [
+        _FACETS,
+        _UNTOLD,
+        # Those that may have an address.
+        IndexModel("prefixes", name="by_prefix", sparse=True),
+        # Those that are created or deleted and may have been left behind.
+        IndexModel("unfinished", name="unfinished", sparse=True),
+        # Tombstones, which go some day.
+        IndexModel("deleted_at", name="by_deletion", sparse=True),
+    ],
     # Those of a pool or a subnet in the order in which they are listed.
     "reservations": [_FACETS, _UNTOLD, IndexModel([("keys", ASCENDING), ("_id", ASCENDING)], name="by_key")],
     # Leases have none but `_id`, subnet and address, which makes an address single: most of what it costs to write

@@ -25,8 +25,8 @@ Bson = dict[str, Any]
 # Far below the 16 MB that a document may have, with room for one large event on top.
 _GROUP_BYTES = 4 * 1024 * 1024
 # The collections with an index by which the outboxes of their documents are found. Those of leases are found by
-# their marks, and those of subnets by recovery, which looks at all of them.
-TELLING = ("pools", "reservations", "jobs", "tokens")
+# their marks.
+TELLING = ("pools", "subnets", "reservations", "jobs", "tokens")
 _RECOVERED_AT_ONCE = 500
 
 

@@ -115,7 +115,7 @@ class Page(Generic[D]):
 class DecodedSequence(Sequence[D]):
     """Stored documents, each decoded when it is read."""
 
-    def __init__(self, stored: Sequence[Bson], decode: Callable[[Bson], D]) -> None:
+    def __init__(self, stored: Sequence[Any], decode: Callable[[Any], D]) -> None:
         self._stored = stored
         self._decode = decode
 

@@ -10,7 +10,7 @@ from ipam.errors import InvalidSettings
 from ipam.storage.connection import insert_missing, speaks_mongo
 
 # To be raised when documents change so that an older version cannot read them, or this one not the older ones.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = "schema"
 # A database that ipam has written has these collections: their indexes are created at its first start.
 _CREATED_FIRST = {"pools", "reservations"}

@@ -15,6 +15,7 @@ from ipam.storage.indexes import Indexes
 from ipam.storage.jobs import JobStore
 from ipam.storage.leader_lease import LeaderLeaseStore
 from ipam.storage.leases import LeaseStore
+from ipam.storage.ledgers import LedgerStore
 from ipam.storage.outbox import EventStore
 from ipam.storage.pools import PoolStore
 from ipam.storage.positions import PositionStore
@@ -35,6 +36,7 @@ class Stores:
         self.schema = SchemaStore(database)
         self.pools = PoolStore(database)
         self.subnets = SubnetStore(database)
+        self.ledgers = LedgerStore(database)
         self.reservations = ReservationStore(database)
         self.blocks = BlockStore(database)
         self.leases = LeaseStore(database)

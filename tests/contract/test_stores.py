@@ -9,13 +9,14 @@ import pytest
 from bson import ObjectId
 from pyroaring import FrozenBitMap
 
+from ipam.allocation.subnet_closing import hide_subnet
 from ipam.errors import NotEmpty, NotFound, Stale, SubnetOverlap, Transient, WriteConflict
 from ipam.models.address_set import AddressSet
 from ipam.models.audit_context import AuditContext
 from ipam.models.block import Block
 from ipam.models.job import Job, JobKind, JobState
 from ipam.models.lease import Lease
-from ipam.models.ledger import Grant, Release
+from ipam.models.ledger import Grant, Ledger, Release
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import SubnetAddresses, lease_id, stem_of
@@ -41,7 +42,9 @@ def a_subnet(stores: Stores, pool: ObjectId | None = None, first: str = "10.0.0.
     start = ip_address(first)
     subnet = Subnet(id=ObjectId(), pool=pool or ObjectId(), start=start, end=start + size - 1, size=size)
     stores.subnets.insert(subnet)
+    stores.ledgers.insert(ledger := Ledger.of(subnet))
     stores.subnets.activate(subnet.id)
+    stores.ledgers.open(ledger)
     return stores.subnets.get(subnet.id)
 
 
@@ -169,15 +172,15 @@ def test_ledger_changed_by_many_processes_has_each_change(stores, database, data
 from dataclasses import replace
 from ipam.util.retry import retry_on_conflict
 def step():
-    subnet = stores.subnets.get(ObjectId("{subnet.id}"))
-    stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=subnet.ledger.used + 1))
-    return subnet.ledger.used
+    ledger = stores.ledgers.find(ObjectId("{subnet.id}"))
+    stores.ledgers.write(replace(ledger, used=ledger.used + 1))
+    return ledger.used
 for _ in range(25):
     print(retry_on_conflict(step))
 """
     seen = sorted(map(int, in_processes(database, database_name, code)))
     assert seen == list(range(25 * PROCESSES))
-    assert stores.subnets.get(subnet.id).ledger.version == 25 * PROCESSES
+    assert stores.ledgers.find(subnet.id).version == 1 + 25 * PROCESSES  # And it was opened.
 
 
 def test_job_claimed_by_many_processes_goes_to_one(stores, database, database_name):
@@ -217,17 +220,20 @@ for n in range(20):
 
 def test_a_stale_ledger_is_not_written(stores):
     subnet = a_subnet(stores)
-    stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=5))
+    ledger = stores.ledgers.find(subnet.id)
+    stores.ledgers.write(replace(ledger, cursor=5))
     with pytest.raises(WriteConflict):
-        stores.subnets.change_ledger(subnet, replace(subnet.ledger, cursor=9))
-    assert stores.subnets.get(subnet.id).ledger.cursor == 5
+        stores.ledgers.write(replace(ledger, cursor=9))
+    assert stores.ledgers.find(subnet.id).cursor == 5
 
 
 def test_subnet_that_is_being_deleted_gives_no_address(stores):
     subnet = a_subnet(stores)
-    stores.subnets.begin_delete(subnet.id, None, only_empty=True)
+    ledger = stores.ledgers.find(subnet.id)
+    hide_subnet(stores, subnet.id, None, only_empty=True)
     with pytest.raises(WriteConflict):
-        stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=1))
+        stores.ledgers.write(replace(ledger, used=1))
+    assert not stores.ledgers.find(subnet.id).is_open
     with pytest.raises(NotFound):
         stores.subnets.get(subnet.id)
 
@@ -241,7 +247,7 @@ def test_the_metadata_of_what_users_do_not_see_is_not_shown(stores):
     assert stores.pools.metadata_of([pool.id]) == {pool.id: {"is": "pool"}}
     assert stores.subnets.metadata_of(wanted) == {subnet.id: [1], other.id: other.metadata}
 
-    stores.subnets.begin_delete(subnet.id, None, only_empty=False)
+    hide_subnet(stores, subnet.id, None, only_empty=False)
     stores.pools.begin_delete(pool.id, None, only_empty=False)
     assert stores.subnets.metadata_of(wanted) == {other.id: other.metadata}
     assert stores.pools.metadata_of([pool.id]) == {}
@@ -337,15 +343,22 @@ def test_ledger_entry_removed_twice_is_counted_once(stores):
         Grant(batch=ObjectId(), job=ObjectId(), reservation=ObjectId(), addresses=some, version=1, at=utc_now())
         for _ in range(2)
     )
-    busy = replace(subnet.ledger, used=9, releases=(release,), grants=(dropped, finished), full=((3, 4),), cursor=5)
-    subnet = stores.subnets.change_ledger(subnet, busy)
-    assert stores.subnets.get(subnet.id) == subnet
+    busy = replace(
+        stores.ledgers.find(subnet.id),
+        used=9,
+        releases=(release,),
+        grants=(dropped, finished),
+        full=((3, 4),),
+        cursor=5,
+    )
+    ledger = stores.ledgers.write(busy)
+    assert stores.ledgers.find(subnet.id) == ledger
     for _ in range(2):
-        stores.writer.write([stores.subnets.striking_out(subnet.id, [finished], [release])])
-        stores.subnets.withdraw_grant(subnet.id, dropped)
-    after = stores.subnets.get(subnet.id).ledger
+        stores.writer.write([stores.ledgers.striking_out(subnet.id, [finished], [release])])
+        stores.ledgers.withdraw_grant(subnet.id, dropped)
+    after = stores.ledgers.find(subnet.id)
     assert (after.used, after.releases, after.grants) == (5, (), ())
-    assert after.version == subnet.ledger.version + 3
+    assert after.version == ledger.version + 3
 
 
 def test_releases_are_struck_out_all_or_none(stores):
@@ -356,11 +369,11 @@ def test_releases_are_struck_out_all_or_none(stores):
         )
         for at in (subnet.start, subnet.start + 1, subnet.end)
     )
-    stores.subnets.change_ledger(subnet, replace(subnet.ledger, used=9, releases=releases))
+    stores.ledgers.write(replace(stores.ledgers.find(subnet.id), used=9, releases=releases))
 
     def strike_out(*some: Release) -> tuple[int, int]:
-        stores.writer.write([stores.subnets.striking_out(subnet.id, (), some)])
-        after = stores.subnets.get(subnet.id).ledger
+        stores.writer.write([stores.ledgers.striking_out(subnet.id, (), some)])
+        after = stores.ledgers.find(subnet.id)
         return after.used, len(after.releases)
 
     assert strike_out(*releases[:2]) == (7, 1)

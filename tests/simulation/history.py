@@ -16,7 +16,7 @@ from tests.simulation.scheduler import NEVER, Rates, Scheduler, Thread
 from tests.simulation.story import Story
 from tests.simulation.telling import faults_of_bus, is_all_told
 from tests.simulation.users import Users
-from tests.simulation.verdict import doubled_addresses, faults_at_rest
+from tests.simulation.verdict import doubled_addresses, faults_at_rest, open_without_subnet
 from tests.simulation.virtual import Clock, virtual_world
 from tests.simulation.world import SETTINGS, Broker, World
 
@@ -39,14 +39,20 @@ _SET_BACK_S = 3600.0
 _STALE = {
     41: (
         ("jobs.update_one", "reservations.insert_one", "cancel"),
-        ("jobs.update_one", "subnets.update_one", "cancel"),
-        ("subnets.update_one", "jobs.update_one", "cancel"),
-        ("blocks.update_one", "subnets.update_one", "cancel"),
+        ("jobs.update_one", "ledgers.update_one", "cancel"),
+        ("ledgers.update_one", "jobs.update_one", "cancel"),
+        ("blocks.update_one", "ledgers.update_one", "cancel"),
         ("leases.update_one", "blocks.update_one", "cancel"),
     ),
     43: (
         ("blocks.find", "blocks.update_one", "swap leases"),
         ("pools.update_one", "subnets.update_one", "replace a subnet"),
+    ),
+    47: (
+        ("subnets.update_one", "ledgers.update_one", "delete a subnet"),
+        ("ledgers.update_one", "subnets.update_one", "delete a subnet"),
+        ("ledgers.insert_one", "subnets.update_one", "delete a pool"),
+        ("subnets.update_one", "ledgers.update_one", "release a reservation"),
     ),
 }
 # Between them lie the windows in which others get into the way.
@@ -57,6 +63,10 @@ _COMMANDS = (
         "subnets.find_one",
         "subnets.insert_one",
         "subnets.update_one",
+        "ledgers.find_one",
+        "ledgers.find",
+        "ledgers.insert_one",
+        "ledgers.update_one",
         "blocks.find",
         "blocks.update_one",
         "pools.find_one",
@@ -218,8 +228,9 @@ class History:
             or plain["reservations"].count_documents({"unfinished": {"$exists": True}})
             or plain["pools"].count_documents({"state": "deleting"})
             or plain["subnets"].count_documents({"state": {"$in": ["creating", "deleting"]}})
-            or plain["subnets"].count_documents({"ledger.grants.0": {"$exists": True}})
-            or plain["subnets"].count_documents({"ledger.releases.0": {"$exists": True}})
+            or plain["ledgers"].count_documents({"grants.0": {"$exists": True}})
+            or plain["ledgers"].count_documents({"releases.0": {"$exists": True}})
+            or plain["ledgers"].count_documents({"closed_at": {"$exists": True}})
             or not is_all_told(plain)
         )
 
@@ -245,6 +256,8 @@ class History:
         self.book.broken += self.refusals.after_write(collection)
         if collection == "leases":
             self.book.broken += doubled_addresses(self.database.plain)
+        if collection in ("subnets", "ledgers"):
+            self.book.broken += open_without_subnet(self.database.plain)
 
     def _drain(self) -> list[str]:
         """Guarantee 4: reserving one by one until it is refused hands out exactly what is free."""
@@ -253,7 +266,8 @@ class History:
         active = list(plain["subnets"].find({"state": "active"}))
         self.scheduler.calm = True
         for subnet in active:
-            for _ in range(int(subnet["size"]) - subnet["ledger"]["used"] + 1):
+            used = plain["ledgers"].find_one({"_id": subnet["_id"]}, {"used": 1}) or {"used": 0}
+            for _ in range(int(subnet["size"]) - used["used"] + 1):
                 self.users.reserve_one(subnet["_id"])
         self._come_to_an_end()
         for _ in range(_MOST_ROUNDS_OF_RECOVERY):

@@ -10,15 +10,16 @@ import inspect
 import logging
 import multiprocessing
 import os
+import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
 import click
 
-from ipam.allocation import release
+from ipam.allocation import release, subnet_closing
 from ipam.allocation.cascade_delete import CascadeDeleter
 from ipam.allocation.entry_applier import EntryApplier
 from ipam.allocation.granting import Granter
@@ -26,6 +27,7 @@ from ipam.allocation.job_queue import JobQueue
 from ipam.allocation.job_runner import JobRunner
 from ipam.allocation.planner import SubnetPlan
 from ipam.allocation.provisioning import Provisioner
+from ipam.allocation.recovery import Recovery
 from ipam.allocation.release import Releaser
 from ipam.allocation.roll_forward import RollForward
 from ipam.events.relay import Relay
@@ -36,6 +38,7 @@ from ipam.storage.document_store import DocumentStore
 from ipam.storage.idempotency import IdempotencyStore
 from ipam.storage.jobs import JobStore
 from ipam.storage.leases import LeaseStore
+from ipam.storage.ledgers import LedgerStore
 from ipam.storage.outbox import EventStore
 from ipam.storage.pools import PoolStore
 from ipam.storage.reservations import ReservationStore
@@ -67,19 +70,18 @@ MISTAKES = (
     ),
     Mistake(
         "who cancels a job does not write its ledger",
-        JobQueue, "_forestall", "self._stores.subnets.change_ledger(subnet, subnet.ledger)", "pass",
+        JobQueue, "_forestall", "self._stores.ledgers.write(ledger)", "pass",
     ),
     Mistake(
         "a job that has its addresses is cancelled",
-        JobQueue, "_forestall", "if job.id in subnet.ledger.granted:", "if False:",
+        JobQueue, "_forestall", "if job.id in ledger.granted:", "if False:",
     ),
     Mistake(
         "jobs are read before the ledger of their subnet",
         JobRunner, "_carry_out_some",
-        "    subnet = self.stores.subnets.find(target)\n"
-        "    waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)\n",
+        "    ledger = self.stores.ledgers.find(target)\n",
         "    waiting, more = self.stores.jobs.waiting(target, BATCH_JOBS, self.claim_timeout_s)\n"
-        "    subnet = self.stores.subnets.find(target)\n",
+        "    ledger = self.stores.ledgers.find(target)\n",
     ),
     Mistake(
         "what another has claimed is granted addresses without a claim",
@@ -87,7 +89,7 @@ MISTAKES = (
     ),
     Mistake(
         "what has its addresses is granted others without a claim",
-        JobRunner, "_carry_out_some", " if job.id not in subnet.ledger.granted]", "]",
+        JobRunner, "_carry_out_some", " if job.id not in ledger.granted]", "]",
     ),
     Mistake(
         "hooks are not asked about what is granted without a claim",
@@ -96,10 +98,10 @@ MISTAKES = (
     ),
     Mistake(
         "a ledger is written over what is not known",
-        SubnetStore, "change_ledger", ', "ledger.version": subnet.ledger.version}', "}",
+        LedgerStore, "write", ', "version": ledger.version}', "}",
     ),
     Mistake(
-        "a release is counted again", SubnetStore, "striking_out",
+        "a release is counted again", LedgerStore, "striking_out",
         ', "$and": there}', "}",
     ),
     Mistake("a grant does not count as used", SubnetPlan, "take", " + len(pick.addresses)", ""),
@@ -122,31 +124,31 @@ MISTAKES = (
     ),
     Mistake(
         "a block is changed for what does not stand in the ledger any more",
-        EntryApplier, "_end", " if grant in subnet.ledger.grants", "",
+        EntryApplier, "_end", " if grant in ledger.grants", "",
     ),
     Mistake(
         "a block is cleared for what does not stand in the ledger any more",
-        EntryApplier, "_end", " if release in subnet.ledger.releases", "",
+        EntryApplier, "_end", " if release in ledger.releases", "",
     ),
     Mistake(
         "grants are struck out before their blocks are written",
         EntryApplier, "ending",
         "[stores.blocks.succession(changed), ",
-        "[stores.subnets.striking_out(subnet, grants, ()), stores.blocks.succession(changed), ",
+        "[stores.ledgers.striking_out(subnet, grants, ()), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "a release is struck out before its blocks are written",
         EntryApplier, "ending",
         "[stores.blocks.succession(changed), ",
-        "[stores.subnets.striking_out(subnet, (), releases), stores.blocks.succession(changed), ",
+        "[stores.ledgers.striking_out(subnet, (), releases), stores.blocks.succession(changed), ",
     ),
     Mistake(
         "blocks are looked at after a release into them was entered, and changed as if before",
         Releaser, "_begin",
-        "    seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])\n"
-        "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n",
-        "    self._stores.subnets.change_ledger(subnet, reduce(enter_release, releases, subnet.ledger))\n"
-        "    seen = self._entry_applier.see(subnet.id, [release.addresses for release in releases])\n",
+        "    seen = self._entry_applier.see(ledger.id, [release.addresses for release in releases])\n"
+        "    self._stores.ledgers.write(reduce(enter_release, releases, ledger))\n",
+        "    self._stores.ledgers.write(reduce(enter_release, releases, ledger))\n"
+        "    seen = self._entry_applier.see(ledger.id, [release.addresses for release in releases])\n",
     ),
     Mistake(
         "a release goes on behind where it has come to",
@@ -179,8 +181,8 @@ MISTAKES = (
         "grants are struck out before their leases are written",
         RollForward, "finish",
         "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
-        "    for subnet, grants in due:\n"
-        "        self._stores.writer.write([self._stores.subnets.striking_out(subnet.id, grants, ())])\n"
+        "    for ledger, grants in due:\n"
+        "        self._stores.writer.write([self._stores.ledgers.striking_out(ledger.id, grants, ())])\n"
         "    handed_out = self._hand_out_if_many(due, jobs, seen)\n",
     ),
     Mistake(
@@ -190,13 +192,13 @@ MISTAKES = (
     ),
     Mistake(
         "addresses are given back while their reservation is on its way",
-        Releaser, "_finish_pending", "if self._roll_forward.finish_grants_of(subnet, reservation) or", "if",
+        Releaser, "_finish_pending", "if self._roll_forward.finish_grants_of(ledger, reservation) or", "if",
     ),
     Mistake(
         "a deleted subnet's range goes first",
         CascadeDeleter, "_sweep_subnet",
-        "    while subnet and",
-        "    if subnet:\n        self._stores.pools.drop_range(subnet.pool, id_)\n    while subnet and",
+        "    while (ledger",
+        "    self._stores.pools.drop_range(subnet.pool, id_)\n    while (ledger",
     ),
     Mistake(
         "a creation that came too late drops the range of what is not swept",
@@ -239,18 +241,6 @@ MISTAKES = (
     Mistake(
         "what a dead process did is never told",
         EventStore, "recover", "self.add_and_clear(", "str(",
-    ),
-    Mistake(
-        "what a dead process did to a subnet is never told",
-        SubnetStore, "tell", "self._events.add_and_clear(", "str(",
-    ),
-    Mistake(
-        "a subnet is not found by what is written on it until that is done",
-        SubnetStore, "_mark", "self._index.widen(document.id, document.revision, facets)", "pass",
-    ),
-    Mistake(
-        "a subnet is shown before it can be found",
-        SubnetStore, "activate", "self._index.enter(created)", "pass",
     ),
     Mistake(
         "a subnet that was never shown is told of",
@@ -323,6 +313,52 @@ MISTAKES = (
         "a refusal does not wait for what comes back",
         Granter, "_grant", "if refused and any", "if () and any",
     ),
+    Mistake(
+        "a subnet is hidden and its ledger stays open",
+        subnet_closing, "_close_and_hide", "stores.ledgers.close(id_, only_empty=only_empty)", "pass",
+    ),
+    Mistake(
+        "a ledger that is closed has its former version",
+        LedgerStore, "close", ', "$inc": {"version": 1}}', "}",
+    ),
+    Mistake(
+        "a ledger is opened again without a fence",
+        subnet_closing, "reopen", "stores.subnets.put_fence(id_)", "stores.subnets.is_active(id_)",
+    ),
+    Mistake("a subnet is hidden though there is a fence", SubnetStore, "hide", ', "fence": subnet.fence}', "}"),
+    Mistake(
+        "the fence is put before the ledger is read",
+        subnet_closing, "reopen",
+        "    ledger = stores.ledgers.find(id_)\n"
+        "    if ledger is not None and not ledger.is_open and stores.subnets.put_fence(id_):\n",
+        "    is_shown = stores.subnets.put_fence(id_)\n"
+        "    ledger = stores.ledgers.find(id_)\n"
+        "    if ledger is not None and not ledger.is_open and is_shown:\n",
+    ),
+    Mistake(
+        "a ledger is opened that was closed again", LedgerStore, "open", ', "version": ledger.version}', "}"
+    ),
+    Mistake(
+        "a ledger is opened before its subnet is shown",
+        Provisioner, "finish_creation",
+        "    self._stores.ledgers.insert(ledger)\n",
+        "    self._stores.ledgers.insert(ledger)\n    self._stores.ledgers.open(ledger)\n",
+    ),
+    Mistake(
+        "a ledger that was closed for nothing stays closed",
+        Recovery, "_finish_ledger", "reopen(self.stores, ledger.id)", "pass",
+    ),
+    Mistake(
+        "the ledger of a creation that slept stays",
+        Recovery, "_finish_ledger", "self.stores.ledgers.retire(ledger.id)", "pass",
+    ),
+    Mistake(
+        "what is closed gives addresses", Granter, "grant_of_pool", " if ledger.is_open]", "]",
+    ),
+    Mistake(
+        "jobs of a subnet whose ledger is closed for a moment are refused", subnet_closing, "open_ledger",
+        "if stores.subnets.is_active(subnet):", "if False:",
+    ),
 )  # fmt: skip
 
 
@@ -344,8 +380,16 @@ def made(mistake: Mistake) -> Iterator[None]:
     changed: object = names[mistake.name]
     if function is not member and not is_property:
         changed = _translated(changed)  # As `speaks_mongo` did.
-    with patch.object(mistake.owner, mistake.name, changed):
+    with ExitStack() as patches:
+        for owner in _owners(mistake, member):
+            patches.enter_context(patch.object(owner, mistake.name, changed))
         yield
+
+
+def _owners(mistake: Mistake, member: object) -> list[object]:
+    """Whatever has *member*: of a function of a module also those that have imported it."""
+    modules = (module for name, module in sys.modules.items() if name.startswith("ipam."))
+    return [mistake.owner, *(one for one in modules if getattr(one, mistake.name, None) is member)]
 
 
 def seen(number: int) -> tuple[int, str]:

@@ -21,15 +21,14 @@ class Refusals:
 
     def after_write(self, collection: str) -> list[str]:
         """What is wrong since *collection* was written to."""
-        if collection == "subnets":
+        if collection == "ledgers":
             self._follow()
         return list(self._judge()) if collection == "jobs" else []
 
     def _follow(self) -> None:
-        for subnet in self._plain["subnets"].find({"state": "active"}):
-            ledger = subnet["ledger"]
+        for ledger in self._plain["ledgers"].find({"state": "open"}):
             back = sum(len(Release.from_bson(one).addresses) for one in ledger["releases"])
-            self._free.setdefault(subnet["_id"], []).append(int(subnet["size"]) - ledger["used"] + back)
+            self._free.setdefault(ledger["_id"], []).append(int(ledger["size"]) - ledger["used"] + back)
 
     def _judge(self) -> Iterator[str]:
         for job in self._plain["jobs"].find({"subnet": {"$ne": None}}):

@@ -15,9 +15,7 @@ Bson = dict[str, Any]
 
 def is_all_told(plain: Database) -> bool:
     """Whether everything that happened is in the log; whether it is right, `faults_of_events` says."""
-    untold = any(
-        plain[name].count_documents({"outbox_since": {"$exists": True}}) for name in (*TELLING, "subnets", "leases")
-    )
+    untold = any(plain[name].count_documents({"outbox_since": {"$exists": True}}) for name in (*TELLING, "leases"))
     untidy = plain["marks"].count_documents({"changed_at": {"$exists": True}})
     return not untold and not untidy and not plain["events"].count_documents({})
 

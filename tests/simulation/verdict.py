@@ -10,15 +10,14 @@ from typing import Any
 from bson import ObjectId
 from mongomock import Database
 
-from ipam.allocation.entry_applier import space_of
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import from_bytes, from_place
 from ipam.models.block import Block
 from ipam.models.cidr_cover import around_in_subnets
+from ipam.models.ledger import Ledger
 from ipam.models.reservation import Reservation
 from ipam.models.reserved_addresses import key_at, split_lease_id, stem_of
 from ipam.models.search_keys import KEEP_JOBS, minute_of
-from ipam.models.subnet import Subnet
 from tests.simulation.book import Book, Wish
 from tests.simulation.database import POISON
 from tests.simulation.telling import faults_of_events
@@ -33,6 +32,13 @@ def doubled_addresses(plain: Database) -> list[str]:
     return [f"{from_bytes(address)} is held twice in pool {pool}" for (pool, address), n in held.items() if n > 1]
 
 
+def open_without_subnet(plain: Database) -> list[str]:
+    """At every moment: ledgers that are open and whose subnet is not shown."""
+    shown = {subnet["_id"] for subnet in plain["subnets"].find(_ACTIVE, {"_id": 1})}
+    found = (ledger["_id"] for ledger in plain["ledgers"].find({"state": "open"}, {"_id": 1}))
+    return [f"the ledger of subnet {id_} is open, and the subnet is not shown" for id_ in found if id_ not in shown]
+
+
 def faults_at_rest(plain: Database, book: Book) -> list[str]:
     """Everything that must not be when nobody is at work any more."""
     return [
@@ -42,7 +48,6 @@ def faults_at_rest(plain: Database, book: Book) -> list[str]:
         *_of_reservations(plain),
         *_of_leases(plain),
         *_of_marks(plain),
-        *_of_subnet_index(plain),
         *_of_keys(plain),
         *_of_jobs(plain, book),
         *_of_deletions(plain, book),
@@ -71,35 +76,49 @@ def _of_pools(plain: Database) -> Iterator[str]:
 
 
 def _of_subnets(plain: Database) -> Iterator[str]:
+    ledgers = {bson["_id"]: Ledger.from_bson(bson) for bson in plain["ledgers"].find({})}
     for subnet in plain["subnets"].find({"state": {"$ne": "deleted"}}):
-        id_, ledger = subnet["_id"], subnet["ledger"]
+        id_, ledger = subnet["_id"], ledgers.pop(subnet["_id"], None)
         if subnet["state"] != "active":
             yield f"subnet {id_} is for ever {subnet['state']}"
             continue
         if not plain["pools"].count_documents({"_id": subnet["pool"], **_ACTIVE, "ranges.subnet": id_}):
             yield f"subnet {id_} outlives its pool, or its range there"
-        leases = sum(lease["subnet"] == id_ for lease in _held(plain))
-        if ledger["used"] != leases:
-            yield f"subnet {id_} has {ledger['used']} used and {leases} leases"
-        if ledger["grants"] or ledger["releases"]:
-            yield f"subnet {id_} has something left in its ledger"
-        yield from _of_blocks(plain, Subnet.from_bson(subnet))
+        if not set(around_in_subnets(from_place(subnet["start"]))) & set(subnet["prefixes"]):
+            yield f"subnet {id_} is not found by its address"
+        if ledger is None or not ledger.is_open:
+            yield f"subnet {id_} has no ledger, or one that is for ever closed"
+        else:
+            yield from _of_ledger(plain, ledger)
+    for id_, ledger in ledgers.items():
+        if ledger.entries or ledger.used or ledger.closed_at is not None:
+            yield f"the ledger of subnet {id_}, which is deleted, has something left"
 
 
-def _of_blocks(plain: Database, subnet: Subnet) -> Iterator[str]:
+def _of_ledger(plain: Database, ledger: Ledger) -> Iterator[str]:
+    """An open ledger, and the blocks of its subnet, say what the leases say."""
+    leases = sum(lease["subnet"] == ledger.id for lease in _held(plain))
+    if ledger.used != leases:
+        yield f"subnet {ledger.id} has {ledger.used} used and {leases} leases"
+    if ledger.entries:
+        yield f"subnet {ledger.id} has something left in its ledger"
+    yield from _of_blocks(plain, ledger)
+
+
+def _of_blocks(plain: Database, ledger: Ledger) -> Iterator[str]:
     """The blocks of a subnet say what its leases say."""
-    blocks = {block.number: block for block in map(Block.from_bson, plain["blocks"].find({"subnet": subnet.id}))}
-    leases = list(plain["leases"].find({"subnet": subnet.id}))
+    blocks = {block.number: block for block in map(Block.from_bson, plain["blocks"].find({"subnet": ledger.id}))}
+    leases = list(plain["leases"].find({"subnet": ledger.id}))
     known = AddressSet.of(from_bytes(lease["_id"][12:]) for lease in leases)
     taken = AddressSet.of(from_bytes(lease["_id"][12:]) for lease in leases if "reservation" in lease)
     if AddressSet.of_blocks({number: block.taken for number, block in blocks.items()}) != taken:
-        yield f"the blocks of subnet {subnet.id} take other addresses than those of its leases {list(taken)}"
+        yield f"the blocks of subnet {ledger.id} take other addresses than those of its leases {list(taken)}"
     if AddressSet.of_blocks({number: block.known for number, block in blocks.items()}) != known:
-        yield f"the blocks of subnet {subnet.id} know other leases than {list(known)}"
-    for first, last in subnet.ledger.full:
+        yield f"the blocks of subnet {ledger.id} know other leases than {list(known)}"
+    for first, last in ledger.full:
         for number in range(first, last + 1):
-            if space_of(subnet).positions(number) - blocks[number].taken:
-                yield f"block {number} of subnet {subnet.id} is not full"
+            if ledger.space.positions(number) - blocks[number].taken:
+                yield f"block {number} of subnet {ledger.id} is not full"
 
 
 def _of_reservations(plain: Database) -> Iterator[str]:
@@ -143,20 +162,6 @@ def _of_marks(plain: Database) -> Iterator[str]:
     for lease in _held(plain):
         if not set(lease.get("facets", ())) <= set(marks.get(lease["_id"], ())):
             yield f"lease {lease['lease']} has {lease['facets']} and is found by {marks.get(lease['_id'])}"
-
-
-def _of_subnet_index(plain: Database) -> Iterator[str]:
-    """Every subnet is found by what it has and by where it lies; one that is gone is not."""
-    entries = {entry["_id"]: entry for entry in plain["subnet_index"].find({})}
-    for bson in plain["subnets"].find(_ACTIVE):
-        entry = entries.pop(bson["_id"], {"facets": [], "prefixes": []})
-        if not set(bson.get("facets", ())) <= set(entry["facets"]):
-            yield f"subnet {bson['_id']} has {bson['facets']} and is found by {entry['facets']}"
-        if not set(around_in_subnets(from_place(bson["start"]))) & set(entry["prefixes"]):
-            yield f"subnet {bson['_id']} is not found by its address"
-    for id_ in entries:
-        if not plain["subnets"].count_documents({"_id": id_}):
-            yield f"subnet {id_} is gone and is looked for"
 
 
 def _of_keys(plain: Database) -> Iterator[str]:

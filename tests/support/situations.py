@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ipam.models.address_set import AddressSet
 from ipam.models.addresses import to_number
 from ipam.models.block import Block
-from ipam.models.ledger import Grant, Ledger, Release
-from ipam.models.subnet import Strategy, Subnet
+from ipam.models.ledger import Grant, Ledger, LedgerState, Release
+from ipam.models.subnet import Strategy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUBNET = ObjectId()
@@ -46,16 +46,18 @@ class Situation:
         sets = AddressSet.of(self.taken).blocks
         return {number: Block(subnet=SUBNET, number=number, taken=some) for number, some in sets.items()}
 
-    def subnet(self, strategy: Strategy = Strategy.NEXT) -> Subnet:
-        ledger = Ledger(
+    def ledger(self, strategy: Strategy = Strategy.NEXT) -> Ledger:
+        return a_ledger(
+            self.inside[0],
+            self.inside[-1],
+            strategy=strategy,
+            exclusions=tuple(map(str, self.excluded)),
             version=7,
             used=len(self.taken | self.going),
             cursor=None if self.cursor is None else to_number(self.cursor),
             grants=(a_grant(self.going),) if self.going else (),
             releases=(a_release(self.coming),) if self.coming else (),
         )
-        excluded = tuple(map(str, self.excluded))
-        return a_subnet(self.inside[0], self.inside[-1], ledger, strategy, excluded)
 
 
 @st.composite
@@ -69,17 +71,8 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(inside, excluded, taken, going - excluded - taken, coming & taken, cursor)
 
 
-def a_subnet(start, end, ledger=Ledger(), strategy=Strategy.NEXT, exclusions=()):  # noqa: B008 (it is frozen)
-    return Subnet(
-        id=SUBNET,
-        pool=ObjectId(),
-        start=start,
-        end=end,
-        size=0,
-        strategy=strategy,
-        exclusions=exclusions,
-        ledger=ledger,
-    )
+def a_ledger(start, end, **rest):
+    return Ledger(id=SUBNET, pool=ObjectId(), start=start, end=end, size=0, state=LedgerState.OPEN, **rest)
 
 
 def a_grant(some):

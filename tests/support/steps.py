@@ -61,7 +61,7 @@ def addresses(services: Services, job: Job) -> list[str]:
 
 
 def used(services: Services, subnet: Subnet) -> int:
-    return services.stores.subnets.get(subnet.id).ledger.used
+    return services.stores.ledgers.find(subnet.id).used
 
 
 def let_claims_run_out(services: Services) -> None:
@@ -69,3 +69,21 @@ def let_claims_run_out(services: Services) -> None:
     services.stores.jobs._collection.update_many(  # noqa: SLF001
         {"keys": OPEN}, {"$set": {"claimed_until": NOT_CLAIMED, "created_at": NOT_CLAIMED}}
     )
+
+
+def hours_pass(services: Services) -> None:
+    """Whatever is not renewed from here on looks as if it had stopped long ago."""
+    stores, deleting = services.stores, {"state": "deleting"}
+    let_claims_run_out(services)
+    stores.reservations._collection.update_many(  # noqa: SLF001
+        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
+    )
+    stores.pools._collection.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})  # noqa: SLF001
+    stores.subnets._collection.update_many(  # noqa: SLF001
+        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
+    )
+    ledgers = stores.ledgers._collection  # noqa: SLF001
+    ledgers.update_many({"closed_at": {"$exists": True}}, {"$set": {"closed_at": NOT_CLAIMED}})
+    for bson in ledgers.find():
+        grants = [{**grant, "at": NOT_CLAIMED} for grant in bson["grants"]]
+        ledgers.update_one({"_id": bson["_id"]}, {"$set": {"grants": grants}})

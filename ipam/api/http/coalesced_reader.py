@@ -28,11 +28,15 @@ def coalesce_by_id(read: Callable[[Sequence[ObjectId]], Mapping[ObjectId, T]]) -
 
 
 class CoalescedReader(Generic[D]):
-    """Reads documents of a *store*, each for a request."""
+    """Reads documents of a *store*, each for a request; *read* says how, if not in full."""
 
-    def __init__(self, store: DocumentStore[D]) -> None:
+    def __init__(
+        self,
+        store: DocumentStore[D],
+        read: Callable[[Sequence[ObjectId]], Mapping[ObjectId, D]] | None = None,
+    ) -> None:
         self._store = store
-        self._read: Coalescer[ObjectId, D | None] = coalesce_by_id(store.get_many)
+        self._read: Coalescer[ObjectId, D | None] = coalesce_by_id(read or store.get_many)
 
     def get(self, id_: ObjectId) -> D:
         """Return the document called *id_*.

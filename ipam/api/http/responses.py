@@ -16,9 +16,9 @@ from ipam.models.document import Document
 from ipam.models.job import Job
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation
+from ipam.storage.ledgers import Usage
 from ipam.storage.query import Page
 from ipam.storage.sizes import ANSWER_MAX_BYTES
-from ipam.storage.subnets import Usage
 from ipam.util.lossless_json import RawJSON, dumps
 
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ from ipam.errors import InvalidParameter, ValidationFailed
 from ipam.models.addresses import Address, to_place
 from ipam.models.cidr import parse_address, parse_network
 from ipam.models.document import object_id
-from ipam.models.subnet import Subnet
+from ipam.models.ledger import Ledger
 from ipam.storage.query import LIMIT_DEFAULT, LIMIT_MAX
 from ipam.wiring import Services
 
@@ -31,7 +31,7 @@ class SubnetFreeSpace:
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """List its free runs, or with `?prefix_length=` the free networks of that size, lowest address first."""
         negotiate(req, "free")
-        _list(self._services, req, resp, [self._services.stores.subnets.get(object_id(id_, "subnet"))])
+        _list(self._services, req, resp, [_ledger_of(self._services, id_)])
 
 
 class PoolFreeSpace:
@@ -44,7 +44,8 @@ class PoolFreeSpace:
         """List them like those of a subnet, subnet after subnet."""
         negotiate(req, "free")
         pool = self._services.stores.pools.get(object_id(id_, "pool"))
-        _list(self._services, req, resp, self._services.stores.subnets.of_pool(pool.id))
+        ledgers = [ledger for ledger in self._services.stores.ledgers.of_pool(pool.id) if ledger.is_open]
+        _list(self._services, req, resp, ledgers)
 
 
 class SubnetMap:
@@ -59,21 +60,30 @@ class SubnetMap:
         refuse_unknown(req, "block")
         text = parameter(req, "block", "")
         block = parse_with(text, "block", parse_network) if text else None
-        subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
-        block = block or network_around(subnet)
-        if block.version != subnet.start.version:
-            raise InvalidParameter(f"block: is IPv{block.version}, the subnet is IPv{subnet.start.version}.")
-        cells = self._services.free_space.cells(subnet, block)
-        render(req, resp, "map", {"subnet": str(subnet.id), "block": str(block), "cells": list(map(_cell, cells))})
+        ledger = _ledger_of(self._services, id_)
+        block = block or network_around(ledger)
+        if block.version != ledger.start.version:
+            raise InvalidParameter(f"block: is IPv{block.version}, the subnet is IPv{ledger.start.version}.")
+        cells = self._services.free_space.cells(ledger, block)
+        render(req, resp, "map", {"subnet": str(ledger.id), "block": str(block), "cells": list(map(_cell, cells))})
 
 
-def _list(services: Services, req: falcon.Request, resp: falcon.Response, subnets: Sequence[Subnet]) -> None:
+def _ledger_of(services: Services, id_: str) -> Ledger:
+    """Return the ledger of the subnet that a path names."""
+    subnet = services.stores.subnets.read(object_id(id_, "subnet"))
+    ledger = services.stores.ledgers.find(subnet.id)
+    if ledger is None:
+        raise services.stores.subnets.missing(subnet.id)
+    return ledger
+
+
+def _list(services: Services, req: falcon.Request, resp: falcon.Response, ledgers: Sequence[Ledger]) -> None:
     refuse_unknown(req, "prefix_length", "limit", "cursor")
     limit = whole_number(parameter(req, "limit", str(LIMIT_DEFAULT)), "limit", 1, LIMIT_MAX)
     begin = _begin(parameter(req, "cursor", ""))
-    longest = max((subnet.start.max_prefixlen for subnet in subnets), default=_LONGEST)
+    longest = max((ledger.start.max_prefixlen for ledger in ledgers), default=_LONGEST)
     length = parameter(req, "prefix_length", "")
-    rest = [subnet for subnet in subnets if begin is None or to_place(begin) <= to_place(subnet.end)]
+    rest = [ledger for ledger in ledgers if begin is None or to_place(begin) <= to_place(ledger.end)]
     found: Iterator[FreeRange]
     if length:
         found = services.free_space.free_networks(rest, begin, whole_number(length, "prefix_length", 0, longest))
@@ -93,7 +103,7 @@ def _begin(cursor: str) -> Address | None:
 
 
 def _free(run: FreeRange, *, with_cidr: bool) -> Json:
-    shown = {"start": str(run.first), "end": str(run.last), "size": run.size, "subnet": str(run.subnet.id)}
+    shown = {"start": str(run.first), "end": str(run.last), "size": run.size, "subnet": str(run.subnet)}
     if with_cidr:
         length = run.first.max_prefixlen - (run.size - 1).bit_length()
         return {"cidr": f"{run.first}/{length}", **shown}

@@ -51,7 +51,7 @@ class LeasesOfSubnet:
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """List them, lowest address first."""
         negotiate(req, "leases")
-        subnet = self._services.stores.subnets.get(object_id(id_, "subnet"))
+        subnet = self._services.stores.subnets.read(object_id(id_, "subnet"))
         query = list_query(req, {"reservation": id_filter("reservation")}).where(subnet=subnet.id)
         _render(req, resp, self._services.free_space.leases(query))
 

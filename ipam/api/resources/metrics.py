@@ -18,9 +18,9 @@ from ipam.api.http.responses import Json
 from ipam.api.resources.health import FINE, Kept, state_of
 from ipam.errors import Transient
 from ipam.models.pool import Pool
+from ipam.storage.ledgers import Usage
 from ipam.storage.query import Query
 from ipam.storage.stores import Stores
-from ipam.storage.subnets import Usage
 from ipam.util.rfc3339 import parse_time
 
 # For so long what was read of parts and pools is shown to all that ask.
@@ -111,5 +111,5 @@ class InstallationCollector(Collector):
         if not self._pools:
             return []
         pools = list(self._stores.pools.page(Query(limit=self._pools)).items)
-        usage = self._stores.subnets.usage([pool.id for pool in pools])
+        usage = self._stores.ledgers.usage([pool.id for pool in pools])
         return [(pool, usage[pool.id]) for pool in pools]

@@ -16,7 +16,7 @@ from ipam.api.http.readonly_fields import strip_readonly
 from ipam.api.http.responses import Json, pool_json, render, render_page
 from ipam.models.description import described
 from ipam.models.pool import Pool
-from ipam.storage.subnets import Usage
+from ipam.storage.ledgers import Usage
 from ipam.wiring import Services
 
 
@@ -32,7 +32,7 @@ class PoolCollection:
         """List pools."""
         negotiate(req, "pools")
         page = self._services.stores.pools.page(list_query(req))
-        usage = self._services.stores.subnets.usage([pool.id for pool in page.items])
+        usage = self._services.stores.ledgers.usage([pool.id for pool in page.items])
         render_page(req, resp, "pools", page, lambda pools: (pool_json(pool, usage[pool.id]) for pool in pools))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -63,5 +63,5 @@ def pool_item(services: Services) -> ItemResource[Pool]:
 
 
 def _showing(services: Services) -> Callable[[Pool], Json]:
-    usage = coalesce_by_id(services.stores.subnets.usage)
+    usage = coalesce_by_id(services.stores.ledgers.usage)
     return lambda pool: pool_json(pool, usage(pool.id) or Usage())

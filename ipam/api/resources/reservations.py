@@ -73,13 +73,13 @@ class ScopedReservations:
         self._field = field
         self._owners: DocumentStore[Any] = services.stores.subnets if kind == "subnet" else services.stores.pools
         others: DocumentStore[Any] = services.stores.pools if kind == "subnet" else services.stores.subnets
-        self._reader: CoalescedReader[Any] = CoalescedReader(self._owners)
+        self._reader: CoalescedReader[Any] = CoalescedReader(self._owners, self._owners.read_many)
         self._metadata_of_other = coalesce_by_id(others.metadata_of)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, id_: str) -> None:
         """List them."""
         negotiate(req, "reservations")
-        owner = self._owners.get(object_id(id_, self._kind))
+        owner = self._owners.read(object_id(id_, self._kind))
         query = list_query(req, {name: filter_ for name, filter_ in FILTERS.items() if name != self._kind})
         _list(self._services, req, resp, query.where(**{self._field: owner.id}))
 
@@ -136,7 +136,7 @@ class ScopedReservations:
 
     def _reading(self, target: ObjectId) -> Callable[[Json], ReservationRequest]:
         """Return what reads from a body which addresses of *target* are wanted, or raises `ValidationFailed`."""
-        pool = cache(lambda: str(self._owners.get(target).pool))
+        pool = cache(lambda: str(self._owners.read(target).pool))
         computed = Reservation.computed() - request_schemas.RESERVATION_FIELDS
 
         def read(body: Json) -> ReservationRequest:

@@ -9,7 +9,8 @@ from bson import ObjectId
 
 from ipam.allocation import cascade_delete, release, roll_forward
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.models.job import NOT_CLAIMED, JobState
+from ipam.allocation.subnet_closing import hide_subnet
+from ipam.models.job import JobState
 from ipam.models.pool import Pool
 from ipam.models.reservation_request import ReservationRequest
 from ipam.models.subnet import SubnetState
@@ -17,22 +18,7 @@ from ipam.storage import leases
 from ipam.storage.time_span import CLOCKS_DIFFER, Span, begun_within
 from ipam.util.clock import utc_now
 from ipam.wiring import Services
-from tests.support.steps import addresses, let_claims_run_out, make_subnet, reserve, used
-
-
-def hours_pass(services: Services) -> None:
-    """Whatever is not renewed from here on looks as if it had stopped long ago."""
-    stores, deleting = services.stores, {"state": "deleting"}
-    let_claims_run_out(services)
-    stores.reservations._collection.update_many(  # noqa: SLF001
-        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
-    )
-    stores.pools._collection.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})  # noqa: SLF001
-    subnets = stores.subnets._collection  # noqa: SLF001
-    subnets.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})
-    for bson in subnets.find():
-        grants = [{**grant, "at": NOT_CLAIMED} for grant in bson["ledger"]["grants"]]
-        subnets.update_one({"_id": bson["_id"]}, {"$set": {"ledger.grants": grants}})
+from tests.support.steps import addresses, hours_pass, make_subnet, reserve, used
 
 
 class Slowly:
@@ -117,7 +103,7 @@ def test_giving_back_to_several_subnets_renews_the_release_at_each(services, slo
     put_back = slowly("put_back")
     services.releaser.release_reservation(job.reservation)
     assert (put_back.taken, put_back.taken_by_recovery) == (3, 0)
-    assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
+    assert services.stores.ledgers.usage([pool.id])[pool.id].used == 0
 
 
 @pytest.mark.parametrize("kind", ["subnet", "pool"])
@@ -136,16 +122,10 @@ def test_deleting_renews_the_sweep(services, slowly, kind):
 def test_a_sweep_that_stopped_is_taken_up_by_one_recovery_alone(services, monkeypatch):
     subnet = make_subnet(services)
     reserve(services, subnet)
-    services.stores.subnets.begin_delete(subnet.id, None, only_empty=False)
+    hide_subnet(services.stores, subnet.id, None, only_empty=False)
     hours_pass(services)
-    recent = begun_within(1)
-    (seen_by_both,) = services.stores.subnets.unfinished(recent, utc_now())
-    sweeps = []
-    monkeypatch.setattr(services.cascade_deleter, "sweep_subnet", sweeps.append)
-    for _ in range(2):
-        services.recovery._finish_subnet(seen_by_both, recent, utc_now())  # noqa: SLF001
-        sleep_until(utc_now())
-    assert sweeps == [subnet.id]
+    first, second = (services.stores.subnets.take_over(begun_within(1)) for _ in range(2))
+    assert [one.id for one in [*first, *second]] == [subnet.id]
 
 
 def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypatch):
@@ -162,13 +142,13 @@ def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypa
             with pytest.raises(KeyboardInterrupt):
                 die()
     services.stores.jobs.disown([lost.id])
-    busy = services.stores.subnets.get(subnet.id)
+    busy = services.stores.ledgers.find(subnet.id)
     roll_forward = services.job_runner.roll_forward
-    begun = min(entry.at for entry in busy.ledger.entries)
+    begun = min(entry.at for entry in busy.entries)
     assert not roll_forward.settle(busy, Span(begun - timedelta(seconds=1), utc_now() + CLOCKS_DIFFER))
-    assert services.stores.subnets.get(subnet.id) == busy
+    assert services.stores.ledgers.find(subnet.id) == busy
     assert roll_forward.settle(busy, begun_within(-1))
-    assert services.stores.subnets.get(subnet.id).ledger.entries == ()
+    assert services.stores.ledgers.find(subnet.id).entries == ()
 
 
 def test_large_reservation_goes_back_in_batches_and_others_get_their_turn(services, monkeypatch):

@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.allocation.selection import select_addresses
+from ipam.allocation.subnet_closing import hide_subnet
 from ipam.errors import (
     NotEmpty,
     NotFound,
@@ -87,7 +88,7 @@ def test_requests_of_one_batch_are_each_granted_or_refused_alone(services, dispa
     states = [services.stores.jobs.get(job.id).state for job in jobs]
     assert states == [JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED]
     assert used(services, subnet) == 4
-    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+    assert services.stores.ledgers.find(subnet.id).grants == ()
     assert sorted(dispatcher.announced) == [job.id for job in jobs]
 
 
@@ -98,15 +99,15 @@ def test_a_worker_that_died_before_its_decision_leaves_nothing_taken(services, m
         crash.setattr(services.stores.jobs, "decide", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             services.job_runner.run(subnet.pool)
-    assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
+    assert len(services.stores.ledgers.find(subnet.id).grants) == 1
     services.stores.jobs.disown([job.id])  # As if its claim had run out.
     services.job_runner.run(subnet.pool)
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert used(services, subnet) == 1
-    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+    assert services.stores.ledgers.find(subnet.id).grants == ()
 
 
-@pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "subnets"])
+@pytest.mark.parametrize("collection", ["leases", "events", "reservations", "jobs", "blocks", "ledgers"])
 def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, dispatcher, monkeypatch, collection):
     subnet = make_subnet(services)
     job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest(count=3))
@@ -115,16 +116,16 @@ def test_a_job_that_has_its_addresses_is_finished_by_the_next_worker(services, d
         with pytest.raises(KeyboardInterrupt):
             services.job_runner.run(subnet.id)
     services.job_runner.run(subnet.id)  # Somebody else leaves it to whoever has just granted it.
-    assert len(services.stores.subnets.get(subnet.id).ledger.grants) == 1
+    assert len(services.stores.ledgers.find(subnet.id).grants) == 1
     let_claims_run_out(services)
     services.job_runner.run(subnet.id)
-    services.job_runner.roll_forward.settle(services.stores.subnets.get(subnet.id))
+    services.job_runner.roll_forward.settle(services.stores.ledgers.find(subnet.id))
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert addresses(services, job) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     assert used(services, subnet) == 3
-    assert services.stores.subnets.get(subnet.id).ledger.grants == ()
+    assert services.stores.ledgers.find(subnet.id).grants == ()
     assert dispatcher.announced == (
-        [] if collection in {"blocks", "subnets"} else [job.id]
+        [] if collection in {"blocks", "ledgers"} else [job.id]
     )  # Written after its end.
 
 
@@ -138,7 +139,7 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
         sleep.setattr(roll_forward, "finish", lambda *args: slept.append(args) or {})
         services.job_runner.run(subnet.id)
     let_claims_run_out(services)
-    roll_forward.settle(services.stores.subnets.get(subnet.id))
+    roll_forward.settle(services.stores.ledgers.find(subnet.id))
     services.releaser.release_reservation(job.reservation)
     next_holder = [reserve(services, subnet), reserve(services, subnet)]
     roll_forward.finish(*slept[0])
@@ -154,15 +155,15 @@ def test_a_worker_that_wakes_up_late_cannot_bring_a_reservation_back(services, m
 
 def before_its_grant(services, monkeypatch, work):
     """Have *work* done when the next worker has planned and is about to write the ledger."""
-    change = services.stores.subnets.change_ledger
+    change = services.stores.ledgers.write
 
     def sleep(*args):
-        monkeypatch.setattr(services.stores.subnets, "change_ledger", change)
+        monkeypatch.setattr(services.stores.ledgers, "write", change)
         let_claims_run_out(services)
         work()
         return change(*args)
 
-    monkeypatch.setattr(services.stores.subnets, "change_ledger", sleep)
+    monkeypatch.setattr(services.stores.ledgers, "write", sleep)
 
 
 def test_a_job_that_another_has_carried_out_meanwhile_gets_nothing_more(services, monkeypatch):
@@ -192,21 +193,21 @@ def test_a_job_gets_one_grant_though_two_were_about_to_make_it(services, monkeyp
     job = services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
     for _ in range(failures):
         services.stores.jobs.claim(services.stores.jobs.waiting(subnet.id, 1, 60.0)[0], -1.0)
-    subnets, change, late = services.stores.subnets, services.stores.subnets.change_ledger, []
+    ledgers, change, late = services.stores.ledgers, services.stores.ledgers.write, []
 
-    def change_of_the_late_one(*args):
-        monkeypatch.setattr(subnets, "change_ledger", change_of_the_other)
-        late.extend(args)
+    def change_of_the_late_one(ledger):
+        monkeypatch.setattr(ledgers, "write", change_of_the_other)
+        late.append(ledger)
         let_claims_run_out(services)
         services.job_runner.run(subnet.id)
         return late.pop()
 
-    def change_of_the_other(*args):
-        monkeypatch.setattr(subnets, "change_ledger", change)
-        late.append(change(late.pop(0), late.pop(0)))
-        return change(*args)
+    def change_of_the_other(ledger):
+        monkeypatch.setattr(ledgers, "write", change)
+        late.append(change(late.pop(0)))
+        return change(ledger)
 
-    monkeypatch.setattr(subnets, "change_ledger", change_of_the_late_one)
+    monkeypatch.setattr(ledgers, "write", change_of_the_late_one)
     services.job_runner.run(subnet.id)
     assert addresses(services, job) == ["10.0.0.1"]
     assert used(services, subnet) == 1
@@ -232,7 +233,7 @@ def test_a_release_that_died_half_way_is_finished_and_counted_once(services, mon
     subnet = make_subnet(services, 3)
     job = reserve(services, subnet, 3)
     with monkeypatch.context() as crash:
-        die_before_writing_to(services, crash, "subnets")
+        die_before_writing_to(services, crash, "ledgers")
         with pytest.raises(KeyboardInterrupt):
             services.releaser.release_reservation(job.reservation)
     assert used(services, subnet) == 3
@@ -246,8 +247,8 @@ def test_a_caller_with_an_old_revision_is_told_at_once_and_not_after_retries(ser
     subnet = make_subnet(services)
     job = reserve(services, subnet)
     lease = leases_of(services.stores, job.reservation)[0]
-    find, calls = services.stores.subnets.find, []
-    monkeypatch.setattr(services.stores.subnets, "find", lambda id_: calls.append(id_) or find(id_))
+    find, calls = services.stores.ledgers.find, []
+    monkeypatch.setattr(services.stores.ledgers, "find", lambda id_: calls.append(id_) or find(id_))
     with pytest.raises(Stale):
         services.releaser.release_lease(lease.id, frozenset([7]))
     assert len(calls) == 1
@@ -323,7 +324,7 @@ def test_a_creation_that_slept_until_its_subnet_was_deleted_gives_up_the_range_a
     def sleep(subnet):
         monkeypatch.setattr(services.stores.subnets, "activate", activate)
         jobs.append(reserve(services, activate(subnet)))
-        services.stores.subnets.begin_delete(subnet, None, only_empty=False)  # And whoever did so died.
+        hide_subnet(services.stores, subnet, None, only_empty=False)  # And whoever did so died.
         return activate(subnet)
 
     monkeypatch.setattr(services.stores.subnets, "activate", sleep)
@@ -338,21 +339,21 @@ def test_a_pool_job_that_loses_a_race_for_its_second_subnet_holds_nothing_in_the
     for first in (1, 11):
         start = ip_address(f"10.0.0.{first}")
         services.provisioner.create_subnet(ObjectId(), pool.id, SubnetSpec(start=start, end=start + 1))
-    change, calls = services.stores.subnets.change_ledger, []
+    change, calls = services.stores.ledgers.write, []
 
-    def lose_the_second(subnet, ledger):
-        calls.append(subnet.id)
+    def lose_the_second(ledger):
+        calls.append(ledger.id)
         if len(calls) == 2:
             raise WriteConflict("lost")
-        return change(subnet, ledger)
+        return change(ledger)
 
-    monkeypatch.setattr(services.stores.subnets, "change_ledger", lose_the_second)
+    monkeypatch.setattr(services.stores.ledgers, "write", lose_the_second)
     job = services.job_queue.accept(ObjectId(), pool, ReservationRequest(count=4))
     services.job_runner.run(pool.id)
     assert len(calls) > 2
     assert services.stores.jobs.get(job.id).state is JobState.SUCCEEDED
     assert len(addresses(services, job)) == 4
-    assert services.stores.subnets.usage([pool.id])[pool.id].used == 4
+    assert services.stores.ledgers.usage([pool.id])[pool.id].used == 4
 
 
 def test_a_job_that_makes_every_worker_fail_holds_up_no_other_and_ends(services, monkeypatch):
@@ -388,7 +389,7 @@ def poisoned(services, monkeypatch):
 
     before_each_write(services, monkeypatch, fail_on_poison)
     services.job_runner.run(subnet.id)
-    assert services.stores.subnets.get(subnet.id).ledger.granted == {poison.id}
+    assert services.stores.ledgers.find(subnet.id).granted == {poison.id}
     return subnet, poison
 
 
@@ -472,7 +473,7 @@ def test_tombstone_is_kept_for_seven_days(services):
     tombstone = services.stores.subnets.find(subnet.id)
     assert tombstone is not None
     services.stores.subnets._collection.update_one(  # noqa: SLF001
-        {"_id": subnet.id}, {"$set": {"updated_at": tombstone.updated_at - timedelta(days=7, seconds=1)}}
+        {"_id": subnet.id}, {"$set": {"deleted_at": tombstone.updated_at - timedelta(days=7, seconds=1)}}
     )
     services.recovery.run()
     assert services.stores.subnets.find(subnet.id) is None
@@ -509,7 +510,7 @@ def test_address_in_a_release_entry_is_not_handed_out(services, monkeypatch):
     first, second = reserve(services, subnet), reserve(services, subnet)
     services.releaser.release_reservation(second.reservation)
     with monkeypatch.context() as crash:
-        die_before_writing_to(services, crash, "subnets")
+        die_before_writing_to(services, crash, "ledgers")
         with pytest.raises(KeyboardInterrupt):
             services.releaser.release_reservation(first.reservation)
     third = reserve(services, subnet)

@@ -125,4 +125,4 @@ def test_a_turn_ends_after_some_batches(services, monkeypatch):
     for _ in range(2):
         services.job_runner.run(subnet.id, turns)
     assert turns.pauses == [0.0, None]
-    assert services.stores.subnets.get(subnet.id).ledger.used == BATCH_JOBS * TURN_BATCHES + 1
+    assert services.stores.ledgers.find(subnet.id).used == BATCH_JOBS * TURN_BATCHES + 1

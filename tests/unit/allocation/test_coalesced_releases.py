@@ -30,8 +30,8 @@ def give_back(services: Services, wanted: list[ReleaseChunk]) -> list[int]:
 
 
 def assert_all_can_be_had(services: Services, subnet: Subnet) -> None:
-    after = services.stores.subnets.get(subnet.id)
-    assert (after.ledger.used, after.ledger.releases) == (0, ())
+    after = services.stores.ledgers.find(subnet.id)
+    assert (after.used, after.releases) == (0, ())
     everything: Job = reserve(services, subnet, subnet.size)
     assert everything.state is JobState.SUCCEEDED
     assert len(addresses(services, everything)) == subnet.size
@@ -42,10 +42,10 @@ def test_coalesced_releases_are_one_write_of_the_ledger(services, at_once):
     subnet = make_subnet(services, 12)
     kept = reserve(services, subnet, 3)
     wanted = hidden(services, subnet, 1, 4, 2, at_once=at_once)
-    before = services.stores.subnets.get(subnet.id).ledger.version
+    before = services.stores.ledgers.find(subnet.id).version
     nobodys = replace(wanted[1], reservation=ObjectId())
     assert give_back(services, [*wanted, nobodys]) == [1, 4, 2, 0]
-    assert services.stores.subnets.get(subnet.id).ledger.version == before + 2  # That, and the striking out.
+    assert services.stores.ledgers.find(subnet.id).version == before + 2  # That, and the striking out.
     assert (used(services, subnet), len(addresses(services, kept))) == (3, 3)
     services.releaser.release_reservation(kept.reservation)
     assert_all_can_be_had(services, subnet)
@@ -54,7 +54,7 @@ def test_coalesced_releases_are_one_write_of_the_ledger(services, at_once):
 @pytest.mark.parametrize(
     ("before", "at_once"),
     [
-        *product(["the second's leases", "blocks", "subnets"], [0, 100]),
+        *product(["the second's leases", "blocks", "ledgers"], [0, 100]),
         ("reservations", 100),  # Which are buried later otherwise.
     ],
 )
@@ -74,10 +74,10 @@ def test_coalesced_releases_of_a_dead_process_are_finished_by_others(services, m
             die_before_writing_to(services, crash, before)
         with pytest.raises(KeyboardInterrupt):
             give_back(services, wanted)
-    assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 3
+    assert len(services.stores.ledgers.find(subnet.id).releases) == 3
     assert give_back(services, wanted[:1]) == [0]  # It finishes its own, which was on its way.
-    assert len(services.stores.subnets.get(subnet.id).ledger.releases) == 2
-    services.job_runner.roll_forward.settle(services.stores.subnets.get(subnet.id))
+    assert len(services.stores.ledgers.find(subnet.id).releases) == 2
+    services.job_runner.roll_forward.settle(services.stores.ledgers.find(subnet.id))
     assert_all_can_be_had(services, subnet)
 
 

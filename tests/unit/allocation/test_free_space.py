@@ -14,7 +14,7 @@ from ipam.allocation.free_space import FreeSpace, network_around
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.models.pool import Pool
 from ipam.storage.query import Query
-from tests.support.situations import a_subnet, situations
+from tests.support.situations import a_ledger, situations
 from tests.support.steps import die_before_writing_to, make_subnet, reserve
 from tests.support.stored import leases_of
 
@@ -40,14 +40,14 @@ def addresses(run):
 @given(situations(), st.integers(-3, 33))
 def test_free_runs_have_all_that_is_free_from_an_address_on_and_do_not_touch(situation, behind):
     begin = situation.inside[0] + behind
-    runs = list(surveying(situation.blocks).free_runs([situation.subnet()], begin))
+    runs = list(surveying(situation.blocks).free_runs([situation.ledger()], begin))
     assert [one for run in runs for one in addresses(run)] == [one for one in situation.free if one >= begin]
     assert all(later.first > earlier.last + 1 for earlier, later in itertools.pairwise(runs))
 
 
 @given(situations(), st.integers(27, 32))
 def test_free_networks_are_all_those_of_which_every_address_is_free(situation, length):
-    runs = list(surveying(situation.blocks).free_networks([situation.subnet()], None, length))
+    runs = list(surveying(situation.blocks).free_networks([situation.ledger()], None, length))
     around = {ip_network((int(one), length), strict=False) for one in situation.inside}
     expected = sorted(network for network in around if set(network) <= set(situation.free))
     assert [ip_network((int(run.first), length)) for run in runs] == expected
@@ -60,7 +60,7 @@ def test_free_networks_are_all_those_of_which_every_address_is_free(situation, l
 )
 def test_a_map_counts_what_is_taken_and_what_is_never_handed_out(situation, text):
     network = ip_network(text)
-    cells = surveying(situation.blocks).cells(situation.subnet(), network)
+    cells = surveying(situation.blocks).cells(situation.ledger(), network)
     assert len(cells) == min(256, network.num_addresses)
     assert cells[0].network[0] == network[0]
     assert cells[-1].network[-1] == network[-1]
@@ -73,12 +73,12 @@ def test_a_map_counts_what_is_taken_and_what_is_never_handed_out(situation, text
 
 def test_free_space_of_a_large_subnet_is_not_written_out():
     network = ip_network("2001:db8::/32")
-    subnet = a_subnet(network[0], network[-1], exclusions=("2001:db8::/48",))
-    found = surveying({}).free_networks([subnet], None, 64)
+    ledger = a_ledger(network[0], network[-1], exclusions=("2001:db8::/48",))
+    found = surveying({}).free_networks([ledger], None, 64)
     assert [str(next(found).first) for _ in range(2)] == ["2001:db8:1::", "2001:db8:1:1::"]
-    (run,) = surveying({}).free_runs([subnet], None)
+    (run,) = surveying({}).free_runs([ledger], None)
     assert run.size == 2**96 - 2**80
-    cells = surveying({}).cells(subnet, network)
+    cells = surveying({}).cells(ledger, network)
     assert sum(cell.excluded for cell in cells) == 2**80
 
 
@@ -92,7 +92,7 @@ def test_free_space_of_a_large_subnet_is_not_written_out():
     ],
 )
 def test_a_map_is_of_the_smallest_network_around_a_subnet(start, end, expected):
-    assert str(network_around(a_subnet(ip_address(start), ip_address(end)))) == expected
+    assert str(network_around(a_ledger(ip_address(start), ip_address(end)))) == expected
 
 
 def pages(services, subnet, **wanted) -> list[str]:

@@ -8,6 +8,7 @@ from bson import ObjectId
 
 from ipam.allocation import cascade_delete
 from ipam.allocation.provisioning import SubnetSpec
+from ipam.allocation.subnet_closing import hide_subnet
 from ipam.errors import NotFound, NotQueued
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.job import Job, JobKind, JobState
@@ -47,7 +48,7 @@ def is_gone(services, subnet) -> bool:
 def hours_ago(services) -> None:
     """What was begun was begun long ago."""
     for store in (services.stores.jobs, services.stores.subnets, services.stores.pools):
-        for name in ("created_at", "updated_at"):
+        for name in ("created_at", "updated_at", "unfinished"):
             long_ago = {"$set": {name: utc_now() - timedelta(hours=1)}}
             store._collection.update_many({name: {"$exists": True}}, long_ago)  # noqa: SLF001
 
@@ -142,7 +143,10 @@ def test_a_deletion_whose_web_process_died_before_there_was_a_job_gets_one(servi
     reserve(services, subnet, 8)
     id_ = subnet.id if kind == "subnet" else subnet.pool
     with use_audit_context(ALICE):
-        getattr(services.stores, f"{kind}s").begin_delete(id_, None, only_empty=False)
+        if kind == "subnet":
+            hide_subnet(services.stores, id_, None, only_empty=False)
+        else:
+            services.stores.pools.begin_delete(id_, None, only_empty=False)
     hours_ago(services)
     services.recovery.run()
     job = services.stores.jobs.get(id_)

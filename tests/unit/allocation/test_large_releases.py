@@ -88,7 +88,7 @@ def test_release_job_gives_back_to_each_of_several_subnets(services):
     while not services.stores.jobs.get(job.id).state.terminal:
         services.job_runner.run(job.target)
         parts += 1
-    assert services.stores.subnets.usage([pool.id])[pool.id].used == 0
+    assert services.stores.ledgers.usage([pool.id])[pool.id].used == 0
     assert parts > 4
 
 

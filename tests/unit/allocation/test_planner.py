@@ -10,17 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import FrozenBitMap
 
-from ipam.allocation.entry_applier import space_of
 from ipam.allocation.planner import SubnetPlan, enter_release
 from ipam.errors import WriteConflict
 from ipam.models.address_set import BLOCK_SIZE, AddressSet
-from ipam.models.address_space import AddressSpace
 from ipam.models.addresses import to_number
 from ipam.models.block import Block
 from ipam.models.intervals import merged, outside, size, without
 from ipam.models.ledger import Ledger
 from ipam.models.subnet import Strategy
-from tests.support.situations import NOW, SUBNET, a_release, a_subnet, situations
+from tests.support.situations import NOW, SUBNET, a_ledger, a_release, situations
 
 # Few below the end of a block.
 FIRST = ip_address("10.0.255.200")
@@ -89,17 +87,15 @@ def test_addresses_outside_of_runs_are_not_written_out():
     assert [next(found), next(found)] == [2**100 + 1, 2**100 + 2]
 
 
-def planned(situation, strategy=Strategy.NEXT, ledger=None):
-    """A plan, and the list of the blocks that it reads; *ledger* if it is another than the situation's."""
+def planned(situation, strategy=Strategy.NEXT, full=()):
+    """A plan, and the list of the blocks that it reads; *full* ones are not to be read."""
     reads: list[int] = []
 
     def read(wanted):
         reads.extend(wanted)
         return {number: situation.blocks.get(number, Block(subnet=SUBNET, number=number)) for number in wanted}
 
-    subnet = situation.subnet(strategy)
-    subnet = replace(subnet, ledger=ledger or subnet.ledger)
-    return SubnetPlan(subnet, space_of(subnet), read, ObjectId(), NOW), reads
+    return SubnetPlan(replace(situation.ledger(strategy), full=full), read, ObjectId(), NOW), reads
 
 
 def looked_around(situation):
@@ -143,7 +139,7 @@ def test_every_strategy_hands_out_all_that_is_free_and_each_once(situation, stra
         if strategy is Strategy.LOWEST:
             assert sorted(given) == sorted(left)[:count]
         if strategy is not Strategy.NEXT:
-            assert plan.ledger.cursor == plan.subnet.ledger.cursor
+            assert plan.ledger.cursor == situation.ledger().cursor
         left -= given
     assert (plan.available, left) == (0, set())
 
@@ -176,8 +172,7 @@ def test_a_run_is_found_whenever_there_is_one(situation, strategy, count):
 @pytest.mark.parametrize("count", [1, 2, 65_535, 65_536])
 def test_a_run_may_lie_across_two_blocks(count):
     start = ip_address("10.0.255.255")
-    subnet, space = a_subnet(start, start + 65_536), AddressSpace.of(start, start + 65_536)
-    run = SubnetPlan(subnet, space, some_blocks, ObjectId(), NOW).pick_run(count, None)
+    run = SubnetPlan(a_ledger(start, start + 65_536), some_blocks, ObjectId(), NOW).pick_run(count, None)
     assert list(run.addresses) == [start + n for n in range(count)]
 
 
@@ -208,7 +203,7 @@ def test_a_block_is_known_as_full_when_nothing_in_it_is_free_nor_comes_back(situ
 @given(situations())
 def test_plan_with_known_full_blocks_finds_the_same(situation):
     plan, _ = planned(situation)
-    knowing, _ = planned(situation, ledger=looked_around(situation).ledger)
+    knowing, _ = planned(situation, full=looked_around(situation).ledger.full)
     for _ in situation.free:
         pick = plan.pick(1, None)
         assert knowing.pick(1, None) == pick
@@ -221,11 +216,10 @@ def test_plan_with_known_full_blocks_finds_the_same(situation):
 @pytest.mark.parametrize("strategy", Strategy)
 def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given, strategy):
     network = ip_network(cidr)
-    space = AddressSpace.of(network[0], network[-1], [(network[0], network[0])])
-    cursor = space.first + 1 if given else None
+    cursor = to_number(network[1]) if given else None
     reads = []
-    subnet = a_subnet(network[0], network[-1], Ledger(cursor=cursor), strategy)
-    plan = SubnetPlan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    ledger = a_ledger(network[0], network[-1], exclusions=(str(network[0]),), cursor=cursor, strategy=strategy)
+    plan = SubnetPlan(ledger, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
     pick = plan.pick(1, None)
     expected = {Strategy.NEXT: network[1 + given], Strategy.LOWEST: network[1]}.get(strategy)
     assert expected in (None, *pick.addresses)
@@ -234,12 +228,10 @@ def test_a_subnet_of_any_size_is_looked_at_in_one_read(cidr, given, strategy):
 
 def test_full_blocks_are_passed_over_without_being_read():
     network = ip_network("10.0.0.0/8")
-    space = AddressSpace.of(network[0], network[-1])
-    first = space.first // BLOCK_SIZE
-    ledger = Ledger(used=200 * BLOCK_SIZE, full=((first, first + 199),))
+    first = to_number(network[0]) // BLOCK_SIZE
     reads = []
-    subnet = a_subnet(network[0], network[-1], ledger)
-    plan = SubnetPlan(subnet, space, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
+    ledger = a_ledger(network[0], network[-1], used=200 * BLOCK_SIZE, full=((first, first + 199),))
+    plan = SubnetPlan(ledger, lambda wanted: reads.append(wanted) or some_blocks(wanted), ObjectId(), NOW)
     plan.pick(3, None)
     assert reads == [[first + 200]]
 
@@ -247,8 +239,7 @@ def test_full_blocks_are_passed_over_without_being_read():
 def test_an_ipv6_subnet_whose_first_half_is_excluded_hands_out_the_other():
     """Its first free address is further from its start than 64 bits can say."""
     network, half = ip_network("2001:db8::/32"), ip_network("2001:db8::/33")
-    space = AddressSpace.of(network[0], network[-1], [(half[0], half[-1])])
-    plan = SubnetPlan(a_subnet(network[0], network[-1]), space, some_blocks, ObjectId(), NOW)
+    plan = SubnetPlan(a_ledger(network[0], network[-1], exclusions=(str(half),)), some_blocks, ObjectId(), NOW)
     plan.take(ObjectId(), ObjectId(), plan.pick(1, None))
     assert list(plan.grants[0].addresses) == [ip_address("2001:db8:8000::")]
     assert Ledger.from_bson(plan.ledger.to_bson()) == plan.ledger
@@ -256,11 +247,8 @@ def test_an_ipv6_subnet_whose_first_half_is_excluded_hands_out_the_other():
 
 def test_a_random_address_of_a_large_subnet_may_be_anywhere():
     network = ip_network("10.0.0.0/8")
-    subnet, space = (
-        a_subnet(network[0], network[-1], strategy=Strategy.RANDOM),
-        AddressSpace.of(network[0], network[-1]),
-    )
-    picks = [SubnetPlan(subnet, space, some_blocks, ObjectId(), NOW).pick(1, None) for _ in range(50)]
+    ledger = a_ledger(network[0], network[-1], strategy=Strategy.RANDOM)
+    picks = [SubnetPlan(ledger, some_blocks, ObjectId(), NOW).pick(1, None) for _ in range(50)]
     assert len({block for pick in picks for block in pick.addresses.blocks}) > 25
     assert len({position for pick in picks for some in pick.addresses.blocks.values() for position in some}) > 45
 

@@ -48,7 +48,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 
 def used(services: Services, subnet: Subnet) -> int:
-    return services.stores.subnets.get(subnet.id).ledger.used
+    return services.stores.ledgers.find(subnet.id).used
 
 
 @pytest.mark.parametrize("error", [Transient("away"), NotFound("gone"), RuntimeError("a fault of ours")])

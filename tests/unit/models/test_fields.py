@@ -18,13 +18,12 @@ from ipam.models.event import Event
 from ipam.models.fields import Access, Field, declarations
 from ipam.models.job import Job, JobKind, JobState
 from ipam.models.lease import Lease
-from ipam.models.ledger import Ledger
 from ipam.models.pool import Pool
 from ipam.models.reservation import Reservation, ReservationState
 from ipam.models.reserved_addresses import SubnetAddresses
 from ipam.models.search_keys import KEEP_JOBS, expiry_keys, search_keys
 from ipam.models.subnet import Strategy, Subnet, SubnetState
-from ipam.storage.subnets import Usage
+from ipam.storage.ledgers import Usage
 from ipam.util.clock import utc_now
 
 ID, OTHER = ObjectId(), ObjectId()
@@ -58,7 +57,7 @@ EXAMPLES = (
         cooldown=1,
         size=1 << 100,
         state=SubnetState.ACTIVE,
-        ledger=Ledger(version=2, used=3),
+        fence=1,
     ),
     Reservation(**COMMON, pool=OTHER, subnets=(OTHER,), count=1, holdings=HELD, state=ReservationState.RELEASING),
     Lease(**COMMON, subnet=OTHER, pool=OTHER, reservation=OTHER, address=ADDRESS, entry=5),
@@ -88,7 +87,7 @@ EXAMPLES = (
 )
 # Written into the documents of these, besides the document itself.
 APART = {"outbox", "deleted_by", "at_once", "unfinished", "tidied", "done", "position", "reviewed", "refused"}
-DERIVED = {"error", "is_counted"}  # What `Job` makes of other fields of its document.
+DERIVED = {"error", "is_counted", "used"}  # Made of other fields of its document, or read in another.
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.type_name)

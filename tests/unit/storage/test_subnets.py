@@ -8,13 +8,12 @@ import pytest
 from bson import ObjectId
 
 from ipam.allocation.provisioning import SubnetSpec
-from ipam.errors import Transient
 from ipam.models.addresses import to_place
 from ipam.models.pool import Pool
+from ipam.models.reservation_request import ReservationRequest
 from ipam.models.subnet import Subnet
-from ipam.storage import pools, subnets
+from ipam.storage import ledgers, pools
 from ipam.storage.query import Query
-from ipam.storage.subnet_index import SubnetIndex
 from ipam.storage.subnets import holding
 from ipam.wiring import Services
 
@@ -53,7 +52,7 @@ def pages(services: Services, query: Query) -> Iterator[ObjectId]:
 
 
 def facets(plain, subnet: Subnet) -> list[str]:
-    return plain["subnet_index"].find_one({"_id": subnet.id})["facets"]
+    return plain["subnets"].find_one({"_id": subnet.id})["facets"]
 
 
 def test_subnets_by_facet_are_found_page_by_page(services, pool):
@@ -68,17 +67,17 @@ def test_subnets_by_facet_are_found_page_by_page(services, pool):
     assert list(pages(services, around("10.0.2.110"))) == [mine[2].id, others[2].id]
     assert list(pages(services, around("10.0.2.110").where(pool=pool.id))) == [mine[2].id]
     assert [*pages(services, around("10.0.2.201")), *pages(services, tagged("no"))] == []
-    assert services.stores.subnets.of_pool(pool.id) == mine
+    assert [ledger.id for ledger in services.stores.ledgers.of_pool(pool.id)] == [subnet.id for subnet in mine]
 
 
 def test_subnets_of_many_pools_are_counted_some_at_a_time(services, monkeypatch):
     monkeypatch.setattr(pools, "READ_CHUNK", 2)
-    monkeypatch.setattr(subnets, "READ_CHUNK", 2)
+    monkeypatch.setattr(ledgers, "READ_CHUNK", 2)
     many = [services.provisioner.create_pool(Pool(id=ObjectId())) for _ in range(5)]
     for n, pool in enumerate(many):
         for place in range(n):
             put(services, pool, f"10.0.{place}.1", f"10.0.{place}.3")
-    usage = services.stores.subnets.usage(pool.id for pool in many)
+    usage = services.stores.ledgers.usage(pool.id for pool in many)
     assert [(usage[pool.id].subnets, usage[pool.id].size) for pool in many] == [(n, 3 * n) for n in range(5)]
 
 
@@ -88,7 +87,7 @@ def test_subnets_of_many_pools_are_counted_some_at_a_time(services, monkeypatch)
 def test_a_subnet_is_found_by_each_of_its_addresses_and_no_other(services, pool, first, last):
     subnet = put(services, pool, first, last)
     for inside in (subnet.start, subnet.end, type(subnet.start)((int(subnet.start) + int(subnet.end)) // 2)):
-        assert services.stores.subnets.containing(inside) == [subnet]
+        assert [one.id for one in services.stores.subnets.containing(inside)] == [subnet.id]
     for number in (int(subnet.start) - 1, int(subnet.end) + 1):
         if 0 <= number < 1 << subnet.start.max_prefixlen:
             assert services.stores.subnets.containing(type(subnet.start)(number)) == []
@@ -106,43 +105,30 @@ def test_subnet_is_found_as_it_was_stored_whichever_process_shows_it(services, p
     assert facets(plain, made) == ["tag=amended"]
 
 
-def test_subnet_is_found_only_by_what_was_written_last(services, plain, pool):
+def test_subnet_is_found_only_by_what_was_written_last(services, pool):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
     tag(services, subnet, "b", "c")
     tag(services, subnet, "b")
-    assert facets(plain, subnet) == ["tag=b"]
     assert [list(pages(services, tagged(one))) for one in "abc"] == [[], [subnet.id], []]
 
 
-def test_subnet_written_while_its_index_entry_is_narrowed_is_found(services, plain, pool, monkeypatch):
-    subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
-    narrow = SubnetIndex.narrow
-
-    def sleep(index, mine):
-        monkeypatch.setattr(SubnetIndex, "narrow", narrow)
-        index.widen(mine.id, mine.revision + 1, ["tag=c"])  # Another is about to write.
-        narrow(index, mine)
-
-    monkeypatch.setattr(SubnetIndex, "narrow", sleep)
-    tag(services, subnet, "b")
-    assert set(facets(plain, subnet)) == {"tag=a", "tag=b", "tag=c"}
-    tag(services, subnet, "c")
-    assert facets(plain, subnet) == ["tag=c"]
-
-
-def test_subnet_whose_index_entry_cannot_be_narrowed_is_written_all_the_same(services, plain, pool, monkeypatch):
-    subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
-
-    def fail(*_):
-        raise Transient("The database did not answer.")
-
-    with monkeypatch.context() as outage:
-        outage.setattr(SubnetIndex, "narrow", fail)
-        assert tag(services, subnet, "b").tags == ("b",)
-    assert [list(pages(services, tagged(one))) for one in "ab"] == [[], [subnet.id]]
-
-
-def test_a_deleted_subnet_leaves_no_entry(services, plain, pool):
+def test_a_deleted_subnet_is_in_no_index_but_that_of_its_expiry(services, plain, pool):
     subnet = put(services, pool, "10.0.0.1", "10.0.0.9", "a")
     services.cascade_deleter.delete_subnet(subnet.id)
-    assert list(plain["subnet_index"].find({})) == []
+    tombstone = plain["subnets"].find_one({"_id": subnet.id})
+    assert {"facets", "prefixes", "unfinished", "deleted_at"} & tombstone.keys() == {"deleted_at"}
+
+
+def test_subnets_are_shown_with_what_is_taken_of_them(services, pool):
+    """One by one and in a list; what is read to be used otherwise says that it does not know."""
+    subnets = [put(services, pool, f"10.0.{n}.1", f"10.0.{n}.9") for n in range(3)]
+    for count, subnet in enumerate(subnets):
+        for _ in range(count):
+            services.job_queue.accept(ObjectId(), subnet, ReservationRequest())
+        services.job_runner.run(subnet.id)
+    stores = services.stores
+    shown = [one.to_json() for one in stores.subnets.page(Query()).items]
+    assert shown == [stores.subnets.get(subnet.id).to_json() for subnet in subnets]
+    assert [(one["used"], one["free"]) for one in shown] == [(0, 9), (1, 8), (2, 7)]
+    bare = stores.subnets.read(subnets[1].id)
+    assert (bare.used, bare.free, bare.utilization) == (None, None, None)
