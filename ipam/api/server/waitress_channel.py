@@ -120,11 +120,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]  # (waitress has no types)
         return bool(self.total_outbufs_len) and time.monotonic() - self.taken_at > TAKES_NOTHING_MAX_S
 
     def _make_room(self) -> None:
-        """Close connections, first those that have taken nothing for longest, until not too much is unsent."""
+        """Close connections, first those that have taken nothing for longest, until not too much is unsent.
+
+        This one comes last: its caller is given something just now, and has had no time to take it.
+        """
         open_ = [one for one in list(self.server.active_channels.values()) if not one.is_being_cut_off]
         slow = [one for one in open_ if one.total_outbufs_len]
         excess = sum(one.total_outbufs_len for one in slow) - UNSENT_MAX_BYTES
-        for one in sorted(slow, key=lambda channel: channel.taken_at):
+        for one in sorted(slow, key=lambda channel: (channel is self, channel.taken_at)):
             if excess <= 0:
                 break
             excess -= one.total_outbufs_len
