@@ -130,7 +130,7 @@ def _put_subnets(made: Installation, pool: ObjectId) -> None:
         start = ip_address("172.16.0.0") + 4 * number
         subnet = Subnet(id=ObjectId(), pool=pool, start=start, end=start + 3, size=4, state=SubnetState.ACTIVE)
         documents.append(subnet.to_bson())
-        ledger = replace(Ledger.of(subnet), state=LedgerState.OPEN, closed_at=None, used=1, version=1)
+        ledger = replace(Ledger.of(subnet), state=LedgerState.OPEN, unfinished=None, used=1, version=1)
         ledgers.append(ledger.to_bson())
         ranges.append({"subnet": subnet.id, "start": to_place(start), "end": to_place(start + 3)})
         taken = FrozenBitMap([to_number(start) % BLOCK_SIZE])

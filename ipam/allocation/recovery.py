@@ -21,6 +21,7 @@ from ipam.models.address_set import AddressSet
 from ipam.models.ledger import Ledger
 from ipam.models.search_keys import KEEP_TOMBSTONES
 from ipam.models.subnet import Subnet, SubnetState
+from ipam.storage.connection import READ_CHUNK, chunks
 from ipam.storage.stores import Stores
 from ipam.storage.time_span import Span, begun_within
 from ipam.util.clock import utc_now
@@ -66,8 +67,10 @@ class Recovery:
             _try(partial(self._finish_subnet, subnet))
         for id_ in self.stores.subnets.deleted_before(now - KEEP_TOMBSTONES):
             _try(partial(self._forget_subnet, id_))
-        for ledger in self.stores.ledgers.unfinished(recent):
-            _try(partial(self._finish_ledger, ledger, recent))
+        for some in chunks(self.stores.ledgers.unfinished(recent), READ_CHUNK):
+            for ledger in some:
+                _try(partial(self._finish_ledger, ledger, recent))
+            self.stores.ledgers.rest(ledger for ledger in some if ledger.is_open and not ledger.entries)
         for pool in self.stores.pools.take_over_sweep(recent):
             _try(partial(self.cascade_deleter.finish_pool, pool))
         _try(partial(self.stores.purge.remove, now, _EXPIRY_TAKES_S))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -122,7 +122,7 @@ _RELEASES = Codec(
     lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(Release.from_bson, stored))
 )
 # What changes when addresses are taken or given back.
-_CHANGING = ("version", "used", "cursor", "full", "grants", "releases")
+_CHANGING = ("version", "unfinished", "used", "cursor", "full", "grants", "releases")
 
 
 class LedgerState(StrEnum):
@@ -142,7 +142,8 @@ class Ledger:
     Attributes:
         id: That of the subnet.
         size: How many addresses the subnet can give out.
-        closed_at: When it was closed; None while it is open, and when its subnet is deleted.
+        unfinished: Since when something goes on that recovery would have to finish: it is closed and its subnet not
+            deleted, or has entries. None if nothing does; one that has come to rest may still have it for a while.
         version: Grows with every change.
         used: Addresses that are taken, those on their way out or back included.
         cursor: The address that was handed out last, as a number; None before the first.
@@ -160,7 +161,7 @@ class Ledger:
     strategy: Annotated[Strategy, Field(codec=enumeration(Strategy))] = Strategy.NEXT
     size: Annotated[int, Field(codec=LARGE_INTEGER)]
     state: Annotated[LedgerState, Field(codec=enumeration(LedgerState))] = LedgerState.CLOSED
-    closed_at: Annotated[datetime | None, Field(stored=Stored.IF_SET)] = None
+    unfinished: Annotated[datetime | None, Field(stored=Stored.IF_SET)] = None
     version: Annotated[int, Field()] = 0
     used: Annotated[int, Field()] = 0
     cursor: Annotated[int | None, Field(codec=_NUMBER)] = None
@@ -180,7 +181,7 @@ class Ledger:
             exclusions=subnet.exclusions,
             strategy=subnet.strategy,
             size=subnet.size,
-            closed_at=utc_now(),
+            unfinished=utc_now(),
         )
 
     @property
@@ -207,6 +208,14 @@ class Ledger:
         """Return the positions of *block* that are not free, whatever the block itself says."""
         return EMPTY.union(*(entry.addresses.blocks.get(block, EMPTY) for entry in self.entries))
 
+    def succeeded_by(self) -> Ledger:
+        """Return the next version, which knows since when its entries are there."""
+        return replace(
+            self,
+            version=self.version + 1,
+            unfinished=min((entry.at for entry in self.entries), default=self.unfinished),
+        )
+
     def to_bson(self) -> Bson:
         """Return the stored form."""
         return stored_fields(self)
@@ -214,7 +223,7 @@ class Ledger:
     def changing_to_bson(self) -> Bson:
         """Return the stored form of what changes when addresses are taken or given back."""
         bson = stored_fields(self)
-        return {name: bson[name] for name in _CHANGING}
+        return {name: bson[name] for name in _CHANGING if name in bson}
 
     @classmethod
     def from_bson(cls, bson: Bson) -> Ledger:

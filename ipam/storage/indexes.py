@@ -16,19 +16,22 @@ from ipam.storage.connection import speaks_mongo
 _FACETS = IndexModel("facets", name="by_facet", sparse=True)  # lists filtered by what users wrote
 # Events in outboxes: when they are old, their process has died.
 _UNTOLD = IndexModel("outbox_since", name="untold", sparse=True)
+# What is created, deleted or otherwise on its way, and may have been left behind.
+_UNFINISHED = IndexModel("unfinished", name="unfinished", sparse=True)
 # What else a document is found by; see `ipam.models.search_keys`.
 _KEYS = IndexModel("keys", name="by_key", sparse=True)
 
 INDEXES: dict[str, list[IndexModel]] = {
-    "pools": [_FACETS, _UNTOLD, _KEYS],
-    # A pool knows its subnets. Their ledgers have no index but `_id`, for each would be written with every batch.
+    "pools": [_FACETS, _UNTOLD, _UNFINISHED, _KEYS],
+    # A ledger is written twice a batch, so it has no other; this one is changed by the first of these writes.
+    "ledgers": [_UNFINISHED],
+    # A pool knows its subnets.
     "subnets": [
         _FACETS,
         _UNTOLD,
         # Those that may have an address.
         IndexModel("prefixes", name="by_prefix", sparse=True),
-        # Those that are created or deleted and may have been left behind.
-        IndexModel("unfinished", name="unfinished", sparse=True),
+        _UNFINISHED,
         # Tombstones, which go some day.
         IndexModel("deleted_at", name="by_deletion", sparse=True),
     ],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING
+from pymongo import ASCENDING, UpdateOne
 from pymongo.database import Database
 
 from ipam.errors import NotEmpty, WriteConflict
@@ -20,9 +19,6 @@ from ipam.storage.connection import READ_CHUNK, among, chunks, insert_missing, s
 from ipam.storage.pools import PoolStore
 from ipam.storage.time_span import Span
 from ipam.util.clock import utc_now
-
-# When what stands in a ledger was begun, and since when it is closed.
-_BEGUN = ("grants.at", "releases.at", "closed_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Usage:
 
 @speaks_mongo
 class LedgerStore:
-    """The collection `ledgers`: one for each subnet, with its id; no other index, for each would be written too.
+    """The collection `ledgers`: one for each subnet, with its id.
 
     It stays as long as the tombstone of its subnet: so its version never begins again, and no process that slept
     opens it.
@@ -105,7 +101,7 @@ class LedgerStore:
         Raises:
             WriteConflict: If it has changed since it was read; to close it is a change.
         """
-        new = replace(ledger, version=ledger.version + 1)
+        new = ledger.succeeded_by()
         written = self._collection.update_one(
             {"_id": ledger.id, "version": ledger.version}, {"$set": new.changing_to_bson()}
         )
@@ -115,10 +111,10 @@ class LedgerStore:
 
     def open(self, ledger: Ledger) -> None:
         """Open *ledger*, which was read closed; nothing happens if it has changed since."""
-        self._collection.update_one(
-            {"_id": ledger.id, "state": LedgerState.CLOSED.value, "version": ledger.version},
-            {"$set": {"state": LedgerState.OPEN.value}, "$unset": {"closed_at": 1}, "$inc": {"version": 1}},
-        )
+        change: Bson = {"$set": {"state": LedgerState.OPEN.value}, "$inc": {"version": 1}}
+        if not ledger.entries:
+            change["$unset"] = {"unfinished": 1}
+        self._collection.update_one({"_id": ledger.id, "version": ledger.version}, change)
 
     def close(self, id_: ObjectId, *, only_empty: bool) -> None:
         """Close the ledger of a subnet, or close it once more: whoever has read it before cannot write it any more.
@@ -128,7 +124,7 @@ class LedgerStore:
             WriteConflict: If there was none to close.
         """
         empty = {"used": 0} if only_empty else {}
-        closed = {"state": LedgerState.CLOSED.value, "closed_at": utc_now()}
+        closed = {"state": LedgerState.CLOSED.value, "unfinished": utc_now()}
         # The version moves too, so that this holds though it be opened again.
         written = self._collection.update_one({"_id": id_, **empty}, {"$set": closed, "$inc": {"version": 1}})
         if written.modified_count:
@@ -144,7 +140,7 @@ class LedgerStore:
         """Say of a closed ledger that it stays so: nothing hangs on its subnet any more."""
         self._collection.update_one(
             {"_id": id_, "state": LedgerState.CLOSED.value},
-            {"$set": {"used": 0, "full": []}, "$unset": {"closed_at": 1}, "$inc": {"version": 1}},
+            {"$set": {"used": 0, "full": []}, "$unset": {"unfinished": 1}, "$inc": {"version": 1}},
         )
 
     def forget(self, id_: ObjectId) -> None:
@@ -192,7 +188,16 @@ class LedgerStore:
             {"$pull": {"grants": named}, "$inc": {"used": -len(grant.addresses), "version": 1}},
         )
 
-    def unfinished(self, recent: Span) -> list[Ledger]:
-        """Return ledgers that were closed, or in which something was begun, but not in the span *recent*."""
-        wanted = {"$or": [{field: side} for field, side in product(_BEGUN, recent.sides())]}
-        return [Ledger.from_bson(bson) for bson in self._collection.find(wanted)]
+    def unfinished(self, recent: Span) -> Iterator[Ledger]:
+        """Yield ledgers in which something may go on that was begun, but not in the span *recent*."""
+        for side in recent.sides():
+            with self._collection.find({"unfinished": side}) as found:
+                yield from map(Ledger.from_bson, found.batch_size(READ_CHUNK))
+
+    def rest(self, ledgers: Iterable[Ledger]) -> None:
+        """Note that nothing goes on in *ledgers*, open and without entries, unless they have changed since."""
+        updates = [
+            UpdateOne({"_id": one.id, "version": one.version}, {"$unset": {"unfinished": 1}}) for one in ledgers
+        ]
+        if updates:
+            self._collection.bulk_write(updates, ordered=False)

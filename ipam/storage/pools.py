@@ -102,7 +102,11 @@ class PoolStore(DocumentStore[Pool]):
             check_revision(self.kind, pool.revision, revisions)
             empty: dict[str, Any] = {"ranges": []} if only_empty else {}
             hidden = succeeded_by(pool)
-            fields = {"state": PoolState.DELETING.value, "deleted_by": current_audit_context().to_json()}
+            fields = {
+                "state": PoolState.DELETING.value,
+                "deleted_by": current_audit_context().to_json(),
+                "unfinished": utc_now(),
+            }
             written = self._collection.update_one(
                 {"_id": id_, **self.visible, "revision": pool.revision, **empty},
                 telling(moved_on(hidden, **fields), event := event_factory.deleted(hidden)),
@@ -139,24 +143,24 @@ class PoolStore(DocumentStore[Pool]):
                 "$set": {
                     **description_to_bson("", (), None),
                     **_dead(),
-                }
+                },
+                "$unset": {"unfinished": 1},
             },
         )
 
     def renew_sweep(self, id_: ObjectId) -> None:
         """Say that a hidden pool is being swept; nothing happens to one that is not hidden."""
         self._collection.update_one(
-            {"_id": id_, "state": PoolState.DELETING.value}, {"$set": {"updated_at": utc_now()}}
+            {"_id": id_, "state": PoolState.DELETING.value}, {"$set": {"unfinished": utc_now()}}
         )
 
     def take_over_sweep(self, recent: Span) -> Iterator[ObjectId]:
         """Yield hidden pools that no process has swept in the span *recent*, each to one caller only."""
-        hidden = {"state": PoolState.DELETING.value}
-        found = self._collection.find({**hidden, "updated_at": recent.outside()}, {"updated_at": 1})
-        for bson in list(found):
-            taken = self._collection.update_one({**bson, **hidden}, {"$set": {"updated_at": utc_now()}})
-            if taken.modified_count:
-                yield bson["_id"]
+        for side in recent.sides():
+            for bson in list(self._collection.find({"unfinished": side}, {"unfinished": 1})):
+                taken = self._collection.update_one(bson, {"$set": {"unfinished": utc_now()}})
+                if taken.modified_count:
+                    yield bson["_id"]
 
 
 def _dead() -> dict[str, Any]:

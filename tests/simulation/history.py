@@ -230,7 +230,7 @@ class History:
             or plain["subnets"].count_documents({"state": {"$in": ["creating", "deleting"]}})
             or plain["ledgers"].count_documents({"grants.0": {"$exists": True}})
             or plain["ledgers"].count_documents({"releases.0": {"$exists": True}})
-            or plain["ledgers"].count_documents({"closed_at": {"$exists": True}})
+            or plain["ledgers"].count_documents({"state": "closed", "unfinished": {"$exists": True}})
             or not is_all_told(plain)
         )
 

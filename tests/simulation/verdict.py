@@ -91,7 +91,7 @@ def _of_subnets(plain: Database) -> Iterator[str]:
         else:
             yield from _of_ledger(plain, ledger)
     for id_, ledger in ledgers.items():
-        if ledger.entries or ledger.used or ledger.closed_at is not None:
+        if ledger.entries or ledger.used or ledger.unfinished is not None:
             yield f"the ledger of subnet {id_}, which is deleted, has something left"
 
 

@@ -73,17 +73,13 @@ def let_claims_run_out(services: Services) -> None:
 
 def hours_pass(services: Services) -> None:
     """Whatever is not renewed from here on looks as if it had stopped long ago."""
-    stores, deleting = services.stores, {"state": "deleting"}
+    stores = services.stores
     let_claims_run_out(services)
-    stores.reservations._collection.update_many(  # noqa: SLF001
-        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
-    )
-    stores.pools._collection.update_many(deleting, {"$set": {"updated_at": NOT_CLAIMED}})  # noqa: SLF001
-    stores.subnets._collection.update_many(  # noqa: SLF001
-        {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
-    )
+    for store in (stores.pools, stores.subnets, stores.ledgers, stores.reservations):
+        store._collection.update_many(  # noqa: SLF001
+            {"unfinished": {"$exists": True}}, {"$set": {"unfinished": NOT_CLAIMED}}
+        )
     ledgers = stores.ledgers._collection  # noqa: SLF001
-    ledgers.update_many({"closed_at": {"$exists": True}}, {"$set": {"closed_at": NOT_CLAIMED}})
     for bson in ledgers.find():
         grants = [{**grant, "at": NOT_CLAIMED} for grant in bson["grants"]]
         ledgers.update_one({"_id": bson["_id"]}, {"$set": {"grants": grants}})

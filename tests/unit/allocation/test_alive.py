@@ -151,6 +151,28 @@ def test_recovery_ends_in_a_ledger_only_what_was_begun_before(services, monkeypa
     assert services.stores.ledgers.find(subnet.id).entries == ()
 
 
+def test_recovery_looks_at_a_ledger_only_until_it_is_at_rest(services):
+    busy, idle = make_subnet(services), make_subnet(services)
+    job = reserve(services, busy)
+    assert looked_at(services) == []  # It was begun just now.
+    hours_pass(services)
+    assert looked_at(services) == [busy.id]
+    services.recovery.run()
+    assert looked_at(services) == []
+    services.releaser.release_reservation(job.reservation)
+    hours_pass(services)
+    (read,) = services.stores.ledgers.unfinished(begun_within(1))
+    reserve(services, busy)  # While recovery has read it as it was before.
+    services.stores.ledgers.rest([read])
+    hours_pass(services)
+    assert looked_at(services) == [busy.id]
+    assert idle.id not in looked_at(services)
+
+
+def looked_at(services: Services) -> list[ObjectId]:
+    return [ledger.id for ledger in services.stores.ledgers.unfinished(begun_within(1))]
+
+
 def test_large_reservation_goes_back_in_batches_and_others_get_their_turn(services, monkeypatch):
     monkeypatch.setattr(release, "RELEASED_AT_ONCE", 10)
     subnet = make_subnet(services, 35)

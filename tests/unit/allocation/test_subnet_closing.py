@@ -106,7 +106,7 @@ def test_the_ledger_of_a_subnet_that_was_deleted_is_kept_closed_and_goes_with_th
     reserve(services, subnet, 3)
     services.cascade_deleter.delete_subnet(subnet.id)
     kept = services.stores.ledgers.find(subnet.id)
-    assert (kept.is_open, kept.closed_at, kept.used) == (False, None, 0)
+    assert (kept.is_open, kept.unfinished, kept.used) == (False, None, 0)
     services.recovery._forget_subnet(subnet.id)  # noqa: SLF001
     assert services.stores.ledgers.find(subnet.id) is None
     with pytest.raises(NotFound):
