@@ -85,7 +85,7 @@ class Granter:
         def ledgers() -> Sequence[Ledger]:
             self._stores.pools.get(jobs[0].pool)
             # One that is closed gives nothing, whether its subnet is hidden in the end or not.
-            return [ledger for ledger in self._stores.ledgers.of_pool(jobs[0].pool) if ledger.is_open]
+            return self._stores.ledgers.of_pool(jobs[0].pool)
 
         return retry_on_conflict(lambda: self._grant(token, jobs, ledgers))
 

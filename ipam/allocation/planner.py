@@ -49,7 +49,7 @@ class Selection:
 
 
 class SubnetPlan:
-    """What the requests of a batch would take from a subnet.
+    """The plan of what the requests of a batch take from a subnet.
 
     Args:
         ledger: As it was read.

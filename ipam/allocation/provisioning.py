@@ -126,6 +126,7 @@ def _subnet_of(id_: ObjectId, pool: ObjectId, spec: SubnetSpec) -> Subnet:
         start=spec.start,
         end=spec.end,
         size=0,
+        used=0,
         cidr=spec.cidr,
         gateway=spec.gateway,
         exclusions=spec.exclusions,

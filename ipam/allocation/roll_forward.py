@@ -17,7 +17,7 @@ from ipam.models import event_factory
 from ipam.models.audit_context import AuditContext, use_audit_context
 from ipam.models.event import Outbox
 from ipam.models.job import Job, JobState
-from ipam.models.ledger import Grant, Ledger
+from ipam.models.ledger import Grant, Ledger, LedgerState
 from ipam.models.reservation import Reservation
 from ipam.storage.bulk_writes import Writes, sparing
 from ipam.storage.stores import Stores
@@ -154,7 +154,7 @@ class RollForward:
     def ledgers_of(self, job: Job) -> list[Ledger]:
         """Return all ledgers, open or closed, in which *job* may have grants."""
         if job.subnet is None:
-            return self._stores.ledgers.of_pool(job.pool)
+            return self._stores.ledgers.of_pool(job.pool, tuple(LedgerState))
         ledger = self._stores.ledgers.find(job.subnet)
         return [ledger] if ledger else []
 

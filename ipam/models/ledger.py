@@ -115,12 +115,13 @@ def _runs_from_bson(runs: Sequence[Sequence[bytes]]) -> tuple[tuple[int, int], .
     return tuple((number_from_bytes(first), number_from_bytes(last)) for first, last in runs)
 
 
+def _each(kind: type[Grant | Release]) -> Codec:
+    """Return the codec of a tuple of entries of one *kind*."""
+    return Codec(lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(kind.from_bson, stored)))
+
+
 _NUMBER = Codec(lambda number: number.to_bytes(ADDRESS_BYTES, "big"), lambda stored: int.from_bytes(stored, "big"))
 _RUNS = Codec(_runs_to_bson, _runs_from_bson)
-_GRANTS = Codec(lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(Grant.from_bson, stored)))
-_RELEASES = Codec(
-    lambda some: [one.to_bson() for one in some], lambda stored: tuple(map(Release.from_bson, stored))
-)
 # What changes when addresses are taken or given back.
 _CHANGING = ("version", "unfinished", "used", "cursor", "full", "grants", "releases")
 
@@ -166,8 +167,8 @@ class Ledger:
     used: Annotated[int, Field()] = 0
     cursor: Annotated[int | None, Field(codec=_NUMBER)] = None
     full: Annotated[tuple[tuple[int, int], ...], Field(codec=_RUNS)] = ()
-    grants: Annotated[tuple[Grant, ...], Field(codec=_GRANTS)] = ()
-    releases: Annotated[tuple[Release, ...], Field(codec=_RELEASES)] = ()
+    grants: Annotated[tuple[Grant, ...], Field(codec=_each(Grant))] = ()
+    releases: Annotated[tuple[Release, ...], Field(codec=_each(Release))] = ()
 
     @classmethod
     def of(cls, subnet: Subnet) -> Ledger:

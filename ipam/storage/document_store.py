@@ -23,6 +23,8 @@ from ipam.storage.connection import KEYS_CHUNK, READ_CHUNK, among, chunks, speak
 from ipam.storage.outbox import EventStore, telling
 from ipam.storage.query import DecodedSequence, Page, Query, decode_cursor, foreign_cursor
 from ipam.storage.sizes import fitting
+from ipam.storage.time_span import Span
+from ipam.util.clock import utc_now
 from ipam.util.retry import retry_on_conflict
 
 log = logging.getLogger(__name__)
@@ -195,6 +197,17 @@ class DocumentStore(Generic[D]):
             return cast("D", new)
 
         return retry_on_conflict(attempt)
+
+    def _take_over(self, recent: Span, shown: Bson | None = None) -> Iterator[Bson]:
+        """Yield documents that are `unfinished` since before the span *recent*, each to one caller only.
+
+        *shown* are the fields that are read, `state` and `unfinished` among them; all if it is None.
+        """
+        for side in recent.sides():
+            for bson in list(self._collection.find({"unfinished": side}, shown)):
+                unchanged = {name: bson[name] for name in ("_id", "state", "unfinished")}
+                if self._collection.update_one(unchanged, {"$set": {"unfinished": utc_now()}}).modified_count:
+                    yield bson
 
     def _seen(self, id_: ObjectId) -> D | None:
         """Return the document called *id_*, None if there is none that users see.

@@ -51,9 +51,10 @@ class LedgerStore:
         found = self._collection.find_one({"_id": id_})
         return Ledger.from_bson(found) if found else None
 
-    def of_pool(self, pool: ObjectId) -> list[Ledger]:
-        """Return the ledgers of the subnets of a pool, open or closed, lowest address first."""
-        return sorted(map(Ledger.from_bson, self._of_pools([pool])), key=lambda one: to_place(one.start))
+    def of_pool(self, pool: ObjectId, states: Collection[LedgerState] = (LedgerState.OPEN,)) -> list[Ledger]:
+        """Return the ledgers of the subnets of a pool that are in one of *states*, lowest address first."""
+        ledgers = map(Ledger.from_bson, self._of_pools([pool]))
+        return sorted((one for one in ledgers if one.state in states), key=lambda one: to_place(one.start))
 
     def in_order(self, pool: ObjectId | None, first: ObjectId | None) -> Iterator[Ledger]:
         """Yield the ledgers of the subnets of *pool*, None meaning all pools, by id from *first* on.
@@ -117,7 +118,9 @@ class LedgerStore:
         self._collection.update_one({"_id": ledger.id, "version": ledger.version}, change)
 
     def close(self, id_: ObjectId, *, only_empty: bool) -> None:
-        """Close the ledger of a subnet, or close it once more: whoever has read it before cannot write it any more.
+        """Close the ledger of a subnet, or close it again.
+
+        A worker that has read it before cannot write it any more.
 
         Raises:
             NotEmpty: If *only_empty* and addresses of it are taken.

@@ -156,11 +156,7 @@ class PoolStore(DocumentStore[Pool]):
 
     def take_over_sweep(self, recent: Span) -> Iterator[ObjectId]:
         """Yield hidden pools that no process has swept in the span *recent*, each to one caller only."""
-        for side in recent.sides():
-            for bson in list(self._collection.find({"unfinished": side}, {"unfinished": 1})):
-                taken = self._collection.update_one(bson, {"$set": {"unfinished": utc_now()}})
-                if taken.modified_count:
-                    yield bson["_id"]
+        yield from (bson["_id"] for bson in self._take_over(recent, {"state": 1, "unfinished": 1}))
 
 
 def _dead() -> dict[str, Any]:

@@ -26,8 +26,8 @@ from ipam.storage.query import DecodedSequence, Page, Query
 from ipam.storage.time_span import Span
 from ipam.util.clock import utc_now
 
-# What a subnet that is deleted is not found by any more.
-_FOUND_BY = {"prefixes": 1, "facets": 1, "unfinished": 1}
+# What a tombstone does not keep: what users wrote, and what it would be found by.
+_DROPPED = dict.fromkeys((*description_to_bson("", (), None), "prefixes", "unfinished"), 1)
 
 
 def holding(place: bytes) -> Bson:
@@ -58,13 +58,13 @@ class SubnetStore(DocumentStore[Subnet]):
 
         Its outbox has the event of its creation already, but is not published before the subnet is shown.
         """
-        outbox = [event_factory.created(replace(subnet, used=0)).to_bson()]
+        outbox = [event_factory.created(subnet).to_bson()]
         insert_missing(self._collection, [{**subnet.to_bson(), "outbox": outbox, "unfinished": subnet.created_at}])
 
     def refuse(self, subnet: Subnet) -> Subnet | None:
         """Keep *subnet* from ever being created; the subnet, if the same request has begun to create it before."""
-        tombstone = replace(subnet, name="", tags=(), metadata=None, state=SubnetState.DELETED).to_bson()
-        kept = {name: value for name, value in tombstone.items() if name not in _FOUND_BY}
+        refused = replace(subnet, state=SubnetState.DELETED).to_bson()
+        kept = {name: value for name, value in refused.items() if name not in _DROPPED}
         insert_missing(self._collection, [{**kept, "deleted_at": utc_now()}])
         found = self.find(subnet.id)
         return found if found and found.state in (SubnetState.CREATING, SubnetState.ACTIVE) else None
@@ -178,24 +178,17 @@ class SubnetStore(DocumentStore[Subnet]):
     def finish_delete(self, id_: ObjectId) -> None:
         """Leave only a tombstone of a hidden subnet on which nothing hangs any more."""
         now = utc_now()
-        description = description_to_bson("", (), None)
-        kept = {name: value for name, value in description.items() if name not in _FOUND_BY}
         self._collection.update_one(
             {"_id": id_, "state": SubnetState.DELETING.value},
             {
-                "$set": {**kept, "state": SubnetState.DELETED.value, "updated_at": now, "deleted_at": now},
-                "$unset": _FOUND_BY,
+                "$set": {"state": SubnetState.DELETED.value, "updated_at": now, "deleted_at": now},
+                "$unset": _DROPPED,
             },
         )
 
     def take_over(self, recent: Span) -> Iterator[Subnet]:
         """Yield subnets whose creation or deletion stopped before the span *recent*, each to one caller only."""
-        for side in recent.sides():
-            for bson in list(self._collection.find({"unfinished": side})):
-                unchanged = {"_id": bson["_id"], "state": bson["state"], "unfinished": bson["unfinished"]}
-                taken = self._collection.update_one(unchanged, {"$set": {"unfinished": utc_now()}})
-                if taken.modified_count:
-                    yield Subnet.from_bson(bson)
+        yield from map(Subnet.from_bson, self._take_over(recent))
 
     def deleted_before(self, time: datetime) -> list[ObjectId]:
         """Return the subnets of which only tombstones are left, since before *time*."""

@@ -353,7 +353,7 @@ MISTAKES = (
         Recovery, "_finish_ledger", "self.stores.ledgers.retire(ledger.id)", "pass",
     ),
     Mistake(
-        "what is closed gives addresses", Granter, "grant_of_pool", " if ledger.is_open]", "]",
+        "what is closed gives addresses", LedgerStore, "of_pool", "if one.state in states", "if True",
     ),
     Mistake(
         "what is on its way in a ledger is not looked for",

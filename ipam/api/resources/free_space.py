@@ -44,8 +44,7 @@ class PoolFreeSpace:
         """List them like those of a subnet, subnet after subnet."""
         negotiate(req, "free")
         pool = self._services.stores.pools.get(object_id(id_, "pool"))
-        ledgers = [ledger for ledger in self._services.stores.ledgers.of_pool(pool.id) if ledger.is_open]
-        _list(self._services, req, resp, ledgers)
+        _list(self._services, req, resp, self._services.stores.ledgers.of_pool(pool.id))
 
 
 class SubnetMap:

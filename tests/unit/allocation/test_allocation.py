@@ -324,7 +324,7 @@ def test_a_creation_that_slept_until_its_subnet_was_deleted_gives_up_the_range_a
     def sleep(subnet):
         monkeypatch.setattr(services.stores.subnets, "activate", activate)
         jobs.append(reserve(services, activate(subnet)))
-        hide_subnet(services.stores, subnet, None, only_empty=False)  # And whoever did so died.
+        hide_subnet(services.stores, subnet, None, only_empty=False)  # And the process died.
         return activate(subnet)
 
     monkeypatch.setattr(services.stores.subnets, "activate", sleep)

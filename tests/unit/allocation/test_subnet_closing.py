@@ -19,7 +19,7 @@ def is_open(services: Services, id_: ObjectId) -> bool:
 
 
 def close(services: Services, id_: ObjectId) -> None:
-    """As a process does that dies before it hides the subnet."""
+    """Close a ledger as a process does that dies before it hides the subnet."""
     services.stores.ledgers.close(id_, only_empty=False)
 
 

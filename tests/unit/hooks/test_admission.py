@@ -142,6 +142,22 @@ def test_a_hook_may_be_for_what_is_in_some_pools_and_subnets_only(with_hooks):
     assert len(consumers.asked) == 7
 
 
+def test_hooks_are_shown_how_much_of_a_subnet_is_taken(with_hooks):
+    changes = ("subnet.create", "subnet.update", "subnet.delete")
+    services, consumers = with_hooks(hook("one", *changes), one=lambda _: YES)
+    pool = services.provisioner.create_pool(Pool(id=ObjectId()))
+    draft = SubnetSpec(start=ip_address("10.0.0.1"), end=ip_address("10.0.0.9"))
+    subnet = services.provisioner.create_subnet(ObjectId(), pool.id, draft)
+    request(services, subnet)
+    carry_out(services, subnet.id)
+    services.stores.subnets.describe(
+        subnet.id, lambda old: services.admission.review_update(old, replace(old, name="changed"))
+    )
+    services.cascade_deleter.delete_subnet(subnet.id)
+    created, updated, deleted = (asked["after"] or asked["before"] for asked in consumers.asked)
+    assert [(one["used"], one["free"]) for one in (created, updated, deleted)] == [(0, 9), (1, 8), (1, 8)]
+
+
 def test_a_subnet_that_is_refused_leaves_nothing_and_holds_no_range(with_hooks, plain):
     services, _ = with_hooks(hook("one", "subnet.create"), one=refusing("no"))
     pool = services.provisioner.create_pool(Pool(id=ObjectId()))
