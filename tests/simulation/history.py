@@ -212,6 +212,8 @@ class History:
             self._come_to_an_end()
             self.world.relay()
             self._come_to_an_end()
+        else:
+            raise Broken("recovery does not finish what was left behind")
         scheduler.calm = False
 
     def _publish_all(self) -> None:

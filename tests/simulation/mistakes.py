@@ -359,7 +359,6 @@ MISTAKES = (
         "what is on its way in a ledger is not looked for",
         Ledger, "succeeded_by", "default=self.unfinished)", "default=None) and None",
     ),
-    Mistake("a ledger is at rest though it has changed", LedgerStore, "rest", ', "version": one.version}', "}"),
     Mistake(
         "jobs of a subnet whose ledger is closed for a moment are refused", subnet_closing, "open_ledger",
         "if stores.subnets.is_active(subnet):", "if False:",
