@@ -28,6 +28,7 @@ from ipam.api.resources.health import Live, Ready, Status, checked
 from ipam.api.resources.jobs import JobCollection, JobItem
 from ipam.api.resources.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
 from ipam.api.resources.metrics import InstallationCollector, Metrics
+from ipam.api.resources.openapi import OpenApi
 from ipam.api.resources.pools import PoolCollection, pool_item
 from ipam.api.resources.reservations import ReservationCollection, ReservationItem, ScopedReservations
 from ipam.api.resources.root import Root
@@ -130,6 +131,7 @@ def create_app(
         "/tokens": (ADMINISTRATION, TokenCollection(services)),
         "/tokens/self": (VIEWING, OwnToken()),
         "/tokens/{id_}": (ADMINISTRATION, TokenItem(services)),
+        "/openapi.json": (PUBLIC, OpenApi(access)),
         "/livez": (PUBLIC, Live()),
         "/readyz": (PUBLIC, Ready(needed)),
         "/status": (

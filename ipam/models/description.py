@@ -39,11 +39,14 @@ D = TypeVar("D", bound=Described)
 class Description(BaseModel):
     """The fields that users write on every resource; null means none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     name: Text | None = None
+    """What it is called."""
     tags: Annotated[list[Text], Field(max_length=TAGS_MAX)] | None = None
+    """Words that lists are filtered by."""
     metadata: Any = None
+    """Any JSON, at most 64 KiB and 100 levels."""
 
 
 def described(body: Json) -> Json:

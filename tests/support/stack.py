@@ -11,6 +11,7 @@ from uuid import uuid4
 import requests
 
 from ipam.embedded.processes import ProcessSpec, free_port
+from tests.support.described import assert_described
 from tests.support.servers import Process, _answers, wait_until
 
 # Short, so that the tests of recovery need not wait long; see the settings of the same names.
@@ -19,7 +20,7 @@ RECOVERY_INTERVAL_S = 0.5
 
 
 class Api:
-    """HTTP to one web process; a connection a thread."""
+    """HTTP to one web process; a connection a thread. Each answer is held against the description of the API."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url
@@ -34,7 +35,9 @@ class Api:
                 self._local.session.headers["Authorization"] = f"Bearer {self.token}"
             self._sessions.append(self._local.session)
         kwargs.setdefault("timeout", 90)
-        return self._local.session.request(method, self.url + path, **kwargs)
+        answer = self._local.session.request(method, self.url + path, **kwargs)
+        assert_described(answer)
+        return answer
 
     def get(self, path: str, **kwargs: Any) -> requests.Response:
         return self.request("GET", path, **kwargs)

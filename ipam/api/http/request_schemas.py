@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel
 
 from ipam.allocation.provisioning import SubnetSpec
 from ipam.api.http.readonly_fields import is_empty
@@ -24,54 +24,15 @@ from ipam.models.cidr import (
     parse_exclusion,
     parse_network,
 )
-from ipam.models.description import NAME_MAX, Description, Text, merge_patch, parse, written
+from ipam.models.description import merge_patch, parse, written
 from ipam.models.reservation_request import COUNT_MAX, ReservationRequest, Spread
 from ipam.models.subnet import Strategy
 from ipam.models.token import Role, Token
 from ipam.util.rfc3339 import parse_time
+from ipam.wire.requests import REQUESTS_MAX, ReservationBody, SubnetBody, TokenBody
 
 Json = dict[str, Any]
 E = TypeVar("E", bound=StrEnum)
-
-EXCLUSIONS_MAX = 1000
-ALLOWED_FROM_MAX = 100
-# In one list.
-REQUESTS_MAX = 1000
-
-
-class SubnetBody(Description):
-    """A subnet: `cidr`, or `start` and `end`."""
-
-    start: Text | None = None
-    end: Text | None = None
-    cidr: Text | None = None
-    gateway: Text | None = None
-    exclusions: Annotated[list[Text], Field(max_length=EXCLUSIONS_MAX)] | None = None
-    strategy: Text | None = None
-    cooldown: Annotated[int, Field(ge=0)] | None = None
-
-
-class ReservationBody(Description):
-    """A request for addresses."""
-
-    count: Annotated[int, Field(ge=1, le=COUNT_MAX)] | None = None
-    addresses: Annotated[list[Text], Field(max_length=COUNT_MAX)] | None = None
-    contiguous: bool | None = None
-    strategy: Text | None = None
-    spread: Text | None = None
-    ipv4: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
-    ipv6: Annotated[int, Field(ge=0, le=COUNT_MAX)] | None = None
-
-
-class TokenBody(Description):
-    """A token."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_MAX)]
-    role: Text | None = None
-    expires_at: Text | None = None
-    allowed_from: Annotated[list[Text], Field(max_length=ALLOWED_FROM_MAX)] | None = None
-    disabled: bool | None = None
-
 
 # Promised by the contract, not there yet: refused by name, so that no caller believes to have them.
 _LATER = ("ttl", "expires_at")

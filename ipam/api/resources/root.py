@@ -19,4 +19,4 @@ class Root:
         """Say what this is, in which version, and where its lists are."""
         refuse_unknown(req)
         links = {name: f"/{name}" for name in (*_LISTS, "livez", "readyz", "status", "metrics")}
-        render_plain(resp, {"name": "ipam", "version": __version__, "links": links})
+        render_plain(resp, {"name": "ipam", "version": __version__, "links": {**links, "openapi": "/openapi.json"}})

@@ -37,7 +37,7 @@ WRITERS = {
     "/tokens": Role.ADMIN,
     "/tokens/{id_}": Role.ADMIN,
 }
-PUBLIC = ("/livez", "/readyz")
+PUBLIC = ("/livez", "/readyz", "/openapi.json")
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""/openapi.json"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import falcon
+
+from ipam.api.http.etags import entity_tag, is_unchanged
+from ipam.api.http.media_types import JSON
+from ipam.api.http.query_params import refuse_unknown
+from ipam.api.middleware.authentication import Access
+from ipam.api.openapi.document import describe
+from ipam.util.lossless_json import dumps
+
+
+class OpenApi:
+    """The description of the API.
+
+    Args:
+        access: The roles that each route needs, by its path, once the application is made.
+    """
+
+    def __init__(self, access: Mapping[str, Access]) -> None:
+        self._access = access
+
+    @cached_property
+    def _body(self) -> bytes:
+        return f"{dumps(describe(self._access))}\n".encode()
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Show it."""
+        refuse_unknown(req)
+        resp.etag = tag = entity_tag(0, self._body)
+        if is_unchanged(req, tag):
+            resp.status = 304
+            return
+        resp.content_type = JSON
+        resp.data = self._body
