@@ -7,6 +7,7 @@ WORKDIR /src
 COPY requirements/runtime.txt requirements/
 RUN python -m venv /opt/ipam && /opt/ipam/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
+COPY docs/errors.md docs/
 COPY ipam ipam
 RUN /opt/ipam/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/ipam/bin/pip uninstall --yes setuptools

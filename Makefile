@@ -9,9 +9,10 @@ FROM ?= 1
 SEED ?= 1
 MINUTES ?= 20
 ROUNDS ?= 3
+SWAGGER_UI ?= 5.35.0
 BENCH ?=
 
-.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth bench-fairness check format lock test-servers clean
+.PHONY: help run test test-long simulate simulate-mistakes faults chaos fuzz bench bench-events bench-growth bench-fairness check format lock vendor test-servers clean
 .DEFAULT_GOAL := help
 
 help:  ## Say what can be made.
@@ -65,6 +66,9 @@ format: $(VENV)/.installed-dev  ## Format the code and fix what can be fixed.
 
 lock: | $(BIN)/pip  ## Bring requirements/*.txt, with hashes, to the newest releases that pyproject.toml allows.
 	@sh scripts/lock $(BIN)
+
+vendor:  ## Fetch Swagger UI of the version SWAGGER_UI with npm, and note its checksums.
+	@sh scripts/vendor $(SWAGGER_UI)
 
 test-servers:  ## Install the servers that the tests need and this machine lacks.
 	@sh scripts/install-test-servers

@@ -29,6 +29,7 @@ from ipam.api.resources.jobs import JobCollection, JobItem
 from ipam.api.resources.leases import LeaseCollection, LeasesOfReservation, LeasesOfSubnet, lease_item
 from ipam.api.resources.metrics import InstallationCollector, Metrics
 from ipam.api.resources.openapi import OpenApi
+from ipam.api.resources.pages import DocsFile, DocsPage, ProblemPage
 from ipam.api.resources.pools import PoolCollection, pool_item
 from ipam.api.resources.reservations import ReservationCollection, ReservationItem, ScopedReservations
 from ipam.api.resources.root import Root
@@ -132,6 +133,9 @@ def create_app(
         "/tokens/self": (VIEWING, OwnToken()),
         "/tokens/{id_}": (ADMINISTRATION, TokenItem(services)),
         "/openapi.json": (PUBLIC, OpenApi(access)),
+        "/docs": (PUBLIC, DocsPage()),
+        "/docs/{file}": (PUBLIC, DocsFile()),
+        "/problems/{slug}": (PUBLIC, ProblemPage()),
         "/livez": (PUBLIC, Live()),
         "/readyz": (PUBLIC, Ready(needed)),
         "/status": (

@@ -34,6 +34,9 @@ def test_the_wheel_is_all_there_is_to_install(tmp_path: Path):
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
     assert run(there / "bin" / "python", "-c", "import ipam; print(ipam.__file__)").startswith(str(packages))
     assert (packages / "ipam" / "py.typed").exists()
+    pages = packages / "ipam" / "api" / "pages"
+    assert (pages / "errors.md").read_text() == (ROOT / "docs" / "errors.md").read_text()
+    assert (pages / "swagger-ui" / "LICENSE").exists()
     version = run(there / "bin" / "ipam", "--version").split()[-1]
     assert wheel.name.startswith(f"ipam-{version}-")
     assert "--mongo" in run(there / "bin" / "ipam", "serve", "--help")

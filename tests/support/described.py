@@ -16,7 +16,8 @@ from ipam.api.openapi.parameters import ANSWER_HEADERS
 from ipam.wire.problems import Problem
 
 OPERATIONS = {route: one for operations in SECTIONS.values() for route, one in operations.items()}
-PUBLIC = ("/livez", "/readyz", "/openapi.json")
+# What needs no token.
+PUBLIC = ("/livez", "/readyz", "/openapi.json", "/docs", "/docs/{file}", "/problems/{slug}")
 # What the router answers where there is no operation.
 NO_OPERATION = (404, 405)
 READING = {"GET": "GET", "HEAD": "GET"}

@@ -1,5 +1,6 @@
 """The deployment files run commands and settings that exist. There is no Docker engine to try them on."""
 
+import hashlib
 import json
 import re
 import tomllib
@@ -134,6 +135,15 @@ def test_the_lock_files_hold_what_is_asked_for_at_allowed_versions_with_hashes(f
         assert hashes
     tested = locked("requirements/dev.txt")
     assert all(tested[name] == entry for name, entry in versions.items()), "run `make lock`"
+
+
+def test_what_is_not_ours_in_pages_is_what_was_fetched():
+    lines = (ROOT / "requirements" / "vendored.sha256").read_text().splitlines()
+    noted = {name: checksum for checksum, name in (line.split() for line in lines if not line.startswith("#"))}
+    files = (ROOT / "ipam" / "api" / "pages" / "swagger-ui").iterdir()
+    assert {str(file.relative_to(ROOT)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == noted
+    version = re.search(r"^SWAGGER_UI \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert lines[0].startswith(f"# swagger-ui-dist {version},")
 
 
 def test_installations_check_hashes():

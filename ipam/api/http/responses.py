@@ -75,6 +75,16 @@ def render_plain(resp: falcon.Response, value: Json) -> None:
     resp.data = f"{dumps(value)}\n".encode()
 
 
+def render_bytes(req: falcon.Request, resp: falcon.Response, body: bytes, media_type: str) -> None:
+    """Answer with *body*, which changes with the version of ipam only."""
+    resp.etag = tag = entity_tag(0, body)
+    if is_unchanged(req, tag):
+        resp.status = 304
+        return
+    resp.content_type = media_type
+    resp.data = body
+
+
 def render_page(
     req: falcon.Request,
     resp: falcon.Response,

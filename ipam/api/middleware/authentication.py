@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import falcon
@@ -88,5 +90,15 @@ class Authentication:
             )
 
     def _is_public(self, req: falcon.Request) -> bool:
-        access = self._access.get(req.path)
-        return access is not None and access.role(req.method) is None
+        return any(
+            access.role(req.method) is None and path.fullmatch(req.path) for path, access in self._may_be_public
+        )
+
+    @cached_property
+    def _may_be_public(self) -> list[tuple[re.Pattern[str], Access]]:
+        """The routes that need no token to read or to write, the application being made."""
+        return [
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), access)
+            for path, access in self._access.items()
+            if None in (access.read, access.write)
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
@@ -15,7 +16,14 @@ from ipam.api.http import problems
 from ipam.api.http.media_types import JSON, MERGE_PATCH, vendor_type
 from ipam.api.middleware.authentication import Access
 from ipam.api.openapi.operations import SECTIONS, Answer, Operation
-from ipam.api.openapi.parameters import ANSWER_HEADERS, ID, OF_EVERY_REQUEST, PARAMETERS, TEXT, TOKEN_ID
+from ipam.api.openapi.parameters import (
+    ANSWER_HEADERS,
+    OF_EVERY_REQUEST,
+    PARAMETERS,
+    PATH_PARAMETERS,
+    TEXT,
+    TOKEN_ID,
+)
 from ipam.wire.examples import EXAMPLES
 from ipam.wire.problems import Problem
 
@@ -96,18 +104,19 @@ def problems_of(path: str, operation: Operation, *, is_public: bool) -> tuple[st
         slugs += _OF_A_BODY
     if "If-Match" in operation.parameters:
         slugs.append("stale")
-    if "{id}" in path or path == "/tokens/self":
+    if path == "/tokens/self" or re.search(r"\{(id|file|slug)\}", path):
         slugs.append("not-found")
     return tuple(sorted(slugs, key=lambda slug: (problems.PROBLEMS[slug][0], slug)))
 
 
 def _path_item(path: str) -> Json:
-    if "{id}" in path:
-        schema = TOKEN_ID if path.startswith("/tokens/") else ID
-        return {"parameters": [{"name": "id", "in": "path", "required": True, "schema": schema}]}
-    if "{address}" in path:
-        return {"parameters": [{"name": "address", "in": "path", "required": True, "schema": TEXT}]}
-    return {}
+    """Return what all operations of *path* have in common: its parameters."""
+    shown = []
+    for name in re.findall(r"\{(\w+)\}", path):
+        description, schema = PATH_PARAMETERS[name]
+        own = {"schema": TOKEN_ID if path.startswith("/tokens/") else schema}
+        shown.append({"name": name, "in": "path", "required": True, "description": description, **own})
+    return {"parameters": shown} if shown else {}
 
 
 def _operation(operation: Operation, role: str | None) -> Json:

@@ -85,6 +85,11 @@ def _reporting(id_: str, summary: str, model: type[WireModel], *, is_query_check
     return Operation(id_, summary, {200: Answer("It.", (model,))}, is_query_checked=is_query_checked)
 
 
+def _sending(id_: str, summary: str, *media_types: str) -> Operation:
+    answers = {200: Answer("It.", headers=("ETag",), media_types=media_types), 304: _UNCHANGED}
+    return Operation(id_, summary, answers, ("If-None-Match",))
+
+
 def _creating(id_: str, summary: str, model: type[WireModel], body: type[BaseModel], *problems: str) -> Operation:
     answers = {201: Answer("It was created.", (model,), ("ETag", "Location"))}
     return Operation(
@@ -282,7 +287,14 @@ SECTIONS: dict[str, Operations] = {
         "DELETE /tokens/{id}": _deleting("deleteToken", "Delete a token"),
     },
     "service": {
-        "GET /": _reporting("getRoot", "Say what this is, and where its lists are", views.Root),
+        "GET /": Operation(
+            "getRoot",
+            "Say what this is, and where its lists are",
+            {
+                200: Answer("It.", (views.Root,)),
+                303: Answer("A browser is led to the documentation.", headers=("Location",)),
+            },
+        ),
         "GET /livez": _reporting(
             "getLiveness", "Say whether this process lives", views.Liveness, is_query_checked=False
         ),
@@ -300,14 +312,11 @@ SECTIONS: dict[str, Operations] = {
                 )
             },
         ),
-        "GET /openapi.json": Operation(
-            "getOpenApi",
-            "Show this description",
-            {
-                200: Answer("It.", headers=("ETag",), media_types=("application/json",)),
-                304: _UNCHANGED,
-            },
-            ("If-None-Match",),
+        "GET /openapi.json": _sending("getOpenApi", "Show this description", "application/json"),
+        "GET /docs": _sending("getDocs", "Show this description in a browser", "text/html"),
+        "GET /docs/{file}": _sending(
+            "getDocsFile", "Send a file that pages in a browser need", "text/css", "text/javascript"
         ),
+        "GET /problems/{slug}": _sending("getProblem", "Explain a type of problem", "text/markdown", "text/html"),
     },
 }

@@ -109,6 +109,13 @@ PARAMETERS: dict[str, Json] = {
     ),
     "traceparent": _header("traceparent", "The place of the request in a trace (W3C Trace Context).", TEXT),
 }
+# What each part of a path is, and its schema.
+PATH_PARAMETERS: dict[str, tuple[str, Json]] = {
+    "id": ("Its id.", ID),
+    "address": ("An IPv4 or IPv6 address.", TEXT),
+    "file": ("The name of the file.", TEXT),
+    "slug": ("The last part of the `type` of a problem.", TEXT),
+}
 # What every operation takes.
 OF_EVERY_REQUEST = ("X-Actor", "X-Request-Id", "traceparent")
 

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import falcon
 
-from ipam.api.http.etags import entity_tag, is_unchanged
 from ipam.api.http.media_types import JSON
 from ipam.api.http.query_params import refuse_unknown
+from ipam.api.http.responses import render_bytes
 from ipam.api.middleware.authentication import Access
 from ipam.api.openapi.document import describe
 from ipam.util.lossless_json import dumps
@@ -32,9 +32,4 @@ class OpenApi:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Show it."""
         refuse_unknown(req)
-        resp.etag = tag = entity_tag(0, self._body)
-        if is_unchanged(req, tag):
-            resp.status = 304
-            return
-        resp.content_type = JSON
-        resp.data = self._body
+        render_bytes(req, resp, self._body, JSON)

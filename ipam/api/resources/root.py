@@ -5,6 +5,7 @@ from __future__ import annotations
 import falcon
 
 from ipam import __version__
+from ipam.api.http.media_types import JSON
 from ipam.api.http.query_params import refuse_unknown
 from ipam.api.http.responses import render_plain
 
@@ -16,7 +17,19 @@ class Root:
     """The links from `/` to all lists."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Say what this is, in which version, and where its lists are."""
+        """Say what this is, in which version, and where its lists are; lead browsers to the documentation."""
         refuse_unknown(req)
-        links = {name: f"/{name}" for name in (*_LISTS, "livez", "readyz", "status", "metrics")}
-        render_plain(resp, {"name": "ipam", "version": __version__, "links": {**links, "openapi": "/openapi.json"}})
+        if req.client_prefers((JSON, "text/html")) == "text/html":
+            resp.status = 303
+            resp.set_header("Location", "/docs")
+            return
+        names = (*_LISTS, "livez", "readyz", "status", "metrics", "docs")
+        links = {**{name: f"/{name}" for name in names}, "openapi": "/openapi.json"}
+        render_plain(
+            resp,
+            {
+                "name": "ipam",
+                "version": __version__,
+                "links": {**links, "openapi": "/openapi.json", "docs": "/docs"},
+            },
+        )
