@@ -152,7 +152,7 @@ def ask_with_a_secret(client: BusHookClient, url: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "made",
-    [pytest.param(bus, marks=pytest.mark.long) if bus == "rabbitmq" else bus for bus in BUSES],
+    [pytest.param(bus, marks=pytest.mark.long) if bus in ("rabbitmq", "jetstream") else bus for bus in BUSES],
     indirect=True,
 )
 def test_a_bus_takes_events_in_order_and_again_after_it_was_away(made: Made, bus: Bus, tmp_path: Path):
