@@ -30,21 +30,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # What was imported stays; not looking at it makes the collections below cheap.
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _garbage_of_a_module() -> Iterator[None]:
-    """As below, for what outlived its test; to look at all of that after each would take a minute of the gate."""
-    yield
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def _garbage() -> Iterator[None]:
     """A socket that a test left open is that test's failure, not that of whichever runs when it is collected."""
     yield
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # What outlives the test is not looked at again after each of the others: that took a minute.
 
 
 @pytest.fixture(scope="session")

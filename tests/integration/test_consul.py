@@ -99,6 +99,7 @@ def test_web_process_told_to_stop_is_deregistered_from_consul(site: Site):
     wait_until(lambda: site.web in site.consul.services(), 30, "the web process to be registered again")
 
 
+@pytest.mark.long
 def test_killed_web_process_fails_its_consul_check(site: Site):
     wait_until(lambda: site.web_is("passing"), 30, "the web process to be healthy in Consul")
     site.stack.web.kill()
@@ -148,6 +149,7 @@ def test_the_database_moves_while_reservations_are_under_way(site: Site):
     assert sorted(one["name"] for one in stored) == sorted(f"r{n}" for n in range(60))
 
 
+@pytest.mark.long
 def test_the_broker_and_the_bus_move(site: Site, tmp_path: Path):
     site.redis.stop()
     site.redis = servers.redis(site.folder)
