@@ -56,12 +56,9 @@ def render(  # noqa: PLR0913 (an answer has that many parts)
 ) -> None:
     """Answer with *value* as a *kind*, in the type that was negotiated."""
     body = f"{dumps(value)}\n".encode()
-    tag = entity_tag(value.get("revision", 0), body)
-    resp.etag = tag
     if location is not None:
         resp.set_header("Location", location)
-    if req.method in ("GET", "HEAD") and is_unchanged(req, tag):
-        resp.status = 304
+    if _is_known(req, resp, entity_tag(value.get("revision", 0), body)):
         return
     resp.status = status
     resp.context.kind = kind
@@ -77,12 +74,18 @@ def render_plain(resp: falcon.Response, value: Json) -> None:
 
 def render_bytes(req: falcon.Request, resp: falcon.Response, body: bytes, media_type: str) -> None:
     """Answer with *body*, which changes with the version of ipam only."""
-    resp.etag = tag = entity_tag(0, body)
-    if is_unchanged(req, tag):
+    if not _is_known(req, resp, entity_tag(0, body)):
+        resp.content_type = media_type
+        resp.data = body
+
+
+def _is_known(req: falcon.Request, resp: falcon.Response, tag: falcon.ETag) -> bool:
+    """Give the answer its *tag*; return whether it is 304, for the caller has the body that it stands for."""
+    resp.etag = tag
+    if req.method in ("GET", "HEAD") and is_unchanged(req, tag):
         resp.status = 304
-        return
-    resp.content_type = media_type
-    resp.data = body
+        return True
+    return False
 
 
 def render_page(

@@ -14,7 +14,7 @@ from ipam.api.http.query_params import refuse_unknown
 from ipam.api.http.responses import render_bytes
 from ipam.errors import NotFound
 
-HTML, MARKDOWN = "text/html; charset=utf-8", "text/markdown; charset=utf-8"
+_HTML, _MARKDOWN = "text/html; charset=utf-8", "text/markdown; charset=utf-8"
 _SCRIPT, _STYLE = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 # The files of pages, by their names in URLs: where they are, and what they are.
 _FILES = {
@@ -31,8 +31,6 @@ _POLICY = (
 _SECTION = re.compile(r"^## `([a-z-]+)`\n", re.MULTILINE)
 # A link to another page of the documentation, or to another section: a page of a problem has neither beside it.
 _LINK = re.compile(r"\[([^\]]+)\]\((?:#|([\w-]+\.md))[^)]*\)")
-# "409. Text" is no list.
-_MARKDOWN = MarkdownIt().disable("list")
 
 
 class DocsPage:
@@ -61,7 +59,7 @@ class DocsFile:
 
 
 class ProblemPage:
-    """What docs/errors.md says of a type of problem."""
+    """The explanation of a type of problem, from docs/errors.md."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, slug: str) -> None:
         """Show it: as a page to those who prefer HTML, else as Markdown.
@@ -75,15 +73,16 @@ class ProblemPage:
             raise NotFound(f"There is no problem {slug!r}; these are: {', '.join(sorted(_explanations()))}.")
         if req.client_prefers(("text/markdown", "text/html")) == "text/html":
             page = Template(_read("problem.html").decode())
-            _render_page(req, resp, page.substitute(slug=slug, text=_MARKDOWN.render(text)).encode())
+            shown = MarkdownIt().disable("list").render(text)  # "409. Text" is no list.
+            _render_page(req, resp, page.substitute(slug=slug, text=shown).encode())
         else:
-            render_bytes(req, resp, f"# `{slug}`\n\n{text}\n".encode(), MARKDOWN)
+            render_bytes(req, resp, f"# `{slug}`\n\n{text}\n".encode(), _MARKDOWN)
 
 
 def _render_page(req: falcon.Request, resp: falcon.Response, body: bytes) -> None:
     resp.set_header("Content-Security-Policy", _POLICY)
     resp.set_header("Referrer-Policy", "same-origin")
-    render_bytes(req, resp, body, HTML)
+    render_bytes(req, resp, body, _HTML)
 
 
 @cache

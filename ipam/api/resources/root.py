@@ -25,11 +25,4 @@ class Root:
             return
         names = (*_LISTS, "livez", "readyz", "status", "metrics", "docs")
         links = {**{name: f"/{name}" for name in names}, "openapi": "/openapi.json"}
-        render_plain(
-            resp,
-            {
-                "name": "ipam",
-                "version": __version__,
-                "links": {**links, "openapi": "/openapi.json", "docs": "/docs"},
-            },
-        )
+        render_plain(resp, {"name": "ipam", "version": __version__, "links": links})
