@@ -35,7 +35,7 @@ def _garbage() -> Iterator[None]:
     """A socket that a test left open is that test's failure, not that of whichever runs when it is collected."""
     yield
     gc.collect()
-    gc.freeze()  # What outlives the test is not looked at again after each of the others: that took a minute.
+    gc.freeze()  # What outlives the test is not gone through again after each of the others.
 
 
 @pytest.fixture(scope="session")

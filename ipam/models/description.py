@@ -42,7 +42,7 @@ class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     name: Text | None = None
-    """What it is called."""
+    """The name."""
     tags: Annotated[list[Text], Field(max_length=TAGS_MAX)] | None = None
     """Words that lists are filtered by."""
     metadata: Any = None

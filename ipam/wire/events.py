@@ -21,11 +21,11 @@ class Event(WireModel):
     source: Path
     """`/` and the name of the database."""
     type: Annotated[str, Field(pattern=r"^ipam\.[a-z]+\.[a-z]+$")]
-    """What happened, such as `ipam.reservation.created`."""
+    """The type of the change, such as `ipam.reservation.created`."""
     subject: Path
     """The path of the resource."""
     time: Time
-    """When."""
+    """The time of the change."""
     sequence: Sequence
     """Its place in the log, which has no gaps."""
     actor: str | None = None

@@ -13,7 +13,7 @@ _POOL_ID = "6b0e552734572cdf8cf1d55a"
 _SUBNET_ID = "6b0e552734572cdf8cf1d55c"
 _RESERVATION_ID = "6b0e552934572cdf8cf1d561"
 _RESERVED_AT = "2026-12-01T05:03:37.870Z"
-_PAGE_AFTER = "aw5VKTRXLN-M8dVh"
+_CURSOR = "aw5VKTRXLN-M8dVh"
 
 
 def _described(id_: str, name: str, time: str) -> Json:
@@ -122,18 +122,18 @@ _EXHAUSTED: Json = {
     "asked": 100,
     "free": 3,
 }
-_WISH: Json = {"name": "lp-1", "count": 2}
+_REQUEST: Json = {"name": "lp-1", "count": 2}
 
 
 def _page(name: str, *items: Json) -> Json:
-    return {name: [*items], "next": f"/{name}?limit=1&cursor={_PAGE_AFTER}"}
+    return {name: [*items], "next": f"/{name}?limit=1&cursor={_CURSOR}"}
 
 
 EXAMPLES: dict[type[BaseModel], Json] = {
     Description: {"name": "office", "tags": ["emea"], "metadata": {"site": "Berlin"}},
     requests.SubnetBody: {"name": "printers", "cidr": "10.0.0.0/29", "gateway": "10.0.0.1"},
-    requests.ReservationBody: _WISH,
-    requests.ReservationListBody: {"reservations": [_WISH, {"count": 100}]},
+    requests.ReservationBody: _REQUEST,
+    requests.ReservationListBody: {"reservations": [_REQUEST, {"count": 100}]},
     requests.TokenBody: {"name": "provisioner", "role": "allocator", "allowed_from": ["10.0.0.0/8"]},
     requests.TokenPatch: {"disabled": True},
     resources.Pool: _POOL,

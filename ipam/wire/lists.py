@@ -79,7 +79,7 @@ class FreeRange(WireModel):
     end: str
     """The last one, included."""
     size: Count
-    """How many they are."""
+    """The number of addresses."""
     subnet: Id
     """The subnet that they are of."""
 

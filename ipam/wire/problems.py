@@ -21,14 +21,14 @@ class Fault(WireModel):
 
 
 class Problem(WireModel):
-    """What is wrong and what to change; some types have members of their own, which docs/errors.md explains."""
+    """An error: what is wrong and what to change. Some types have members of their own, which its page explains."""
 
     model_config = ConfigDict(extra="allow")
 
     type: Annotated[str, Field(pattern="^/problems/[a-z-]+$")]
-    """What kind of error it is, by which programs tell it; `/problems/` and its slug."""
+    """The type of the error, by which programs recognize it: `/problems/` and its slug."""
     title: str
-    """The same in words."""
+    """The type in words."""
     status: Annotated[int, Field(ge=400, le=599)]
     """The HTTP status; of a failed job, that which its request is answered with."""
     detail: str

@@ -71,7 +71,7 @@ class TokenPatch(Description):
     """What may be changed of a token."""
 
     role: Annotated[Text | None, one_of(Role)] = None
-    """What it may do; `viewer` if nothing is said."""
+    """The role: what its requests may do; `viewer` if nothing is said."""
     expires_at: Text | None = None
     """From when on it is refused (RFC 3339); never, if nothing is said."""
     allowed_from: Annotated[list[Text], Field(max_length=ALLOWED_FROM_MAX)] | None = None
@@ -84,4 +84,4 @@ class TokenBody(TokenPatch):
     """A token."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=NAME_MAX)]
-    """What it is called, in the audit log too."""
+    """The name, which the audit log shows."""

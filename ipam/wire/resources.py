@@ -21,7 +21,7 @@ class Described(WireModel):
     id: Id
     """Chosen by ipam."""
     name: str
-    """What it is called; empty if it has no name."""
+    """The name; empty if it has none."""
     tags: list[str]
     """Words that lists are filtered by."""
     metadata: Any
@@ -166,9 +166,9 @@ class Job(WireModel):
     id: Id
     """Chosen by ipam."""
     kind: JobKind
-    """What is done."""
+    """The kind of work."""
     state: JobState
-    """Where it stands; `succeeded`, `failed` and `cancelled` are final."""
+    """The state; `succeeded`, `failed` and `cancelled` are final."""
     pool: Id
     """The pool it is about."""
     subnet: Id | None
@@ -207,7 +207,7 @@ class Token(Described):
     id: TokenId
     """The part of its text that is no secret."""
     role: Role
-    """What it may do."""
+    """The role: what its requests may do."""
     expires_at: Time | None
     """From when on it is refused; null for never."""
     allowed_from: list[str]

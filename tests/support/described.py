@@ -20,7 +20,6 @@ OPERATIONS = {route: one for operations in SECTIONS.values() for route, one in o
 PUBLIC = ("/livez", "/readyz", "/openapi.json", "/docs", "/docs/{file}", "/problems/{slug}")
 # What the router answers where there is no operation.
 NO_OPERATION = (404, 405)
-READING = {"GET": "GET", "HEAD": "GET"}
 
 
 @cache
@@ -32,7 +31,7 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 def operation_of(method: str, path: str) -> tuple[str, Operation] | None:
     """The route of a request and its operation; None where there is none."""
-    asked = f"{READING.get(method, method)} {path.rstrip('/') or '/'}"
+    asked = f"{'GET' if method == 'HEAD' else method} {path.rstrip('/') or '/'}"
     return next(((route, OPERATIONS[route]) for route, pattern in _patterns() if pattern.fullmatch(asked)), None)
 
 
@@ -53,8 +52,7 @@ def assert_described(answer: requests.Response) -> None:
             return
         problem = Problem.model_validate_json(answer.content)
         slug = problem.type.removeprefix("/problems/")
-        path = route.split()[1]
-        assert slug in problems_of(path, operation, is_public=path in PUBLIC), where
+        assert slug in problems_of(route, operation, is_public=route.split()[1] in PUBLIC), where
         assert problem.status == answer.status_code == PROBLEMS[slug][0], where
         return
     allowed = {*described.headers, "X-Request-Id"}

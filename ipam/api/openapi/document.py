@@ -58,12 +58,13 @@ def describe(access: Mapping[str, Access]) -> Json:
         for route, operation in operations.items():
             method, path = route.split()
             role = access[path.replace("{id}", "{id_}")].role(method)
-            by_status = _by_status(problems_of(path, operation, is_public=role is None))
-            refusals |= {_joined(slugs): _refusal(slugs) for slugs in by_status.values()}
-            shown = _operation(operation, role)
+            by_status = _by_status(problems_of(route, operation, is_public=role is None))
+            refusals |= {_response_name(slugs): _refusal(slugs) for slugs in by_status.values()}
+            shown = _operation(method, operation, role)
             shown["tags"] = [section]
             shown["responses"] |= {
-                status: {"$ref": f"#/components/responses/{_joined(slugs)}"} for status, slugs in by_status.items()
+                status: {"$ref": f"#/components/responses/{_response_name(slugs)}"}
+                for status, slugs in by_status.items()
             }
             paths.setdefault(path, _path_item(path))[method.lower()] = shown
     return {
@@ -91,14 +92,15 @@ def describe(access: Mapping[str, Access]) -> Json:
     }
 
 
-def problems_of(path: str, operation: Operation, *, is_public: bool) -> tuple[str, ...]:
-    """Return the slugs of all problems that *operation* of *path* may be answered with, by status."""
+def problems_of(route: str, operation: Operation, *, is_public: bool) -> tuple[str, ...]:
+    """Return the slugs of all problems that *operation*, of a method and path, may be answered with, by status."""
+    method, path = route.split()
     slugs = [*_OF_EVERY_REQUEST, *operation.problems]
     if not is_public:
         slugs += _OF_A_TOKEN
     if operation.is_query_checked:
         slugs.append("unknown-parameter")
-    if operation.is_negotiated:
+    if operation.is_negotiated and method != "DELETE":  # What was deleted is no more for that.
         slugs.append("not-acceptable")
     if operation.bodies:
         slugs += _OF_A_BODY
@@ -119,7 +121,7 @@ def _path_item(path: str) -> Json:
     return {"parameters": shown} if shown else {}
 
 
-def _operation(operation: Operation, role: str | None) -> Json:
+def _operation(method: str, operation: Operation, role: str | None) -> Json:
     """Return the description of *operation*, which asks for *role*, without its problems."""
     shown: Json = {"operationId": operation.id, "summary": operation.summary}
     if role is None:
@@ -129,13 +131,16 @@ def _operation(operation: Operation, role: str | None) -> Json:
     names = (*operation.parameters, *OF_EVERY_REQUEST)
     shown["parameters"] = [{"$ref": f"#/components/parameters/{name}"} for name in names]
     if operation.bodies:
-        shown["requestBody"] = {"required": True, "content": _content(_request_types(operation), operation.bodies)}
+        shown["requestBody"] = {
+            "required": True,
+            "content": _content(_request_types(method, operation), operation.bodies),
+        }
     shown["responses"] = {str(status): _answer(answer) for status, answer in sorted(operation.answers.items())}
     return shown
 
 
-def _request_types(operation: Operation) -> Iterable[str]:
-    merging = [MERGE_PATCH] if operation.id.startswith("patch") else []
+def _request_types(method: str, operation: Operation) -> Iterable[str]:
+    merging = [MERGE_PATCH] if method == "PATCH" else []
     return (JSON, *merging, *map(vendor_type, operation.body_kinds))
 
 
@@ -157,7 +162,7 @@ def _by_status(slugs: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {str(status): tuple(some) for status, some in groupby(slugs, lambda slug: problems.PROBLEMS[slug][0])}
 
 
-def _joined(slugs: Iterable[str]) -> str:
+def _response_name(slugs: Iterable[str]) -> str:
     """Return the name of the answer with one of the problems *slugs*."""
     return ".".join(slugs)
 

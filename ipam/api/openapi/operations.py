@@ -62,8 +62,10 @@ class Operation:
 Operations = dict[str, Operation]
 
 _DESCRIBED = ("name", "tag", "metadata")
+# Hooks may refuse what they are asked about.
+_REFUSED = ("rejected",)
 _UNCHANGED = Answer("The body is as `If-None-Match` has it.", headers=("ETag",))
-_GONE = Answer("It is gone.", headers=("Location",))
+_GONE = Answer("Deleted or released.", headers=("Location",))
 _JOB = Answer(
     "It takes longer than the caller waits: the job goes on.",
     (resources.Job,),
@@ -77,30 +79,34 @@ def _listing(id_: str, summary: str, page: type[WireModel], *filters: str) -> Op
 
 
 def _showing(id_: str, summary: str, model: type[WireModel], *parameters: str) -> Operation:
-    answers = {200: Answer("It.", (model,), ("ETag",)), 304: _UNCHANGED}
+    answers = {200: Answer(f"The {model.media_kind}.", (model,), ("ETag",)), 304: _UNCHANGED}
     return Operation(id_, summary, answers, (*parameters, "If-None-Match"))
 
 
 def _reporting(id_: str, summary: str, model: type[WireModel], *, is_query_checked: bool = True) -> Operation:
-    return Operation(id_, summary, {200: Answer("It.", (model,))}, is_query_checked=is_query_checked)
+    return Operation(id_, summary, {200: Answer("The report.", (model,))}, is_query_checked=is_query_checked)
 
 
 def _sending(id_: str, summary: str, *media_types: str) -> Operation:
-    answers = {200: Answer("It.", headers=("ETag",), media_types=media_types), 304: _UNCHANGED}
+    answers = {200: Answer("The file.", headers=("ETag",), media_types=media_types), 304: _UNCHANGED}
     return Operation(id_, summary, answers, ("If-None-Match",))
 
 
 def _creating(id_: str, summary: str, model: type[WireModel], body: type[BaseModel], *problems: str) -> Operation:
-    answers = {201: Answer("It was created.", (model,), ("ETag", "Location"))}
+    answers = {201: Answer(f"The {model.media_kind} was created.", (model,), ("ETag", "Location"))}
     return Operation(
-        id_, summary, answers, ("Idempotency-Key",), (body,), (model.media_kind,), ("rejected", *problems)
+        id_, summary, answers, ("Idempotency-Key",), (body,), (model.media_kind,), (*_REFUSED, *problems)
     )
 
 
 def _changing(
-    path: str, model: type[WireModel], patch: type[BaseModel] = Description, body: type[BaseModel] = Description
+    path: str,
+    model: type[WireModel],
+    patch: type[BaseModel] = Description,
+    body: type[BaseModel] = Description,
+    problems: tuple[str, ...] = _REFUSED,
 ) -> Operations:
-    answers = {200: Answer("It was changed.", (model,), ("ETag", "Location"))}
+    answers = {200: Answer(f"The {model.media_kind} was changed.", (model,), ("ETag", "Location"))}
     name, kinds = model.__name__, (model.media_kind,)
     replacing = Operation(
         f"replace{name}",
@@ -109,7 +115,7 @@ def _changing(
         ("If-Match",),
         (body,),
         kinds,
-        ("rejected",),
+        problems,
     )
     patching = replace(
         replacing,
@@ -120,12 +126,12 @@ def _changing(
     return {f"PATCH {path}": patching, f"PUT {path}": replacing}
 
 
-def _deleting(id_: str, summary: str, *parameters: str, problems: tuple[str, ...] = ()) -> Operation:
+def _deleting(id_: str, summary: str, *parameters: str, problems: tuple[str, ...] = _REFUSED) -> Operation:
     answers = {204: _GONE}
-    return Operation(id_, summary, answers, (*parameters, "If-Match"), problems=("rejected", *problems))
+    return Operation(id_, summary, answers, (*parameters, "If-Match"), problems=problems)
 
 
-def _deleting_by_job(id_: str, summary: str, *parameters: str, problems: tuple[str, ...] = ()) -> Operation:
+def _deleting_by_job(id_: str, summary: str, *parameters: str, problems: tuple[str, ...] = _REFUSED) -> Operation:
     deleting = _deleting(id_, summary, *parameters, problems=problems)
     gone = replace(_GONE, headers=(*_GONE.headers, "Preference-Applied"))
     return replace(deleting, answers={204: gone, 202: _JOB}, parameters=(*deleting.parameters, "Prefer"))
@@ -138,7 +144,7 @@ def _reserving(id_: str, summary: str) -> Operation:
         summary,
         {
             201: Answer("The addresses are reserved.", (resources.Reservation,), headers),
-            200: Answer("What became of each request of a list.", (views.Outcomes,), (*headers, "Retry-After")),
+            200: Answer("The outcome of each request of a list.", (views.Outcomes,), (*headers, "Retry-After")),
             202: replace(
                 _JOB,
                 description=f"{_JOB.description} Of a list, at least one of its jobs does.",
@@ -148,7 +154,7 @@ def _reserving(id_: str, summary: str) -> Operation:
         ("Idempotency-Key", "Prefer"),
         (requests.ReservationBody, requests.ReservationListBody),
         ("reservation", "reservations"),
-        ("exhausted", "address-taken", "rejected", "given-up"),
+        ("exhausted", "address-taken", "given-up", *_REFUSED),
     )
 
 
@@ -160,7 +166,7 @@ SECTIONS: dict[str, Operations] = {
         "GET /pools/{id}": _showing("getPool", "Show a pool", resources.Pool),
         **_changing("/pools/{id}", resources.Pool),
         "DELETE /pools/{id}": _deleting_by_job(
-            "deletePool", "Delete a pool with all that is in it", "cascade", problems=("not-empty",)
+            "deletePool", "Delete a pool with all that is in it", "cascade", problems=("not-empty", *_REFUSED)
         ),
     },
     "subnets": {
@@ -184,7 +190,10 @@ SECTIONS: dict[str, Operations] = {
         "GET /subnets/{id}": _showing("getSubnet", "Show a subnet", resources.Subnet),
         **_changing("/subnets/{id}", resources.Subnet),
         "DELETE /subnets/{id}": _deleting_by_job(
-            "deleteSubnet", "Delete a subnet and give its addresses back", "cascade", problems=("not-empty",)
+            "deleteSubnet",
+            "Delete a subnet and give its addresses back",
+            "cascade",
+            problems=("not-empty", *_REFUSED),
         ),
     },
     "reservations": {
@@ -257,7 +266,7 @@ SECTIONS: dict[str, Operations] = {
         "DELETE /jobs/{id}": Operation(
             "cancelJob",
             "Cancel a job that no worker has begun",
-            {204: Answer("It is cancelled.", headers=("Location",))},
+            {204: Answer("The job was cancelled.", headers=("Location",))},
             problems=("not-queued",),
         ),
     },
@@ -277,21 +286,21 @@ SECTIONS: dict[str, Operations] = {
         "POST /tokens": Operation(
             "createToken",
             "Create a token, and see its secret, this once",
-            {201: Answer("It was created.", (resources.CreatedToken,), ("ETag", "Location"))},
+            {201: Answer("The token was created.", (resources.CreatedToken,), ("ETag", "Location"))},
             bodies=(requests.TokenBody,),
             body_kinds=(resources.Token.media_kind,),
         ),
         "GET /tokens/self": _showing("getOwnToken", "Show the token of the request", resources.Token),
         "GET /tokens/{id}": _showing("getToken", "Show a token", resources.Token),
-        **_changing("/tokens/{id}", resources.Token, requests.TokenPatch, requests.TokenBody),
-        "DELETE /tokens/{id}": _deleting("deleteToken", "Delete a token"),
+        **_changing("/tokens/{id}", resources.Token, requests.TokenPatch, requests.TokenBody, problems=()),
+        "DELETE /tokens/{id}": _deleting("deleteToken", "Delete a token", problems=()),
     },
     "service": {
         "GET /": Operation(
             "getRoot",
             "Say what this is, and where its lists are",
             {
-                200: Answer("It.", (views.Root,)),
+                200: Answer("The version and the links.", (views.Root,)),
                 303: Answer("A browser is led to the documentation.", headers=("Location",)),
             },
         ),
@@ -307,7 +316,7 @@ SECTIONS: dict[str, Operations] = {
             "Show the metrics, for Prometheus",
             {
                 200: Answer(
-                    "As text, or as OpenMetrics if that is asked for.",
+                    "The metrics.",
                     media_types=("text/plain", "application/openmetrics-text"),
                 )
             },

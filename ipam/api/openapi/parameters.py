@@ -65,7 +65,7 @@ PARAMETERS: dict[str, Json] = {
     "job-state": _query("state", "Only those in this state.", {"enum": [state.value for state in JobState]}),
     "cascade": _query(
         "cascade",
-        "Whether all that is in it goes as well; `false` refuses if there is anything.",
+        "Whether all that is in it is deleted as well; with `false` a resource that is not empty is kept.",
         {"type": "boolean", "default": True},
     ),
     "embed": _query("embed", "`leases` to see the leases as well.", {"enum": ["", "leases"]}),
@@ -75,7 +75,7 @@ PARAMETERS: dict[str, Json] = {
         _number(0, 128),
     ),
     "block": _query("block", "The network to show; the smallest one around the subnet, without it.", TEXT),
-    "at": _query("at", "Who held it at this time, by the audit log; now, without it.", TIME),
+    "at": _query("at", "A past time: the holder at that time, by the audit log.", TIME),
     "wait-for-job": _query("wait", "Wait up to so many seconds for its end.", _number(0, WAIT_MAX_S, 0)),
     "wait-for-event": _query("wait", "Wait up to so many seconds for an event.", _number(0, WAIT_MAX_S, 0)),
     "after": _query(
@@ -101,17 +101,20 @@ PARAMETERS: dict[str, Json] = {
         f"it, {WAIT_MAX_S} at most); what goes on then is answered with 202 and its job.",
         TEXT,
     ),
-    "X-Actor": _header("X-Actor", "Who asks, for the audit log; the name of a token takes its place.", PRINTABLE),
+    "X-Actor": _header(
+        "X-Actor", "The name of the caller, for the audit log; that of its token takes its place.", PRINTABLE
+    ),
     "X-Request-Id": _header(
         "X-Request-Id",
-        "The id of the request, for logs and the audit log; without it ipam makes one.",
-        {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+        "The id of the request, for logs and the audit log: 1 to 128 printable ASCII characters without spaces. "
+        "ipam makes one if there is none that can be used.",
+        TEXT,
     ),
     "traceparent": _header("traceparent", "The place of the request in a trace (W3C Trace Context).", TEXT),
 }
 # What each part of a path is, and its schema.
 PATH_PARAMETERS: dict[str, tuple[str, Json]] = {
-    "id": ("Its id.", ID),
+    "id": ("The id of the resource.", ID),
     "address": ("An IPv4 or IPv6 address.", TEXT),
     "file": ("The name of the file.", TEXT),
     "slug": ("The last part of the `type` of a problem.", TEXT),
@@ -124,10 +127,10 @@ ANSWER_HEADERS: dict[str, Json] = {
     "ETag": {"description": "For `If-None-Match` and `If-Match`.", "schema": TEXT},
     "Link": {"description": "The next page, as `next` in the body; missing on the last one.", "schema": TEXT},
     "Location": {
-        "description": "Where it is; of what was deleted, where the others are.",
+        "description": "The path of the resource; after a deletion, that of its list.",
         "schema": TEXT,
     },
-    "Preference-Applied": {"description": "What of `Prefer` was heeded.", "schema": TEXT},
+    "Preference-Applied": {"description": "The part of `Prefer` that was applied.", "schema": TEXT},
     "Retry-After": {"description": "Ask again after so many seconds.", "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to send a token.", "schema": TEXT},
     "X-Request-Id": {"description": "The id of the request.", "schema": TEXT},

@@ -14,6 +14,7 @@ from ipam.api.app import ApiOptions, create_app
 from ipam.api.http.problems import PROBLEMS
 from ipam.api.openapi.document import problems_of
 from ipam.api.openapi.parameters import PARAMETERS
+from ipam.hooks.config import CHANGES
 from ipam.models.fields import Access, declarations
 from ipam.models.job import Job
 from ipam.models.lease import Lease
@@ -32,6 +33,8 @@ from tests.support.steps import make_subnet, reserve
 OF_NO_OPERATION = {"method-not-allowed"}
 # Names of metadata are of any kind: in the list of known ones this stands for them.
 METADATA = "metadata.<path>"
+# As hooks know changes.
+VERBS = {"POST": "create", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 
 
 @pytest.fixture
@@ -78,11 +81,17 @@ def test_operations_have_names_of_their_own():
 
 def test_every_problem_is_one_of_an_operation():
     described = {
-        slug
-        for route, operation in OPERATIONS.items()
-        for slug in problems_of(route.split()[1], operation, is_public=False)
+        slug for route, operation in OPERATIONS.items() for slug in problems_of(route, operation, is_public=False)
     }
     assert described == set(PROBLEMS) - OF_NO_OPERATION
+
+
+def test_operations_may_be_rejected_where_hooks_are_asked():
+    for route, operation in OPERATIONS.items():
+        method, path = route.split()
+        *_, collection = [part for part in path.split("/") if "{" not in part]
+        is_asked = f"{collection.removesuffix('s')}.{VERBS.get(method)}" in CHANGES
+        assert ("rejected" in operation.problems) is is_asked, route
 
 
 def test_operations_have_the_query_parameters_that_they_are_described_with(api, services):
